@@ -1,0 +1,1 @@
+"""Array kernels: they know arrays and addresses, and nothing of graphs, events or Kafka."""

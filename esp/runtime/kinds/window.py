@@ -1,0 +1,88 @@
+"""What a window kind is: settings that check themselves at load, and a logic class that turns blocks into blocks.
+
+Everything here is synchronous and knows no asyncio, no Kafka and no wall clock: a kind is tested as a plain function.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pydantic
+
+from esp.astore.model import Astore
+from esp.runtime.events import Block
+from esp.runtime.schema import Schema
+from esp.runtime.scorer import Scorer
+from esp.runtime.state.tables import Columns, KeyedTable
+
+Ports = list[tuple[str, Block]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What is known at load of the events on an edge.
+
+    ``retracts``: updates or deletes may come. ``partitioned_by``: the fields that the source's records are partitioned by,
+    as far as they are still there; None = not said; () = there is but one partition (a file), any key will do.
+    """
+
+    schema: Schema
+    retracts: bool = False
+    partitioned_by: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a window may look up while the query is loaded: ``where`` begins its error messages, ``models`` by name."""
+
+    where: str
+    models: Mapping[str, Astore] = field(default_factory=dict)
+
+
+class Context(Protocol):
+    """What a window gets when it is opened: its place in the query, and the only home of its state."""
+
+    query: str
+    window: str
+    partition: int
+
+    def table(self, name: str, columns: Columns) -> KeyedTable:
+        """The state table of that name, as it was at the checkpoint that the task goes on from."""
+        ...
+
+    def scorer(self, model: str) -> Scorer:
+        """The scorer of a model of the query; asked anew for every block, for a deployment swaps it between two blocks."""
+        ...
+
+
+class Window(Protocol):
+    """The logic of a window, one instance a task (a query on one partition)."""
+
+    def open(self, context: Context) -> None: ...
+
+    def on_block(self, port: str, block: Block) -> Ports:
+        """Takes one block, and gives what leaves it: ports ``out``, ``late``, ``dead``, in order."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Settings(pydantic.BaseModel):
+    """The keys that every window has; a kind's own settings class adds its fields. A field is the key, the default and the help."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    kind: str
+    source: str = pydantic.Field("", alias="from", description="the window (or window.port) whose events come in")
+
+    def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
+        """The streams that leave each port (``dead`` is everyone's and not named); QueryError when the input does not fit."""
+        raise NotImplementedError
+
+    def build(self, stream: Stream | None, env: Environment) -> Window:
+        """A logic instance for one task; only called after ``resolve`` has passed."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """What the running query says of this window (``esp status``)."""
+        return self.model_dump(by_alias=True, exclude_defaults=True)
