@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import llvmlite
 import numba
@@ -25,8 +25,9 @@ def _fingerprint() -> str:
     for source in sorted(Path(__file__).parent.glob("**/*.py")):
         digest.update(source.name.encode())
         digest.update(source.read_bytes())
-    cpu = numba.config.CPU_NAME or binding.get_host_cpu_name()
-    features = numba.config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
+    config: Any = numba.config
+    cpu = config.CPU_NAME or binding.get_host_cpu_name()
+    features = config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
     for part in (numba.__version__, llvmlite.__version__, cpu, features):
         digest.update(str(part).encode())
     return digest.hexdigest()[:16]
@@ -51,7 +52,7 @@ def _cache_dir() -> Path:
 CACHE_DIR = _cache_dir()
 
 
-class _Compilations(event.Listener):  # type: ignore[misc]
+class _Compilations(event.Listener):
     """Counts what Numba really compiles; a load from the cache is none."""
 
     def __init__(self) -> None:
@@ -66,7 +67,8 @@ class _Compilations(event.Listener):  # type: ignore[misc]
 
 
 _COMPILATIONS = _Compilations()
-event.register("numba:compile", _COMPILATIONS)
+_register: Any = event.register
+_register("numba:compile", _COMPILATIONS)
 
 
 def compilations() -> int:
@@ -81,18 +83,19 @@ def kernel(*signatures: str, fast: bool = False) -> Callable[[F], F]:
     """
 
     def compile_now(function: F) -> F:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(CACHE_DIR)  # the cache of user code stays where it was
+        config: Any = numba.config
+        before = config.CACHE_DIR
+        config.CACHE_DIR = str(CACHE_DIR)  # the cache of user code stays where it was
         try:
-            compiled: F = numba.njit(list(signatures), nogil=True, cache=True, fastmath=FAST if fast else False)(function)
+            compiled: Any = numba.njit(list(signatures), nogil=True, cache=True, fastmath=FAST if fast else False)(function)
         finally:
-            numba.config.CACHE_DIR = before
-        return compiled
+            config.CACHE_DIR = before
+        return cast(F, compiled)
 
     return compile_now
 
 
 def part(function: F) -> F:
     """Marks a function that only kernels call: compiled into each of them, never by itself."""
-    compiled: F = numba.njit(nogil=True)(function)
-    return compiled
+    compiled: Any = numba.njit(nogil=True)(function)
+    return cast(F, compiled)

@@ -86,7 +86,8 @@ def raw_block(
 ) -> RawBlock:  # fmt: skip
     """Joins Python bytes into a RawBlock; offsets count from 0 and stamps are 0 where left out."""
     n = len(values)
-    parts: list[bytes | None] = [*values, *(keys or [None] * n), *(headers or [None] * n)]
+    nulls: list[bytes | None] = [None] * n
+    parts = [*values, *(keys or nulls), *(headers or nulls)]
     size = np.fromiter((-1 if part is None else len(part) for part in parts), np.int64, 3 * n)
     at = np.zeros(3 * n, np.int64)
     np.cumsum(np.maximum(size, 0)[:-1], out=at[1:])
