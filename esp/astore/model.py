@@ -1,12 +1,17 @@
 """What an astore holds: a graph, what goes into it and comes out of it in the user's terms, and how it was made."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from esp.astore.graph import Graph
+from esp.astore.graph import Graph, Shape, Value, validate
+from esp.astore.steps import MAX_ELEMENTS, channel_values, prepared_shape
+from esp.errors import GraphError
 
 DIGEST_DIGITS = 12  # of the SHA-256, where space matters
+MAX_NAME = 200
+MISSING = ("refuse", "nan", "impute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +75,73 @@ class Astore:
     @property
     def short_digest(self) -> str:
         return self.digest[:DIGEST_DIGITS]
+
+
+def check(astore: Astore) -> None:
+    """Raises GraphError unless the graph is well formed and inputs, steps and outputs fit it; every file has passed it."""
+    graph = astore.graph
+    if not astore.name or len(astore.name) > MAX_NAME or not astore.name.isprintable():
+        raise GraphError(
+            f"{astore.name[:40]!r} is no name for a model", where="name", mend=f"use 1 to {MAX_NAME} printable characters"
+        )
+    for kind, ours, theirs in (("inputs", astore.inputs, graph.inputs), ("outputs", astore.outputs, graph.outputs)):
+        if len(ours) != len(theirs):
+            raise GraphError(
+                f"{len(ours)} {kind} for the graph's {len(theirs)}", where=kind, mend="describe each, in the graph's order"
+            )
+        _check_names(kind, [item.name for item in ours])
+    _check_sizes(graph, validate(graph))
+    for at, (item, value) in enumerate(zip(astore.inputs, graph.inputs)):
+        _check_input(item, value, f"inputs[{at}] {item.name!r}")
+    for at, (output, value) in enumerate(zip(astore.outputs, graph.outputs)):
+        _check_output(output, value, f"outputs[{at}] {output.name!r}")
+
+
+def _check_sizes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
+    """Bounds what a row of any tensor takes, so that no attribute can ask for a machine's whole memory."""
+    for name, shape in shapes.items():
+        if name not in graph.weights and math.prod(size or 1 for size in shape) > MAX_ELEMENTS:
+            what = f"tensor {name[:80]!r} of shape {list(shape)} is too large"
+            raise GraphError(what, where="graph", mend=f"keep a row within {MAX_ELEMENTS} elements")
+
+
+def _check_names(kind: str, names: list[str]) -> None:
+    for at, name in enumerate(names):
+        if not name or not name.isprintable() or name in names[:at]:
+            raise GraphError(
+                f"the name {name[:40]!r} is empty, unprintable or there twice", where=f"{kind}[{at}]", mend="give each its own name"
+            )
+
+
+def _check_input(item: Input, value: Value, where: str) -> None:
+    shape = prepared_shape(item, where)
+    if shape != value.shape[1:]:
+        raise GraphError(
+            f"prepared it is {list(shape)}, but the graph takes {list(value.shape[1:])}", where=where, mend="mend shape or steps"
+        )
+    if value.dtype != "float32" and (item.steps or value.dtype != item.dtype):
+        mend = "make the graph take float32, or leave out the steps and use its dtype"
+        raise GraphError(
+            f"{item.dtype} with {len(item.steps)} steps cannot feed a graph input of {value.dtype}", where=where, mend=mend
+        )
+    if item.missing not in MISSING or (item.missing == "nan" and not value.dtype.startswith("float")):
+        raise GraphError(
+            f"missing = {item.missing!r} cannot be for {value.dtype}", where=where, mend=f"use one of {', '.join(MISSING)}"
+        )
+    seen = item.shape if item.dtype != "blob" else (item.steps[0].params["channels"],)
+    channel_values(item.impute, seen, f"{where}.impute")
+
+
+def _check_output(output: Output, value: Value, where: str) -> None:
+    if (output.dtype, output.shape) != (value.dtype, value.shape[1:]):
+        said, made = f"{output.dtype}{list(output.shape)}", f"{value.dtype}{list(value.shape[1:])}"
+        raise GraphError(f"said to be {said}, but the graph makes {made}", where=where, mend="say what the graph makes")
+    if output.kind == "tensor" and not output.labels:
+        return
+    if output.kind != "probabilities" or not output.dtype.startswith("float"):
+        raise GraphError(
+            f"kind {output.kind!r} of {output.dtype} cannot carry labels", where=where, mend="use probabilities, or no labels"
+        )
+    classes = output.shape[-1] if output.shape else 0
+    if len(output.labels) != classes or len(set(output.labels)) != classes:
+        raise GraphError(f"{len(output.labels)} labels for {classes} classes", where=where, mend="give every class its own label")

@@ -4,9 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from esp.astore.graph import Array, Attr, Shape
+import numpy.typing as npt
 
+from esp.errors import GraphError
+
+Attr = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 Attrs = Mapping[str, Any]  # complete: defaults filled in
+Shape = tuple[int | None, ...]  # None = the symbolic batch axis, always first at a graph's inputs and outputs
+Array = npt.NDArray[Any]
+
+FLOATS = ("float32", "float64")
+NUMBERS = (*FLOATS, "int32", "int64")
+DTYPES = ("float16", *NUMBERS, "int8", "int16", "uint8", "uint16", "uint32", "uint64", "bool")
+MANY = 2**31 - 1  # inputs of a variadic op, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +26,39 @@ class AttrSpec:
     type: str
     default: Attr | None = None
     is_required: bool = False
-    choices: tuple[str, ...] = ()
+    choices: tuple[int | str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dtypes:
+    """Which dtypes an op takes and gives: every input and output has the dtype of input 0, one of ``allowed``, but those in
+    ``inputs`` (by index: the ones allowed there) and ``outputs`` (by index: the one given)."""
+
+    allowed: tuple[str, ...] = FLOATS
+    inputs: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    outputs: Mapping[int, str] = field(default_factory=dict)
+
+    def infer(self, dtypes: Sequence[str | None], outputs: int) -> list[str]:
+        """The dtypes of the outputs. Raises GraphError where an input's dtype is not allowed."""
+        first = dtypes[0] or ""
+        for index, dtype in enumerate(dtypes):
+            allowed = self.inputs.get(index, self.allowed if index == 0 else (first,))
+            if dtype is not None and dtype not in allowed:
+                raise GraphError(f"input {index} wants {' or '.join(allowed)}, got {dtype}", mend="convert it")
+        return [self.outputs.get(index, first) for index in range(outputs)]
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
     """One operator with ONNX meaning.
 
-    ``shapes(attrs, shapes, constants)`` gives the shapes of the outputs, or raises GraphError; ``constants[i]`` is input i
-    where it is a weight (Reshape's shape, say), else None. ``reference(attrs, inputs, outputs)`` is the obvious numpy
-    computation, with ``outputs`` the number of outputs wanted; an optional input left out is None. ``flops(attrs, ins, outs)``
-    counts floating-point operations for one row (batch axis taken as 1; a multiply-add counts two).
+    ``shapes(attrs, shapes, constants)`` gives the shapes of all outputs that the op can have (a node may want fewer), or
+    raises GraphError, and nothing else, whatever the shapes and the attributes of the right types; ``constants[i]`` is
+    input i where it is a weight (Reshape's shape, say), else None. ``reference(attrs, inputs, outputs)`` is the obvious
+    numpy computation, with ``outputs`` the number of outputs wanted; an optional input left out is None.
+    ``flops(attrs, ins, outs)`` counts floating-point operations for one row (batch axis taken as 1; a multiply-add counts
+    two, a function of one number one). ``dtypes`` says what it takes and gives. ``trainable`` are the inputs that training
+    may learn where they are floating weights; None = every one.
     """
 
     name: str
@@ -36,3 +68,55 @@ class Op:
     flops: Callable[[Attrs, Sequence[Shape | None], Sequence[Shape]], int]
     attrs: Mapping[str, AttrSpec] = field(default_factory=dict)
     outputs: tuple[int, int] = (1, 1)
+    dtypes: Dtypes = Dtypes()
+    trainable: tuple[int, ...] | None = None
+
+
+_PLAIN: Mapping[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "string": str}
+
+
+def complete(op: Op, attrs: Mapping[str, Attr]) -> Attrs:
+    """``attrs`` checked against the row, defaults filled in. Raises GraphError for an unknown, missing or ill-typed one."""
+    for name in attrs:
+        if name not in op.attrs:
+            known = ", ".join(sorted(op.attrs)) or "none"
+            raise GraphError(f"unknown attribute {name!r}", mend=f"{op.name} has: {known}")
+    return {name: _complete_one(name, spec, attrs.get(name)) for name, spec in op.attrs.items()}
+
+
+def _complete_one(name: str, spec: AttrSpec, value: Attr | None) -> Any:
+    if value is None:
+        if spec.is_required:
+            raise GraphError(f"attribute {name!r} is missing", mend=f"give it ({spec.type})")
+        return spec.default
+    if not _is_of_type(value, spec.type):
+        raise GraphError(f"attribute {name!r} wants {spec.type}, got {value!r}", mend="write it as that")
+    if spec.choices and value not in spec.choices:
+        choices = ", ".join(map(str, spec.choices))
+        raise GraphError(f"attribute {name!r} is {value!r}, which is not supported", mend=f"use one of: {choices}")
+    return as_type(value, spec.type)
+
+
+def as_type(value: Any, kind: str) -> Attr:
+    """A value that is of ``kind``, whole numbers of a float attribute made floats."""
+    if kind == "float":
+        return float(value)
+    return tuple(map(float, value)) if kind == "floats" else value
+
+
+def _is_of_type(value: Attr, kind: str) -> bool:
+    if kind.endswith("s"):
+        return isinstance(value, tuple) and all(_is_of_type(item, kind[:-1]) for item in value)
+    return isinstance(value, _PLAIN[kind]) and not isinstance(value, bool)
+
+
+def given(array: Array | None) -> Array:
+    """An input that the op's arity makes sure is there."""
+    assert array is not None
+    return array
+
+
+def given_shape(shape: Shape | None) -> Shape:
+    """The shape of an input that the op's arity makes sure is there."""
+    assert shape is not None
+    return shape

@@ -33,10 +33,14 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a window may look up while the query is loaded: ``where`` begins its error messages, ``models`` by name."""
+    """What a window may look up while the query is loaded: ``where`` begins its error messages, ``models`` by name.
+
+    ``one_partition``: the source's connector has but one partition (a file), so that any key will do.
+    """
 
     where: str
     models: Mapping[str, Astore] = field(default_factory=dict)
+    one_partition: bool = False
 
 
 class Context(Protocol):

@@ -1,0 +1,5 @@
+"""``python -m esp`` is the command ``esp``."""
+
+from esp.cli import main
+
+main()

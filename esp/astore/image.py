@@ -1,0 +1,68 @@
+"""Images: files decoded by Pillow (imported here alone) and bilinear resizing with half-pixel centres."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from esp.errors import EventError
+
+MAX_PIXELS = 1 << 25  # 33 million: 100 MB decoded; a file that says more is refused before it is decoded
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+_MODES = {1: "L", 3: "RGB"}
+_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+def decode(data: bytes, channels: int) -> npt.NDArray[np.uint8]:
+    """The image in a file's bytes (its first frame) as uint8[h, w, channels]; EventError for one that cannot be decoded.
+
+    Grey is ITU-R 601 luma; an alpha channel is left out; the orientation tag of a camera is not applied.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_kind(image)
+            pixels = np.array(image.convert(_MODES[channels]), np.uint8)
+    except EventError:
+        raise
+    except UnidentifiedImageError as err:
+        raise EventError(f"these bytes are no image of a known kind ({', '.join(FORMATS)})") from err
+    except (Exception, Image.DecompressionBombWarning) as err:  # a decoder may raise anything on bytes that lie
+        raise EventError(f"the image cannot be decoded: {err or type(err).__name__}") from err
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _check_kind(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise EventError(f"the image has {image.width} x {image.height} pixels, over the limit of {MAX_PIXELS}")
+    if image.mode not in _EIGHT_BITS:
+        raise EventError(f"the image holds {image.mode} samples, not 8-bit ones")
+
+
+def resize(images: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[np.floating]:
+    """[..., h, w, c] -> [..., height, width, c], bilinear: ONNX Resize linear, half_pixel, without antialiasing; computed in
+    float32 (float64 for float64 images)."""
+    dtype = np.result_type(images.dtype, np.float32) if images.dtype.kind == "f" else np.dtype(np.float32)
+    if images.shape[-3:-1] == (height, width):
+        return images.astype(dtype, copy=False)
+    low, high, share = _taps(images.shape[-3], height, dtype)
+    rows = _between(images[..., low, :, :].astype(dtype), images[..., high, :, :].astype(dtype), share[:, None, None])
+    low, high, share = _taps(images.shape[-2], width, dtype)
+    return _between(rows[..., low, :], rows[..., high, :], share[:, None])
+
+
+def _taps(
+    size: int, wanted: int, dtype: np.dtype[np.generic]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    """For each wanted position the two neighbours that it lies between and the share of the second; edges repeat."""
+    centre = (np.arange(wanted) + 0.5) * (size / wanted) - 0.5
+    floor = np.floor(centre)
+    low = floor.astype(np.int64)
+    return low.clip(0, size - 1), (low + 1).clip(0, size - 1), (centre - floor).astype(dtype)
+
+
+def _between(
+    first: npt.NDArray[np.floating], second: npt.NDArray[np.floating], share: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    mixed: npt.NDArray[np.floating] = first + (second - first) * share
+    return mixed

@@ -1,0 +1,156 @@
+"""What `esp inspect` tells of an astore: one JSON-able description, and the same as tables for a terminal."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from esp.astore.graph import Value
+from esp.astore.model import Astore, Input, Output
+from esp.astore.packing import plain
+from esp.astore.preprocess import prepared_shape
+from esp.astore.summary import layer_rows, totals
+
+LABELS_SHOWN = 12
+Description = dict[str, Any]
+
+
+def describe(astore: Astore) -> Description:
+    """Name, digest, inputs, outputs, training card, layers and totals as JSON's own types (a NaN or infinity becomes null)."""
+    rows = layer_rows(astore.graph)
+    description = {
+        "name": astore.name,
+        "digest": astore.digest,
+        "inputs": [_input(item, value) for item, value in zip(astore.inputs, astore.graph.inputs)],
+        "outputs": [_output(output) for output in astore.outputs],
+        "card": astore.card,
+        "layers": [asdict(row) for row in rows],
+        "totals": asdict(totals(astore.graph, rows)),
+    }
+    found: Description = _finite(plain(description, "description"))
+    return found
+
+
+def type_text(dtype: str, shape: Sequence[int | None]) -> str:
+    """A type in the shorthand of schemas.
+
+    >>> type_text("float32", (3,)), type_text("blob", ())
+    ('float32[3]', 'blob')
+    """
+    sizes = ",".join("N" if size is None else str(size) for size in shape)
+    return f"{dtype}[{sizes}]" if sizes else dtype
+
+
+def render(description: Mapping[str, Any]) -> RenderableType:
+    """The description as tables; print it with a rich console."""
+    parts: list[RenderableType] = [
+        Text(f"{_printable(description['name'])}  {description['digest'] or '(not written yet)'}", style="bold"),
+        _table("Inputs", ("name", "event gives", "steps", "graph takes", "missing"), map(_input_cells, description["inputs"])),
+    ]
+    statistics = [cells for item in description["inputs"] for cells in _statistics_cells(item)]
+    if statistics:
+        parts.append(_table("Training data of the inputs", ("input", "statistic", "values"), statistics))
+    parts.append(_table("Outputs", ("name", "type", "kind", "labels"), map(_output_cells, description["outputs"])))
+    if description["card"]:
+        parts.append(_table("Training card", ("what", "value"), _card_cells(description["card"])))
+    return Group(*parts, *_layer_parts(description))
+
+
+def _input(item: Input, value: Value) -> Description:
+    return {
+        "name": item.name,
+        "type": type_text(item.dtype, item.shape),
+        "steps": [{"op": step.op, **step.params} for step in item.steps],
+        "graph_input": value.name,
+        "graph_type": type_text(value.dtype, prepared_shape(item)),
+        "missing": item.missing,
+        "impute": item.impute,
+        "statistics": item.statistics,
+    }
+
+
+def _output(output: Output) -> Description:
+    return {"name": output.name, "type": type_text(output.dtype, output.shape), "kind": output.kind, "labels": output.labels}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _table(title: str, columns: Sequence[str], rows: Any, right: Sequence[str] = ()) -> RenderableType:
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_printable(cell)) for cell in row))
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _printable(text: str) -> str:
+    """Without control characters: a file's words must not steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+def _input_cells(item: Mapping[str, Any]) -> tuple[str, ...]:
+    steps = "\n".join(_step_text(step) for step in item["steps"]) or "none"
+    missing = f"impute {_value_text(item['impute'])}" if item["missing"] == "impute" else item["missing"]
+    return item["name"], item["type"], steps, item["graph_type"], missing
+
+
+def _step_text(step: Mapping[str, Any]) -> str:
+    params = (f"{key}={_value_text(value)}" for key, value in step.items() if key != "op")
+    return " ".join((step["op"], *params))
+
+
+def _statistics_cells(item: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [(item["name"], key, _value_text(value)) for key, value in item["statistics"].items()]
+
+
+def _output_cells(output: Mapping[str, Any]) -> tuple[str, ...]:
+    labels = output["labels"]
+    more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
+    return output["name"], output["type"], output["kind"], ", ".join(labels[:LABELS_SHOWN]) + more
+
+
+def _card_cells(card: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """One row a value; the keys of maps within maps are joined by dots."""
+    rows: list[tuple[str, str]] = []
+    for key, value in card.items():
+        nested = isinstance(value, dict) and value
+        rows += _card_cells(value, f"{prefix}{key}.") if nested else [(prefix + key, _value_text(value))]
+    return rows
+
+
+def _layer_parts(description: Mapping[str, Any]) -> list[RenderableType]:
+    columns = ("layer", "kind", "output", "kernel", "stride", "activation", "parameters", "FLOPs a row")
+    total = description["totals"]
+    line = (
+        f"{total['layers']} layers, {total['parameters']:,} parameters, {total['flops']:,} FLOPs a row, "
+        f"{total['weight_bytes']:,} bytes of weights"
+    )
+    return [_table("Layers", columns, map(_layer_cells, description["layers"]), columns[-2:]), Text(line)]
+
+
+def _layer_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    shape = ",".join("N" if size is None else str(size) for size in row["output_shape"])
+    kernel, stride = ("x".join(map(str, row[key])) for key in ("kernel", "stride"))
+    return row["name"], row["kind"], f"[{shape}]", kernel, stride, row["activation"], f"{row['parameters']:,}", f"{row['flops']:,}"
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, list):
+        shown = " ".join(_value_text(item) for item in value[:LABELS_SHOWN])
+        return f"{shown} ... ({len(value)} values)" if len(value) > LABELS_SHOWN else shown
+    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)

@@ -1,0 +1,137 @@
+"""Ops that move numbers about without changing them."""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from esp.astore.ops.row import DTYPES, MANY, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
+from esp.astore.ops.rules import axis_of, no_flops, refuse_batch, same_shape, show, size_of
+from esp.errors import GraphError
+
+_ANY = Dtypes(DTYPES)
+
+
+def _lost(shape: Shape, wanted: str) -> GraphError:
+    mend = "keep the batch an axis of its own: 0 or -1 in its place, the others fixed"
+    return GraphError(f"the batch of {show(shape)} is lost in {wanted}", mend=mend)
+
+
+def _identity(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
+    return [given(inputs[0])]
+
+
+def _flatten_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
+    shape = given_shape(shapes[0])
+    axis = axis_of(attrs["axis"], len(shape), extra=1)
+    halves = []
+    for part in (shape[:axis], shape[axis:]):
+        if None in part and size_of(part) != 1:
+            raise _lost(shape, f"flattening at axis {axis}")
+        halves.append(None if None in part else prod(size or 1 for size in part))
+    return [tuple(halves)]
+
+
+def _flatten(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
+    x = given(inputs[0])
+    axis = axis_of(attrs["axis"], x.ndim, extra=1)
+    return [x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))]
+
+
+def _wanted(target: Sequence[int], shape: Shape, allowzero: bool) -> list[int | None]:
+    """The target with 0 (the input's own size, unless ``allowzero``) filled in; -1 stays."""
+    if len([size for size in target if size == -1]) > 1 or any(size < -1 for size in target):
+        raise GraphError(f"shape {list(target)} has more than one -1 or a size below it", mend="leave one size open")
+    wanted: list[int | None] = []
+    for axis, size in enumerate(target):
+        if size == 0 and not allowzero and axis >= len(shape):
+            raise GraphError(f"shape {list(target)} copies axis {axis}, which {show(shape)} lacks", mend="give the size")
+        wanted.append(shape[axis] if size == 0 and not allowzero else size)
+    return wanted
+
+
+def reshaped(shape: Shape, target: Sequence[int], allowzero: bool = False) -> Shape:
+    """The shape that Reshape gives, the batch kept an axis of its own.
+
+    >>> reshaped((None, 4, 6), (0, -1)), reshaped((None, 4, 6), (-1, 24))
+    ((None, 24), (None, 24))
+    """
+    wanted = _wanted(target, shape, allowzero)
+    known = prod(size for size in wanted if size is not None and size != -1)
+    if -1 in wanted:
+        left_over, rest = divmod(size_of(shape), known) if known else (0, 0)
+        is_batch = None in shape and None not in wanted
+        if is_batch and (left_over, rest) != (1, 0):
+            raise _lost(shape, f"shape {list(target)}")
+        wanted[wanted.index(-1)] = None if is_batch else left_over
+    if None in shape and None not in wanted:
+        raise _lost(shape, f"shape {list(target)}")
+    result = tuple(wanted)
+    if size_of(result) != size_of(shape):
+        raise GraphError(f"{show(shape)} does not fit shape {list(target)}", mend="make the sizes' products equal")
+    if None in shape and size_of(shape[: shape.index(None)]) != size_of(result[: result.index(None)]):
+        raise _lost(shape, f"shape {list(target)}")
+    return result
+
+
+def _reshape_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
+    target = constants[1]
+    if target is None or target.ndim != 1:
+        raise GraphError("the shape (input 1) is not a weight of one axis", mend="make it a constant int64 weight")
+    return [reshaped(given_shape(shapes[0]), [int(size) for size in target], bool(attrs["allowzero"]))]
+
+
+def _reshape(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
+    x = given(inputs[0])
+    target = [int(size) for size in given(inputs[1])]
+    return [x.reshape([x.shape[axis] if size == 0 and not attrs["allowzero"] else size for axis, size in enumerate(target)])]
+
+
+def _transpose_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
+    shape = given_shape(shapes[0])
+    perm = attrs["perm"] if attrs["perm"] is not None else tuple(reversed(range(len(shape))))
+    if sorted(perm) != list(range(len(shape))):
+        raise GraphError(f"perm {list(perm)} is no order of the axes of {show(shape)}", mend="name each axis once")
+    return [tuple(shape[axis] for axis in perm)]
+
+
+def _transpose(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
+    return [np.transpose(given(inputs[0]), attrs["perm"])]
+
+
+def _concat_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
+    if None in shapes:
+        raise GraphError("an input is left out", mend="name every input")
+    parts = [given_shape(shape) for shape in shapes]
+    axis = axis_of(attrs["axis"], len(parts[0]))
+    total = 0
+    for part in parts:
+        if len(part) != len(parts[0]) or (*part[:axis], *part[axis + 1 :]) != (*parts[0][:axis], *parts[0][axis + 1 :]):
+            raise GraphError(f"{show(parts[0])} and {show(part)} differ off axis {axis}", mend="make the other sizes equal")
+        refuse_batch(part, axis, "joining along")
+        total += part[axis] or 0
+    return [(*parts[0][:axis], total, *parts[0][axis + 1 :])]
+
+
+def _concat(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
+    return [np.concatenate([given(array) for array in inputs], axis=attrs["axis"])]
+
+
+_RESHAPE = Op(
+    "Reshape",
+    (2, 2),
+    _reshape_shapes,
+    _reshape,
+    no_flops,
+    {"allowzero": AttrSpec("int", 0, choices=(0, 1))},
+    dtypes=Dtypes(DTYPES, {1: ("int64",)}),
+    trainable=(),
+)
+
+SHAPING = {
+    "Identity": Op("Identity", (1, 1), same_shape, _identity, no_flops, dtypes=_ANY),
+    "Flatten": Op("Flatten", (1, 1), _flatten_shapes, _flatten, no_flops, {"axis": AttrSpec("int", 1)}, dtypes=_ANY),
+    "Reshape": _RESHAPE,
+    "Transpose": Op("Transpose", (1, 1), _transpose_shapes, _transpose, no_flops, {"perm": AttrSpec("ints")}, dtypes=_ANY),
+    "Concat": Op("Concat", (1, MANY), _concat_shapes, _concat, no_flops, {"axis": AttrSpec("int", is_required=True)}, dtypes=_ANY),
+}

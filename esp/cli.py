@@ -1,0 +1,212 @@
+"""The command ``esp``: verbs on astores, recipes, queries and running engines."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+import esp
+from esp.errors import EspError, UsageError
+
+R = TypeVar("R")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=esp.__doc__
+)
+out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Url = Annotated[str, typer.Option("--to", help="Address of the engine.", envvar="ESP_URL")]
+TokenFile = Annotated[Path | None, typer.Option(help="File that holds the token of the admin API (or set ESP_TOKEN).")]
+DEFAULT_URL = "http://127.0.0.1:8088"
+
+
+def main() -> None:
+    """Runs the command; every error of ours is one line on stderr with its exit status."""
+    try:
+        app()
+    except EspError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def fail(error: EspError) -> NoReturn:
+    print(f"esp: {error}", file=sys.stderr)
+    sys.exit(error.exit_status)
+
+
+def show(result: Any, as_json: bool, render: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        render()
+
+
+@app.command()
+def train(
+    recipe: Path,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the astore goes.")],
+    folds: Annotated[bool, typer.Option(help="Also cross-validate over the folds of the recipe.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model as a recipe says, and write it as an astore."""
+    from esp.astore.binary import write
+    from esp.train.recipe import run_recipe
+
+    trained = run_recipe(recipe, folds=folds)
+    astore = write(trained.astore, output)
+    result = {"astore": str(output), "digest": astore.digest, "metrics": trained.metrics}
+    show(
+        result,
+        as_json,
+        lambda: out.print(f"{output}: {astore.short_digest}, " + ", ".join(f"{k} {v:.4g}" for k, v in trained.metrics.items())),
+    )
+
+
+@app.command()
+def inspect(model: Path, as_json: Json = False) -> None:
+    """Show what an astore says of itself: inputs, outputs, layers, training card, digest."""
+    from esp.astore.binary import read
+    from esp.astore.inspect import describe, render
+
+    description = describe(read(model))
+    show(description, as_json, lambda: out.print(render(description)))
+
+
+@app.command()
+def verify(model: Path, as_json: Json = False) -> None:
+    """Check every byte of an astore against its digests."""
+    from esp.astore.binary import verify as verify_file
+
+    checked = verify_file(model)
+    show(checked, as_json, lambda: out.print(f"{model}: sound, digest {checked['digest']}, {len(checked['tensors'])} tensors"))
+
+
+@app.command()
+def check(queries: list[Path], as_json: Json = False) -> None:
+    """Load queries as ``run`` would, without starting them, and show the fields on every edge."""
+    from esp.runtime.query import load_query
+
+    result = {}
+    for query in map(load_query, queries):
+        result[query.name] = {
+            name: {port: str(stream.schema) for port, stream in window.ports.items()} for name, window in query.windows.items()
+        }
+    show(result, as_json, lambda: out.print_json(data=result))
+
+
+@app.command()
+def run(
+    queries: list[Path],
+    brokers: Annotated[
+        str | None, typer.Option(envvar="ESP_BROKERS", help="Kafka brokers HOST:PORT,... instead of those in the query.")
+    ] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT of metrics, health and admin API.")] = "127.0.0.1:8088",
+    state: Annotated[Path, typer.Option(help="Folder of checkpoints and deployed models.")] = Path("esp-state"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget the state: start from the group's commit and the query's models.")
+    ] = False,
+    token_file: TokenFile = None,
+    wait_for_broker: Annotated[float | None, typer.Option(help="Seconds to wait for a broker at the start.")] = None,
+    log: Annotated[Literal["text", "json"], typer.Option(help="Form of the log lines.")] = "text",
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="Least level that is logged.")] = "info",
+) -> None:
+    """Run continuous queries until stopped (SIGTERM drains first, a second one ends at once)."""
+    from esp.runtime.engine import Engine, EngineSettings
+    from esp.runtime.logs import set_up_logs
+    from esp.runtime.query import load_query
+
+    set_up_logs(log, log_level)
+    overrides = {"brokers": brokers, "wait_for_broker": wait_for_broker}
+    loaded = [load_query(path, {key: value for key, value in overrides.items() if value is not None}) for path in queries]
+    asyncio.run(Engine(loaded, EngineSettings(listen, state, _token(token_file), fresh)).run())
+
+
+@app.command()
+def status(to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+    """Show what a running engine does: queries, windows, models, counts, latency."""
+    from esp.client import AdminClient, status_table
+
+    result = AdminClient(to, _token(token_file)).status()
+    show(result, as_json, lambda: out.print(status_table(result)))
+
+
+@app.command()
+def deploy(
+    model: Path,
+    window: Annotated[str, typer.Option(help="QUERY/WINDOW whose model is replaced.")],
+    to: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Put a model in the place of a running window's, between two blocks of events."""
+    from esp.client import AdminClient
+
+    result = AdminClient(to, _token(token_file)).deploy(model, window)
+    show(
+        result, as_json, lambda: out.print(f"{result['window']}: {result['new'][:12]} scores in the place of {result['old'][:12]}")
+    )
+
+
+def _act(action: str, query: str, to: str, token_file: Path | None) -> None:
+    from esp.client import AdminClient
+
+    result = AdminClient(to, _token(token_file)).act(query, action)
+    out.print(f"{result['query']}: {result['state']}")
+
+
+@app.command()
+def pause(query: str, to: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
+    """Let a running query fetch no more."""
+    _act("pause", query, to, token_file)
+
+
+@app.command()
+def resume(query: str, to: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
+    """Let a paused query go on."""
+    _act("resume", query, to, token_file)
+
+
+@app.command()
+def drain(query: str, to: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
+    """Pause a query and wait until all that it fetched is sent, saved and committed."""
+    _act("drain", query, to, token_file)
+
+
+@app.command()
+def demo(
+    brokers: Annotated[str | None, typer.Option(help="A real Kafka HOST:PORT instead of the embedded broker.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up until interrupted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train two models on real data, stream real events through Kafka, score them live, swap a model under way."""
+    from esp.demo.show import run_demo
+
+    sys.exit(run_demo(brokers, keep=keep, as_json=as_json))
+
+
+@app.callback(invoke_without_command=True)
+def version(show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False) -> None:
+    if show_version:
+        print(esp.__version__)
+        raise typer.Exit
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        return os.environ.get("ESP_TOKEN") or None
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the token cannot be read ({error})", where="--token-file", mend="give a text file that holds the token"
+        ) from error
+    if not token:
+        raise UsageError("the file is empty", where=f"--token-file {file}", mend="put the token into it")
+    return token

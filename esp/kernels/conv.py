@@ -1,0 +1,37 @@
+"""What convolutions need beside the tile: a padded copy of the input, and the depthwise case."""
+
+from esp.kernels.compile import part
+from esp.kernels.pointers import copy_floats, f4, fma, i8
+
+
+@part
+def pad(n, runs, run, x, index, y, y_step):  # type: ignore[no-untyped-def]
+    """Zeros y[n, y_step], then copies each row's ``runs`` runs of ``run`` floats to ``index[r]`` floats in."""
+    at = i8(index)
+    for i in range(n):
+        target = f4(y + 4 * i * y_step)
+        for j in range(y_step):
+            target[j] = 0
+        for r in range(runs):
+            copy_floats(y + 4 * (i * y_step + at[r]), x + 4 * (i * runs + r) * run, run)
+
+
+@part
+def depthwise(n, pixels, channels, starts, taps, weight_at, x, x_step, weights, bias, low, y):  # type: ignore[no-untyped-def]
+    """A filter a channel, channels last: y[p, c] = max(bias[c] + sum over taps t of p of x[taps[t], c] * w[weight_at[t], c], low).
+
+    ``starts[p] : starts[p + 1]`` are the taps of pixel p that lie within the picture.
+    """
+    begin, tap, which, first = i8(starts), i8(taps), i8(weight_at), f4(bias)
+    for i in range(n):
+        for p in range(pixels):
+            out = f4(y + 4 * (i * pixels + p) * channels)
+            for c in range(channels):
+                out[c] = first[c]
+            for t in range(begin[p], begin[p + 1]):
+                source, w = f4(x + 4 * (i * x_step + tap[t] * channels)), f4(weights + 4 * which[t] * channels)
+                for c in range(channels):
+                    out[c] = fma(source[c], w[c], out[c])
+            for c in range(channels):
+                value = out[c]
+                out[c] = low if value < low else value

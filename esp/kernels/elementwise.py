@@ -1,0 +1,155 @@
+"""Value by value work: binary operations with broadcasting, activations, scale and shift, softmax, copies and gathers.
+
+Every kernel takes n rows at float32 addresses; a row is contiguous, and its result does not depend on the others.
+"""
+
+import numpy as np
+
+from esp.kernels.compile import part
+from esp.kernels.functions import ZERO, exp, logistic, tanh
+from esp.kernels.pointers import copy_floats, divide, f4, fma, i8
+
+ADD, SUB, MUL, DIV, REVERSED_SUB, REVERSED_DIV = range(6)
+RELU, LEAKY_RELU, TANH, SIGMOID = range(4)
+
+
+@part
+def _add(count, a, b, step, y):  # type: ignore[no-untyped-def]
+    """y[j] = a[j] + b[j * step]; step is 0 or 1, as in the three after it."""
+    u, v, w = f4(a), f4(b), f4(y)
+    if step:
+        for j in range(count):
+            w[j] = u[j] + v[j]
+    else:
+        one = v[0]
+        for j in range(count):
+            w[j] = u[j] + one
+
+
+@part
+def _sub(count, a, b, step, y, is_reversed):  # type: ignore[no-untyped-def]
+    u, v, w = f4(a), f4(b), f4(y)
+    sign = np.float32(-1 if is_reversed else 1)
+    if step:
+        for j in range(count):
+            w[j] = (u[j] - v[j]) * sign
+    else:
+        one = v[0]
+        for j in range(count):
+            w[j] = (u[j] - one) * sign
+
+
+@part
+def _mul(count, a, b, step, y):  # type: ignore[no-untyped-def]
+    u, v, w = f4(a), f4(b), f4(y)
+    if step:
+        for j in range(count):
+            w[j] = u[j] * v[j]
+    else:
+        one = v[0]
+        for j in range(count):
+            w[j] = u[j] * one
+
+
+@part
+def _div(count, a, b, step, y):  # type: ignore[no-untyped-def]
+    u, v, w = f4(a), f4(b), f4(y)
+    if step:
+        for j in range(count):
+            w[j] = divide(u[j], v[j])
+    else:
+        one = v[0]
+        for j in range(count):
+            w[j] = divide(u[j], one)
+
+
+@part
+def _reversed_div(count, a, b, step, y):  # type: ignore[no-untyped-def]
+    u, v, w = f4(a), f4(b), f4(y)
+    for j in range(count):
+        w[j] = divide(v[j * step], u[j])
+
+
+@part
+def binary(n, kind, size, period, a, b, b_step, y):  # type: ignore[no-untyped-def]
+    """y[n, size] = a[n, size] (op) b, where b repeats after ``period`` values within a row and rows of b are b_step floats apart."""
+    run, step = (size, 0) if period == 1 else (period, 1)
+    for i in range(n):
+        other = b + 4 * i * b_step
+        for at in range(4 * i * size, 4 * (i + 1) * size, 4 * run):
+            if kind == ADD:
+                _add(run, a + at, other, step, y + at)
+            elif kind == MUL:
+                _mul(run, a + at, other, step, y + at)
+            elif kind == DIV:
+                _div(run, a + at, other, step, y + at)
+            elif kind == REVERSED_DIV:
+                _reversed_div(run, a + at, other, step, y + at)
+            else:
+                _sub(run, a + at, other, step, y + at, kind == REVERSED_SUB)
+
+
+@part
+def activate(count, kind, alpha, x, y):  # type: ignore[no-untyped-def]
+    """y[count] = Relu, LeakyRelu(alpha), Tanh or Sigmoid of x; y may be x."""
+    source, target = f4(x), f4(y)
+    if kind == RELU:
+        for j in range(count):
+            value = source[j]
+            target[j] = ZERO if value < ZERO else value
+    elif kind == LEAKY_RELU:
+        for j in range(count):
+            value = source[j]
+            target[j] = value * alpha if value < ZERO else value
+    elif kind == TANH:
+        for j in range(count):
+            target[j] = tanh(source[j])
+    else:
+        for j in range(count):
+            target[j] = logistic(source[j])
+
+
+@part
+def affine(rows, size, x, scale, shift, low, y):  # type: ignore[no-untyped-def]
+    """y[rows, size] = max(x * scale[size] + shift[size], low), NaN kept; y may be x."""
+    times, plus = f4(scale), f4(shift)
+    for i in range(rows):
+        source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
+        for j in range(size):
+            value = fma(source[j], times[j], plus[j])
+            target[j] = low if value < low else value
+
+
+@part
+def softmax(rows, size, x, y):  # type: ignore[no-untyped-def]
+    """y[rows, size] = exp(x - max x) / its sum, in each row; a NaN makes its row NaN. y may be x."""
+    for i in range(rows):
+        source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
+        top, total = source[0], ZERO
+        for j in range(1, size):
+            value = source[j]
+            top = value if value > top or value != value else top
+        for j in range(size):
+            target[j] = exp(source[j] - top)
+        for j in range(size):
+            total += target[j]
+        for j in range(size):
+            target[j] = divide(target[j], total)
+
+
+@part
+def copy(n, outer, inner, x, x_step, y, y_outer, y_step):  # type: ignore[no-untyped-def]
+    """Copies n rows, x_step floats apart, of ``outer`` runs of ``inner`` floats; in y runs lie y_outer apart, rows y_step."""
+    for i in range(n):
+        for o in range(outer):
+            copy_floats(y + 4 * (i * y_step + o * y_outer), x + 4 * (i * x_step + o * inner), inner)
+
+
+@part
+def gather(n, size, index, x, x_step, y):  # type: ignore[no-untyped-def]
+    """y[n, size] = x[n, index]: any permutation or broadcast of a row's values."""
+    at = i8(index)
+    for i in range(n):
+        source, target = f4(x + 4 * i * x_step), f4(y + 4 * i * size)
+        for j in range(size):
+            target[j] = source[at[j]]

@@ -1,0 +1,287 @@
+"""JSON records to columns: one pass over the bytes of a block, led by the field table.
+
+Every position is checked against the end of its record. What is taken is strict JSON (RFC 8259); a row with an escape, a number
+beyond the fast paths or anything that does not fit its field is REFUSED and goes to the generic library.
+"""
+
+import numpy as np
+
+from esp.kernels.columns import (
+    BASE, BLOB, BOOL, CELL, COUNT, DATE, DIMS, FLOAT32, FLOAT64, RANK, ROWS, SIZE, STAMP, STRING, TAKEN, TYPE, UNIT, VALID, VALUE_AT,
+    VALUE_SIZE, base64_size, end_row, find_field, from_base64, is_utf8, put_cut, put_float, start_row,
+)  # fmt: skip
+from esp.kernels.compile import kernel, part
+from esp.kernels.numbers import NO_NUMBER, parse_number
+from esp.kernels.text import NULL, REFUSED, has_word, read_bool, read_iso, read_number
+from esp.kernels.words import load_i64, load_u8, load_u64, store_u8, trailing_zeros
+
+_QUOTE, _COMMA, _COLON, _BACKSLASH, _OPEN, _CLOSE, _START, _STOP = 34, 44, 58, 92, 91, 93, 123, 125  # " , : \ [ ] { }
+_HIGH, _ONES = np.uint64(0x8080808080808080), np.uint64(0x0101010101010101)
+_DEEPEST = 60  # of an unknown value; each level takes one bit of a word
+
+
+@part
+def _space(p: int, end: int) -> int:
+    """The next position that is no white space."""
+    while p < end and load_u8(p) <= 32:
+        letter = load_u8(p)
+        if letter != 32 and letter != 10 and letter != 13 and letter != 9:
+            return p
+        p += 1
+    return p
+
+
+@part
+def _is_next(p: int, end: int, letter: int) -> bool:
+    return p < end and load_u8(p) == letter
+
+
+@part
+def _text(p: int, end: int) -> tuple[int, int]:
+    """Where the inside of a string lies and its size, p at its quote; REFUSED for escapes, control letters and broken UTF-8."""
+    if not _is_next(p, end, _QUOTE):
+        return REFUSED, 0
+    start, is_ascii = p + 1, True
+    p += 1
+    while True:
+        while p + 8 <= end:
+            marks = _special(load_u64(p))
+            if marks:
+                p += trailing_zeros(marks) >> 3
+                break
+            p += 8
+        if p >= end:
+            return REFUSED, 0
+        letter = load_u8(p)
+        if letter == _QUOTE:
+            return (start, p - start) if is_ascii or is_utf8(start, p - start) else (REFUSED, 0)
+        if letter < 32 or letter == _BACKSLASH:
+            return REFUSED, 0
+        is_ascii &= letter < 128
+        p += 1
+
+
+@part
+def _special(word: int) -> int:
+    """Marks the lowest byte of eight (and perhaps some above it) that is a quote, a backslash, a control letter or past ASCII."""
+    quote, slash = word ^ (_ONES * np.uint64(_QUOTE)), word ^ (_ONES * np.uint64(_BACKSLASH))
+    low = (word - _ONES * np.uint64(32)) | (quote - _ONES) | (slash - _ONES)
+    return (low | word) & _HIGH
+
+
+@part
+def _key(p: int, end: int) -> tuple[int, int, int]:
+    """(where a key lies, its size, position after its colon)."""
+    at, size = _text(p, end)
+    if at == REFUSED:
+        return REFUSED, 0, 0
+    p = _space(at + size + 1, end)
+    return (at, size, _space(p + 1, end)) if _is_next(p, end, _COLON) else (REFUSED, 0, 0)
+
+
+@part
+def _value(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int) -> int:
+    """Stores the value at p in its cell; the position after it."""
+    code, cell = fields[field, TYPE], fields[field, CELL] + row * fields[field, SIZE]
+    if has_word(p, end, NULL):
+        store_u8(fields[field, VALID] + row, 0)
+        return p + 4
+    store_u8(fields[field, VALID] + row, 1)
+    is_tensor = fields[field, COUNT] > 0
+    if _is_next(p, end, _QUOTE):
+        at, size = _text(p, end)
+        return at + size + 1 if at != REFUSED and _store_text(fields, field, cell, base, at, size) else REFUSED
+    if is_tensor:
+        return _tensor(fields, field, cell, p, end)
+    if code == BOOL:
+        return read_bool(cell, p, end)
+    return read_number(code, fields[field, UNIT], cell, p, end)
+
+
+@part
+def _store_text(fields: np.ndarray, field: int, cell: int, base: int, at: int, size: int) -> bool:
+    """Stores what a string stands for: itself, base64 of bytes, or a date or time."""
+    code = fields[field, TYPE]
+    if code == STRING:
+        put_cut(cell, at - base, size)
+        return True
+    if code == STAMP or code == DATE:
+        return read_iso(code, cell, at, size)
+    found = base64_size(at, size)
+    if code == BLOB:
+        put_cut(cell, at - base, found)
+        return found >= 0
+    if fields[field, COUNT] == 0 or code == BOOL or found != fields[field, SIZE]:
+        return False
+    from_base64(cell, found, at)
+    return True
+
+
+@part
+def _tensor(fields: np.ndarray, field: int, cell: int, p: int, end: int) -> int:
+    """An array of numbers, flat or nested to the shape."""
+    code, count = fields[field, TYPE], fields[field, COUNT]
+    width = fields[field, SIZE] // count
+    if not _is_next(p, end, _OPEN):
+        return REFUSED
+    if _is_next(_space(p + 1, end), end, _OPEN):
+        return _nested(code, width, count, fields[field, RANK], fields[field, DIMS], cell, p, end)
+    for at in range(count):
+        p = _element(code, cell + at * width, _space(p + 1, end), end)
+        if p == REFUSED:
+            return REFUSED
+        p = _space(p, end)
+        if not _is_next(p, end, _COMMA if at < count - 1 else _CLOSE):
+            return REFUSED
+    return p + 1
+
+
+@part
+def _nested(code: int, width: int, count: int, rank: int, dims: int, cell: int, p: int, end: int) -> int:
+    """Numbers within brackets as the dims int64[rank] have it."""
+    for at in range(count):
+        opens = _edges(at, count, rank, dims)
+        for _ in range(opens):
+            p = _space(p, end)
+            if not _is_next(p, end, _OPEN):
+                return REFUSED
+            p += 1
+        p = _element(code, cell + at * width, _space(p, end), end)
+        if p == REFUSED:
+            return REFUSED
+        closes = _edges(at + 1, count, rank, dims)
+        for _ in range(closes):
+            p = _space(p, end)
+            if not _is_next(p, end, _CLOSE):
+                return REFUSED
+            p += 1
+        if at < count - 1:
+            p = _space(p, end)
+            if not _is_next(p, end, _COMMA):
+                return REFUSED
+            p += 1
+    return p
+
+
+@part
+def _edges(at: int, count: int, rank: int, dims: int) -> int:
+    """How many axes begin (or end) at the flat index ``at``."""
+    block, edges = count, 0
+    for axis in range(rank):
+        edges += at % block == 0
+        block //= load_i64(dims + 8 * axis)
+    return edges
+
+
+@part
+def _element(code: int, cell: int, p: int, end: int) -> int:
+    """A number of a tensor; null is NaN where it holds floats."""
+    if code == BOOL:
+        return read_bool(cell, p, end)
+    if (code == FLOAT32 or code == FLOAT64) and has_word(p, end, NULL):
+        put_float(cell, code, np.nan)
+        return p + 4
+    return read_number(code, 0, cell, p, end)
+
+
+@part
+def _skip(p: int, end: int) -> int:
+    """The position after a value of an unknown field, which is checked all the same; ``kinds`` has a bit a level: 1 = object."""
+    depth, kinds = 0, 0
+    while True:
+        p = _space(p, end)
+        is_object = _is_next(p, end, _START)
+        if is_object or _is_next(p, end, _OPEN):
+            p = _space(p + 1, end)
+            if _is_next(p, end, _STOP if is_object else _CLOSE):
+                p += 1
+            else:
+                depth, kinds = depth + 1, kinds << 1 | is_object
+                if is_object:
+                    at, _, p = _key(p, end)
+                    p = p if at != REFUSED else REFUSED
+                if depth > _DEEPEST or p == REFUSED:
+                    return REFUSED
+                continue
+        else:
+            p = _skip_leaf(p, end)
+        if p == REFUSED:
+            return REFUSED
+        p, depth, kinds = _skip_ends(p, end, depth, kinds)
+        if depth == 0 or p == REFUSED:
+            return p
+
+
+@part
+def _skip_ends(p: int, end: int, depth: int, kinds: int) -> tuple[int, int, int]:
+    """From behind a value to the next one, over what closes there; depth 0 where nothing comes."""
+    while depth > 0:
+        p = _space(p, end)
+        if _is_next(p, end, _COMMA):
+            p = _space(p + 1, end)
+            if kinds & 1:
+                at, _, p = _key(p, end)
+                p = p if at != REFUSED else REFUSED
+            return p, depth, kinds
+        if not _is_next(p, end, _STOP if kinds & 1 else _CLOSE):
+            return REFUSED, depth, kinds
+        p, depth, kinds = p + 1, depth - 1, kinds >> 1
+    return p, depth, kinds
+
+
+@part
+def _skip_leaf(p: int, end: int) -> int:
+    if _is_next(p, end, _QUOTE):
+        at, size = _text(p, end)
+        return at + size + 1 if at != REFUSED else REFUSED
+    if has_word(p, end, NULL):
+        return p + 4
+    kind, _, _, after = parse_number(p, end)
+    return after if kind != NO_NUMBER else _skip_bool(p, end)
+
+
+@part
+def _skip_bool(p: int, end: int) -> int:
+    if _is_next(p + 4, end, 101) and load_u8(p) == 102:
+        return p + 5 if has_word(p, end, 0x736C6166) else REFUSED
+    return p + 4 if has_word(p, end, 0x65757274) else REFUSED
+
+
+@part
+def _record(fields: np.ndarray, row: int, base: int, p: int, end: int) -> int:
+    p = _space(p, end)
+    if not _is_next(p, end, _START):
+        return REFUSED
+    p = _space(p + 1, end)
+    if _is_next(p, end, _STOP):
+        return _space(p + 1, end)
+    place = 0
+    while True:
+        at, size, p = _key(p, end)
+        if at == REFUSED:
+            return REFUSED
+        field = find_field(fields, place, at, size)
+        p = _value(fields, field, row, base, p, end) if field >= 0 else _skip(p, end)
+        if p == REFUSED:
+            return REFUSED
+        p = _space(p, end)
+        if _is_next(p, end, _STOP):
+            return _space(p + 1, end)
+        if not _is_next(p, end, _COMMA):
+            return REFUSED
+        p = _space(p + 1, end)
+        place += 1
+
+
+# job and fields as in columns.py; gives the number of rows read.
+@kernel("int64(int64[::1], int64[:, ::1])")
+def decode(job: np.ndarray, fields: np.ndarray) -> int:
+    taken = 0
+    for row in range(job[ROWS]):
+        size = load_i64(job[VALUE_SIZE] + 8 * row)
+        p = job[BASE] + load_i64(job[VALUE_AT] + 8 * row)
+        start_row(fields, row)
+        is_good = size > 0 and _record(fields, row, job[BASE], p, p + size) == p + size and end_row(fields, row)
+        store_u8(job[TAKEN] + row, is_good)
+        taken += is_good
+    return taken

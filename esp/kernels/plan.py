@@ -1,0 +1,104 @@
+"""A compiled model is a table of integers; one loop walks it. Loading a model compiles nothing, a batch is one call.
+
+A row of the table is WIDTH int64: the opcode; four addresses (x, y, b, c); floats to skip in x and in y; then the
+fields that its kernel takes, in the order of the kernel's own text. An address below 0 names a caller's array: -1 the
+first. Floats among the fields stand as their bits.
+"""
+
+import numpy as np
+
+from esp.kernels.compile import kernel, part
+from esp.kernels.conv import depthwise, pad
+from esp.kernels.dense import multiply, multiply_pairs
+from esp.kernels.elementwise import activate, affine, binary, copy, gather, softmax
+from esp.kernels.pointers import from_bits, i8
+from esp.kernels.pool import average_pool, max_pool
+from esp.kernels.recurrent import gru, lstm, simple
+
+WIDTH = 20
+(
+    MULTIPLY, BINARY, ACTIVATE, AFFINE, SOFTMAX, COPY, GATHER, PAD, DEPTHWISE, MAX_POOL, AVERAGE_POOL,
+    RNN, LSTM, GRU, MULTIPLY_PAIRS,
+) = range(15)  # fmt: skip
+
+
+@part
+def _address(address, start, arrays, steps):  # type: ignore[no-untyped-def]
+    """An address as it is, or the row ``start`` of one of the caller's arrays."""
+    if address >= 0:
+        return address
+    return i8(arrays)[-1 - address] + start * i8(steps)[-1 - address]
+
+
+@part
+def _dense(code, n, x, y, b, f, scratch):  # type: ignore[no-untyped-def]
+    if code == MULTIPLY:
+        multiply(n, f[7], x, f[8], f[9], f[10], f[11], f[12], f[13], b, f[14], y, f[15], f[16], from_bits(f[17]), scratch)
+    elif code == MULTIPLY_PAIRS:
+        multiply_pairs(n, f[7], f[8], f[9], f[10], x, f[11], b, f[12], y)
+    elif code == DEPTHWISE:
+        depthwise(n, f[7], f[8], f[9], f[10], f[11], x, f[12], f[13], b, from_bits(f[14]), y)
+
+
+@part
+def _simple(code, n, x, y, b, f):  # type: ignore[no-untyped-def]
+    if code == BINARY:
+        binary(n, f[7], f[8], f[9], x, b, f[10], y)
+    elif code == ACTIVATE:
+        activate(n * f[8], f[7], from_bits(f[9]), x, y)
+    elif code == AFFINE:
+        affine(n * f[7], f[8], x, f[9], f[10], from_bits(f[11]), y)
+    elif code == SOFTMAX:
+        softmax(n * f[7], f[8], x, y)
+    elif code == COPY:
+        copy(n, f[7], f[8], x, f[9], y, f[10], f[11])
+    elif code == GATHER:
+        gather(n, f[7], f[8], x, f[9], y)
+    elif code == PAD:
+        pad(n, f[7], f[8], x, f[9], y, f[10])
+    elif code == MAX_POOL:
+        max_pool(n, f[7], f[8], f[9], f[10], x, f[11], y)
+    elif code == AVERAGE_POOL:
+        average_pool(n, f[7], f[8], f[9], f[10], f[11], x, f[12], y)
+
+
+@part
+def _recurrent(code, n, x, y, h, c, f, scratch):  # type: ignore[no-untyped-def]
+    """Fields: steps, size, is_reversed, panels, a zero, work, y_step, a flag (relu or linear), panels and bias of the new state."""
+    if code == RNN:
+        simple(n, f[7], f[8], f[9], f[14], x, h, f[10], f[11], f[12], y, f[13], scratch)
+    elif code == LSTM:
+        lstm(n, f[7], f[8], f[9], x, h, c, f[10], f[11], f[12], y, f[13], scratch)
+    else:
+        gru(n, f[7], f[8], f[9], f[14], x, h, f[10], f[16], f[15], f[11], f[12], y, f[13], scratch)
+
+
+@kernel("void(intp, intp, intp, intp, intp, intp, intp)")
+def run(table, rows, n, chunk, arrays, steps, scratch):  # type: ignore[no-untyped-def]
+    """Walks a plan for n events, ``chunk`` at a time (what the arena holds); all arguments are addresses or counts.
+
+    ``arrays`` holds the addresses of the caller's inputs and outputs, ``steps`` the bytes of one event in each.
+    """
+    start = 0
+    while start < n:
+        count = min(chunk, n - start)
+        for r in range(rows):
+            f = i8(table + 8 * WIDTH * r)
+            code = f[0]
+            x = _address(f[1], start, arrays, steps) + 4 * f[5]
+            y = _address(f[2], start, arrays, steps)
+            if y:  # a recurrent row may have no y
+                y += 4 * f[6]
+            b, c = _address(f[3], start, arrays, steps), _address(f[4], start, arrays, steps)
+            if code == MULTIPLY or code == MULTIPLY_PAIRS or code == DEPTHWISE:
+                _dense(code, count, x, y, b, f, scratch)
+            elif code == RNN or code == LSTM or code == GRU:
+                _recurrent(code, count, x, y, b, c, f, scratch)
+            else:
+                _simple(code, count, x, y, b, f)
+        start += count
+
+
+def bits(value: float) -> int:
+    """A float as a field of a row."""
+    return int(np.float32(value).view(np.int32))

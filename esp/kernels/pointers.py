@@ -1,0 +1,94 @@
+"""Addresses as typed pointers, and the few float32 instructions that Numba does not give: fma, plain division, bits."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+def _pointer(element: Any) -> Any:
+    @intrinsic
+    def pointer(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(element)(types.intp), codegen
+
+    return pointer
+
+
+f4 = _pointer(types.float32)  # f4(address)[i]: a float32
+i8 = _pointer(types.int64)  # i8(address)[i]: an int64
+
+
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, rounded once."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 3)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), args)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+@intrinsic
+def divide(typingctx: Any, a: Any, b: Any) -> Any:
+    """a / b as IEEE says; division by zero is no error."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fdiv(*args)
+
+    return types.float32(types.float32, types.float32), codegen
+
+
+@intrinsic
+def whole(typingctx: Any, value: Any) -> Any:
+    """The int32 nearest to zero of a float32 in its range."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fptosi(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def times_power_of_two(typingctx: Any, value: Any, power: Any) -> Any:
+    """value * 2**power for a power in [-252, 254], in two steps, for 2**power alone may be out of range."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, power = args
+        number = ir.IntType(32)
+        first = builder.ashr(power, number(1))
+        for part in (first, builder.sub(power, first)):
+            bits = builder.shl(builder.add(part, number(127)), number(23))
+            value = builder.fmul(value, builder.bitcast(bits, ir.FloatType()))
+        return value
+
+    return types.float32(types.float32, types.int32), codegen
+
+
+@intrinsic
+def from_bits(typingctx: Any, bits: Any) -> Any:
+    """The float32 whose bits are the low half of an int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.trunc(args[0], ir.IntType(32)), ir.FloatType())
+
+    return types.float32(types.int64), codegen
+
+
+@intrinsic
+def copy_floats(typingctx: Any, to: Any, source: Any, count: Any) -> Any:
+    """Copies float32 values from address to address; they may not overlap."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to, source, count = args
+        byte = ir.IntType(8).as_pointer()
+        size = builder.mul(count, ir.Constant(count.type, 4))
+        cgutils.raw_memcpy(builder, builder.inttoptr(to, byte), builder.inttoptr(source, byte), size, 1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen

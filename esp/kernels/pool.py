@@ -1,0 +1,40 @@
+"""Pooling of any rank, channels last: each output pixel has a list of the input pixels that its window covers."""
+
+import numpy as np
+
+from esp.kernels.compile import part
+from esp.kernels.pointers import copy_floats, divide, f4, i8
+
+
+@part
+def max_pool(n, pixels, channels, starts, taps, x, x_step, y):  # type: ignore[no-untyped-def]
+    """y[p, c] = max over taps t of p of x[taps[t], c], NaN if any is; ``starts[p] : starts[p + 1]`` are the taps of p."""
+    begin, tap = i8(starts), i8(taps)
+    for i in range(n):
+        for p in range(pixels):
+            place = y + 4 * (i * pixels + p) * channels
+            out = f4(place)
+            copy_floats(place, x + 4 * (i * x_step + tap[begin[p]] * channels), channels)
+            for t in range(begin[p] + 1, begin[p + 1]):
+                source = f4(x + 4 * (i * x_step + tap[t] * channels))
+                for c in range(channels):
+                    value, top = source[c], out[c]
+                    out[c] = value if value > top or value != value else top
+
+
+@part
+def average_pool(n, pixels, channels, starts, taps, counts, x, x_step, y):  # type: ignore[no-untyped-def]
+    """y[p, c] = sum over taps t of p of x[taps[t], c] / counts[p]."""
+    begin, tap, count = i8(starts), i8(taps), i8(counts)
+    for i in range(n):
+        for p in range(pixels):
+            out = f4(y + 4 * (i * pixels + p) * channels)
+            for c in range(channels):
+                out[c] = 0
+            for t in range(begin[p], begin[p + 1]):
+                source = f4(x + 4 * (i * x_step + tap[t] * channels))
+                for c in range(channels):
+                    out[c] += source[c]
+            total = np.float32(count[p])
+            for c in range(channels):
+                out[c] = divide(out[c], total)

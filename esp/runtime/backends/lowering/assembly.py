@@ -1,0 +1,116 @@
+"""From instructions to a table: buffers share an arena by liveness, constants are packed together, all gets an address."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from esp.kernels import plan
+from esp.runtime.backends.lowering.lowering import Instruction
+from esp.runtime.backends.lowering.values import Buffer
+
+ALIGN = 64  # bytes: a cache line, a vector
+LINE = ALIGN // 4  # floats
+SLACK = 256  # floats that a masked tile may read past the end
+ARENA_BYTES = 512 << 10  # what a chunk of events may take: so much stays in the second cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A plan ready to run: its rows, and the memory that its addresses point into. ``chunk`` events fit the arena."""
+
+    rows: npt.NDArray[np.int64]
+    chunk: int
+    memory: tuple[npt.NDArray[np.uint8], ...]
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.memory[0].nbytes
+
+
+def assemble(instructions: list[Instruction], max_batch: int) -> Table:
+    """Addresses for everything; the arena holds as many events as stay in cache, at most ``max_batch``."""
+    places, row_floats = _place(instructions)
+    chunk = max(1, min(max_batch, ARENA_BYTES // max(4 * row_floats, 1)))
+    arena, arena_at = _memory(4 * (row_floats * chunk + SLACK))
+    packed, addresses = _pack(instructions)
+
+    def number(item: Any) -> int:
+        if item is None:
+            return 0
+        if isinstance(item, Buffer):
+            return item.slot or arena_at + 4 * chunk * places[item]
+        if isinstance(item, np.ndarray):
+            return addresses[id(item)]
+        return plan.bits(item) if isinstance(item, float) else int(item)
+
+    rows = np.zeros((len(instructions), plan.WIDTH), np.int64)
+    for row, one in zip(rows, instructions):
+        head = (one.opcode, one.x, one.y, one.b, one.c, one.x_at, one.y_at)
+        row[: len(head) + len(one.fields)] = [number(item) for item in (*head, *one.fields)]
+    return Table(rows, chunk, (arena, packed))
+
+
+def _memory(size_bytes: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """Zeroed bytes and the first aligned address in them."""
+    memory = np.zeros(size_bytes + ALIGN, np.uint8)
+    return memory, -(-memory.ctypes.data // ALIGN) * ALIGN
+
+
+def _pack(instructions: list[Instruction]) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
+    """All constants in one run of memory, and the address of each (by the id of its array)."""
+    constants: dict[int, npt.NDArray[Any]] = {}
+    for one in instructions:
+        for item in (one.x, one.b, one.c, *one.fields):
+            if isinstance(item, np.ndarray):
+                constants[id(item)] = item
+    offsets, size = {}, 0
+    for key, array in constants.items():
+        offsets[key] = size
+        size += -(-array.nbytes // ALIGN) * ALIGN
+    memory, start = _memory(size)
+    first = start - memory.ctypes.data
+    for key, array in constants.items():
+        at = first + offsets[key]
+        memory[at : at + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return memory, {key: start + offset for key, offset in offsets.items()}
+
+
+def _place(instructions: list[Instruction]) -> tuple[dict[Buffer, int], int]:
+    """For each buffer how many floats an event it lies into the arena, and the floats an event of the whole arena."""
+    first: dict[Buffer, int] = {}
+    last: dict[Buffer, int] = {}
+    for at, one in enumerate(instructions):
+        for buffer in one.buffers:
+            if not buffer.slot:
+                first.setdefault(buffer, at)
+                last[buffer] = at
+    places: dict[Buffer, int] = {}
+    for buffer, begin in first.items():  # in the order of their first use
+        heir = _heir(instructions[begin], buffer, first, last, begin)
+        busy = [other for other in places if last[other] >= begin and other is not heir]
+        places[buffer] = places[heir] if heir is not None else _gap(buffer, busy, places)
+    return places, max((place + _room(buffer) for buffer, place in places.items()), default=0)
+
+
+def _heir(one: Instruction, buffer: Buffer, first: dict[Buffer, int], last: dict[Buffer, int], at: int) -> Buffer | None:
+    """The buffer whose place a result may take, for it is read here for the last time."""
+    x = one.x
+    if one.in_place and one.y is buffer and isinstance(x, Buffer) and not x.slot and last[x] == at and one.b is not x:
+        return x if _room(x) == _room(buffer) and first[x] < at else None
+    return None
+
+
+def _room(buffer: Buffer) -> int:
+    return -(-buffer.size // LINE) * LINE
+
+
+def _gap(buffer: Buffer, busy: list[Buffer], places: dict[Buffer, int]) -> int:
+    """The first place that no buffer in use reaches into."""
+    at = 0
+    for other in sorted(busy, key=lambda other: places[other]):
+        if places[other] >= at + _room(buffer):
+            break
+        at = max(at, places[other] + _room(other))
+    return at

@@ -1,0 +1,155 @@
+"""The state of a lowering: tensors as values, the instructions so far, and what every rule needs to make more."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from esp.astore.graph import Array, Graph, Node, complete_attrs
+from esp.errors import BackendError
+from esp.kernels import plan
+from esp.runtime.backends.lowering.passes import Attrs, Net, simplify
+from esp.runtime.backends.lowering.values import Buffer, Value, lying, plain
+
+Operand = Buffer | Array | None  # an array is a constant
+FREE = float("-inf")  # no lower bound
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One row of the table. Floats among the fields are stored as their bits; arrays and buffers by address."""
+
+    opcode: int
+    x: Operand
+    y: Operand
+    fields: tuple[Any, ...]
+    b: Operand = None
+    c: Operand = None
+    x_at: int = 0
+    y_at: int = 0
+    in_place: bool = False  # y may lie where x does
+
+    @property
+    def buffers(self) -> list[Buffer]:
+        return [item for item in (self.x, self.y, self.b, self.c, *self.fields) if isinstance(item, Buffer)]
+
+
+@dataclass(slots=True)
+class Lowering:
+    """One rule an op (``RULES``) reads its inputs' values here and emits instructions."""
+
+    net: Net
+    values: dict[str, Value] = field(default_factory=dict)
+    instructions: list[Instruction] = field(default_factory=list)
+    low: float = FREE  # the lower bound that a fused Relu asks of the node at work
+
+    def value(self, node: Node, index: int) -> Value:
+        """Input ``index`` of a node, which is computed in a batch."""
+        name = node.inputs[index]
+        if name not in self.values:
+            refuse(node, f"input {index} is a constant")
+        return self.values[name]
+
+    def weight(self, node: Node, index: int) -> Array | None:
+        """Input ``index`` of a node, which is a constant, in float32; None where it is left out."""
+        if index >= len(node.inputs) or not node.inputs[index]:
+            return None
+        array = self.net.weight(node, index)
+        if array is None:
+            refuse(node, f"input {index} is no constant")
+        return np.ascontiguousarray(array, np.float32)
+
+    def emit(self, opcode: int, x: Operand, y: Operand, *fields: Any, **more: Any) -> None:
+        self.instructions.append(Instruction(opcode, x, y, fields, **more))
+
+    def arranged(self, value: Value, order: tuple[int, ...]) -> Value:
+        """The value with its axes lying in that order, by a gather where they do not."""
+        if value.lies_as(order):
+            return Value(value.buffer, value.shape, order)
+        return self.gathered(value, value.positions(), Value(Buffer(value.size), value.shape, order))
+
+    def gathered(self, source: Value, positions: Any, target: Value) -> Value:
+        """Fills ``target``, whose number i of a row is number ``positions[i]`` of the source's row."""
+        index = lying(positions, target.shape, target.order)
+        if source.size == target.size and np.array_equal(index, np.arange(target.size)):
+            return Value(source.buffer, target.shape, target.order)
+        self.emit(plan.GATHER, source.buffer, target.buffer, target.size, index, source.size)
+        return target
+
+
+Rule = Callable[[Lowering, Node, Attrs], Sequence[Value | None]]
+
+
+def refuse(node: Node, what: str) -> NoReturn:
+    """Says that a plan cannot express a node."""
+    raise BackendError(
+        f"the numba backend cannot take {node.op}: {what}", where=f"node of '{node.outputs[0]}'",
+        mend="use the backend onnxruntime or auto",
+    )  # fmt: skip
+
+
+def lower(graph: Graph, rules: Mapping[str, Rule], clamped: Sequence[str]) -> Lowering:
+    """Lowers a graph; ``clamped`` names the ops whose rules heed ``low``. BackendError for what a plan cannot express."""
+    _check_dtypes(graph)
+    made = Lowering(simplify(graph))
+    for slot, value in enumerate(graph.inputs):
+        buffer = Buffer(int(np.prod(value.shape[1:], dtype=np.int64)), -1 - slot)
+        made.values[value.name] = Value(buffer, value.shape, plain(value.shape))
+    done: set[int] = set()
+    for node in made.net.nodes:
+        if id(node) not in done:
+            done.add(id(_lower_node(made, node, rules, clamped)))
+    _leave(made, len(graph.inputs))
+    return made
+
+
+def _check_dtypes(graph: Graph) -> None:
+    for name, dtype in [(value.name, value.dtype) for value in (*graph.inputs, *graph.outputs)]:
+        if dtype != "float32":
+            raise BackendError(
+                f"the numba backend computes in float32, '{name}' is {dtype}", mend="use the backend onnxruntime or auto"
+            )
+
+
+def _lower_node(made: Lowering, node: Node, rules: Mapping[str, Rule], clamped: Sequence[str]) -> Node | None:
+    """Lowers a node, and the Relu that follows it with it where it can; gives that Relu."""
+    if node.op not in rules:
+        refuse(node, "it has no rule")
+    user = made.net.only_user(node.outputs[0]) if node.op in clamped else None
+    relu = user if user is not None and user.op == "Relu" else None
+    made.low = 0.0 if relu is not None else FREE
+    results = rules[node.op](made, node, complete_attrs(node))
+    names = relu.outputs if relu is not None else node.outputs
+    made.values.update((name, value) for name, value in zip(names, results) if name and value is not None)
+    return relu
+
+
+def _leave(made: Lowering, inputs: int) -> None:
+    """Brings the outputs into the caller's arrays: their buffers become those, or are copied there."""
+    taken: set[Buffer] = set()
+    for at, name in enumerate(made.net.outputs):
+        if name not in made.values:
+            raise BackendError(f"output '{name}' is a constant", mend="use the backend onnxruntime or auto")
+        value = made.arranged(made.values[name], plain(made.values[name].shape))
+        out = Buffer(value.size, -1 - inputs - at)
+        if value.buffer.slot or value.buffer in taken:
+            made.emit(plan.COPY, value.buffer, out, 1, out.size, out.size, out.size, out.size)
+        else:
+            _rename(made, value.buffer, out)
+        taken.add(value.buffer)
+
+
+def _rename(made: Lowering, old: Buffer, new: Buffer) -> None:
+    def swap(item: Any) -> Any:
+        return new if item is old else item
+
+    for at, one in enumerate(made.instructions):
+        if old in one.buffers:
+            made.instructions[at] = Instruction(
+                one.opcode, swap(one.x), swap(one.y), tuple(swap(item) for item in one.fields), swap(one.b), swap(one.c),
+                one.x_at, one.y_at, one.in_place,
+            )  # fmt: skip
+    for name, value in made.values.items():
+        if value.buffer is old:
+            made.values[name] = Value(new, value.shape, value.order, value.flat)

@@ -1,0 +1,44 @@
+"""Rules for changes of shape: most change the note of where axes lie, not the numbers."""
+
+from math import prod
+
+from esp.astore.graph import Node
+from esp.kernels import plan
+from esp.runtime.backends.lowering.lowering import Lowering, refuse
+from esp.runtime.backends.lowering.passes import Attrs
+from esp.runtime.backends.lowering.values import Buffer, Value, plain
+
+
+def transpose(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    x = made.value(node, 0)
+    perm = attrs["perm"] or tuple(reversed(range(len(x.shape))))
+    if x.flat is not None:
+        x = made.arranged(x, plain(x.shape))
+    shape = tuple(x.shape[axis] for axis in perm)
+    return [Value(x.buffer, shape, tuple(perm.index(axis) for axis in x.order))]
+
+
+def reshape(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    """Reshape and Flatten: the same numbers under another shape; where they lie otherwise than written, that is kept in mind."""
+    x, shape = made.value(node, 0), made.net.shapes[node.outputs[0]]
+    source = None if x.flat is None and x.lies_as(plain(x.shape)) else x
+    return [Value(x.buffer, shape, plain(shape), source)]
+
+
+def concat(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    """Every input is copied to its place, in the order in which the first lies."""
+    if any(name not in made.values for name in node.inputs):
+        refuse(node, "a constant among its inputs")
+    shape = made.net.shapes[node.outputs[0]]
+    axis, first = attrs["axis"] % len(shape), made.value(node, 0)
+    order = plain(shape) if first.flat is not None else first.order
+    after = order[order.index(axis) + 1 :]
+    inner = prod(shape[one] or 1 for one in after)
+    out, at = Value(Buffer(prod(size for size in shape if size is not None)), shape, order), 0
+    for index in range(len(node.inputs)):
+        part = made.arranged(made.value(node, index), order)
+        run = (part.shape[axis] or 1) * inner
+        line = (shape[axis] or 1) * inner
+        made.emit(plan.COPY, part.buffer, out.buffer, part.size // run, run, part.size, line, out.size, y_at=at)
+        at += run
+    return [out]

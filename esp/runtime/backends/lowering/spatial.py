@@ -1,0 +1,173 @@
+"""Rules for pictures of any rank: Conv, pooling and BatchNormalization, channels last inside."""
+
+from math import prod
+
+import numpy as np
+
+from esp.astore.graph import Array, Node
+from esp.astore.ops.convolution import conv_geometry
+from esp.astore.ops.sliding import Geometry, geometry
+from esp.kernels import plan
+from esp.kernels.dense import pack
+from esp.runtime.backends.lowering.dense import padded_bias
+from esp.runtime.backends.lowering.lowering import Lowering, refuse
+from esp.runtime.backends.lowering.passes import Attrs
+from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying
+
+
+def _channels_last(rank: int) -> tuple[int, ...]:
+    return (0, *range(2, rank), 1)
+
+
+def _picture(made: Lowering, node: Node) -> Value:
+    """The first input, channels last."""
+    value = made.value(node, 0)
+    return made.arranged(value, _channels_last(len(value.shape)))
+
+
+def _result(made: Lowering, node: Node) -> Value:
+    shape = made.net.shapes[node.outputs[0]]
+    return Value(Buffer(prod(size for size in shape if size is not None)), shape, _channels_last(len(shape)))
+
+
+def _outer(axes: list[Index], strides: list[int]) -> Index:
+    """All sums of one number an axis, each times its axis's stride, in the order of the axes."""
+    total = np.zeros(1, np.int64)
+    for axis, stride in zip(axes, strides):
+        total = (total[:, None] + np.asarray(axis, np.int64) * stride).reshape(-1)
+    return total
+
+
+def _strides(sizes: list[int]) -> list[int]:
+    """How many pixels lie between neighbours of each axis."""
+    return [prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+
+
+def conv(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    """Conv: rows of the product are the windows of output pixels, found by address in a padded picture."""
+    x, weights, bias = _picture(made, node), made.weight(node, 1), made.weight(node, 2)
+    assert weights is not None
+    where, out = conv_geometry(attrs, x.shape, weights.shape), _result(made, node)
+    channels, group = x.dims[0], attrs["group"]
+    if group == channels == weights.shape[0] and group > 1:
+        _depthwise(made, x, out, where, weights, bias)
+        return [out]
+    source, spatial = _padded(made, x, where)
+    pixels = _strides(spatial)
+    starts = [np.arange(count) * stride for count, stride in zip(where.out, where.strides)]
+    at = channels * _outer(starts, pixels)
+    segment_at, size = _segments(where, pixels, channels, group)
+    inner, outer = weights.shape[1], weights.shape[0] // group
+    for g in range(group):
+        # [out, in, *kernel] -> [*kernel, in, out]: the order in which a window lies
+        part = np.moveaxis(weights[g * outer : (g + 1) * outer], (0, 1), (-1, -2)).reshape(-1, outer)
+        mine = None if bias is None else bias[g * outer : (g + 1) * outer]
+        made.emit(
+            plan.MULTIPLY, source, out.buffer, prod(where.out), prod(spatial) * channels, at, len(segment_at), segment_at, size,
+            pack(part), 0, outer * group, outer, made.low, b=padded_bias(mine, outer), x_at=g * inner, y_at=g * outer,
+        )  # fmt: skip
+    return [out]
+
+
+def _segments(where: Geometry, pixels: list[int], channels: int, group: int) -> tuple[Index, int]:
+    """Where the runs of one window begin, in floats, and their length: whole kernel rows where they lie together."""
+    taps = [np.arange(size) * dilation for size, dilation in zip(where.kernel, where.dilations)]
+    if group == 1 and where.dilations[-1] == 1:
+        return channels * _outer(taps[:-1], pixels[:-1]), where.kernel[-1] * channels
+    return channels * _outer(taps, pixels), channels // group
+
+
+def _padded(made: Lowering, x: Value, where: Geometry) -> tuple[Buffer, list[int]]:
+    """The picture with its pads, and its sizes."""
+    sizes = list(x.dims[1:])
+    if not any((*where.pads_begin, *where.pads_end)):
+        return x.buffer, sizes
+    channels = x.dims[0]
+    wide = [size + begin + end for size, begin, end in zip(sizes, where.pads_begin, where.pads_end)]
+    lines = [np.arange(size) + begin for size, begin in zip(sizes[:-1], where.pads_begin)]
+    index = channels * (_outer(lines, _strides(wide)[:-1]) + where.pads_begin[-1])
+    padded = Buffer(channels * prod(wide))
+    made.emit(plan.PAD, x.buffer, padded, len(index), sizes[-1] * channels, index, padded.size)
+    return padded, wide
+
+
+def _taps(sizes: tuple[int, ...], where: Geometry) -> tuple[Index, Index, Index]:
+    """For each output pixel the input pixels under its window: starts, pixels, and which tap of the kernel each is."""
+    spots, inside = np.zeros((1, 1), np.int64), np.ones((1, 1), np.bool_)
+    for axis, (size, pixel) in enumerate(zip(sizes, _strides(list(sizes)))):
+        spot = np.arange(where.out[axis])[:, None] * where.strides[axis] - where.pads_begin[axis]
+        spot = spot + np.arange(where.kernel[axis]) * where.dilations[axis]
+        shape = (len(spots) * len(spot), spots.shape[1] * spot.shape[1])
+        is_in = (spot >= 0) & (spot < size)
+        spots = (spots[:, None, :, None] + (spot * pixel)[None, :, None, :]).reshape(shape)
+        inside = (inside[:, None, :, None] & is_in[None, :, None, :]).reshape(shape)
+    starts = np.concatenate([[0], np.cumsum(inside.sum(axis=1))]).astype(np.int64)
+    return starts, np.ascontiguousarray(spots[inside]), np.ascontiguousarray(np.nonzero(inside)[1].astype(np.int64))
+
+
+def _depthwise(made: Lowering, x: Value, out: Value, where: Geometry, weights: Array, bias: Array | None) -> None:
+    channels = x.dims[0]
+    starts, taps, which = _taps(x.dims[1:], where)
+    filters = np.ascontiguousarray(weights.reshape(channels, -1).T)
+    made.emit(
+        plan.DEPTHWISE, x.buffer, out.buffer, prod(where.out), channels, starts, taps, which, x.size, filters, made.low,
+        b=padded_bias(bias, channels),
+    )  # fmt: skip
+
+
+def max_pool(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    x, out = _picture(made, node), _result(made, node)
+    where = geometry(attrs, x.dims[1:], attrs["kernel_shape"])
+    starts, taps, _ = _taps(x.dims[1:], where)
+    if (starts[1:] == starts[:-1]).any():
+        refuse(node, "a window that lies in the pad alone")
+    made.emit(plan.MAX_POOL, x.buffer, out.buffer, prod(where.out), x.dims[0], starts, taps, x.size)
+    return [out]
+
+
+def average_pool(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    x, out = _picture(made, node), _result(made, node)
+    where = geometry(attrs, x.dims[1:], attrs["kernel_shape"])
+    starts, taps, _ = _taps(x.dims[1:], where)
+    counts = np.diff(starts)
+    if attrs["count_include_pad"]:
+        counts = _with_pads(x.dims[1:], where)
+    made.emit(plan.AVERAGE_POOL, x.buffer, out.buffer, prod(where.out), x.dims[0], starts, taps, counts, x.size)
+    return [out]
+
+
+def _with_pads(sizes: tuple[int, ...], where: Geometry) -> Index:
+    """How many numbers each window covers, pads included, what spills over them not."""
+    total = np.ones(1, np.int64)
+    for axis, size in enumerate(sizes):
+        spot = np.arange(where.out[axis])[:, None] * where.strides[axis] + np.arange(where.kernel[axis]) * where.dilations[axis]
+        covered = (spot < size + where.pads_begin[axis] + where.pads_end[axis]).sum(axis=1)
+        total = (total[:, None] * covered).reshape(-1)
+    return total
+
+
+def global_average(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    x, out = _picture(made, node), _result(made, node)
+    count = prod(x.dims[1:])
+    starts, taps = np.array([0, count], np.int64), np.arange(count, dtype=np.int64)
+    made.emit(plan.AVERAGE_POOL, x.buffer, out.buffer, 1, x.dims[0], starts, taps, np.array([count], np.int64), x.size)
+    return [out]
+
+
+def normalisation(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    """BatchNormalization that joined no weights: a scale and a shift a channel, wherever the channels lie."""
+    x = made.value(node, 0)
+    gamma, beta, mean, variance = (np.asarray(made.weight(node, index), np.float64) for index in range(1, 5))
+    scale = gamma / np.sqrt(variance + attrs["epsilon"])
+    if x.flat is not None:
+        x = made.arranged(x, (0, *range(1, len(x.shape))))
+    rows, vectors = 1, [scale, beta - mean * scale]
+    if x.order[-1] == 1:
+        rows = x.size // len(scale)
+    else:
+        along = (-1,) + (1,) * (len(x.shape) - 2)
+        vectors = [lying(np.broadcast_to(vector.reshape(along), x.dims), x.shape, x.order) for vector in vectors]
+    out = Value(Buffer(x.size), x.shape, x.order)
+    scale, shift = (np.ascontiguousarray(vector, np.float32) for vector in vectors)
+    made.emit(plan.AFFINE, x.buffer, out.buffer, rows, x.size // rows, scale, shift, made.low, in_place=True)
+    return [out]

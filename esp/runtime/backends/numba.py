@@ -1,0 +1,40 @@
+"""The numba backend: a graph becomes a table of integers, and one call of one kernel scores a batch."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from esp.astore.graph import Array, Graph
+from esp.kernels.lanes import TILE_ROWS
+from esp.kernels.plan import run
+from esp.runtime.backends.lowering.assembly import Table, assemble
+from esp.runtime.backends.lowering.lowering import lower
+from esp.runtime.backends.lowering.rules import CLAMPED, RULES
+
+
+class NumbaBound:
+    """A plan with its arena. A row's scores are the same bits in whatever batch, and at whatever place in it, it comes."""
+
+    def __init__(self, graph: Graph, table: Table) -> None:
+        self.table, self.lock = table, threading.Lock()  # the arena serves one batch at a time
+        self.shapes = [tuple(size for size in value.shape if size is not None) for value in graph.outputs]
+        sizes = [int(np.prod(value.shape[1:], dtype=np.int64)) for value in (*graph.inputs, *graph.outputs)]
+        self.arrays = np.zeros(len(sizes), np.int64)
+        self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(max(TILE_ROWS), np.int64)
+        self.ends = (table.rows.ctypes.data, len(table.rows))
+        self.places = (self.arrays.ctypes.data, self.steps.ctypes.data, self.scratch.ctypes.data)
+
+    def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        n = len(inputs[0])
+        outputs = tuple(np.empty((n, *shape), np.float32) for shape in self.shapes)
+        with self.lock:
+            for at, array in enumerate((*inputs, *outputs)):
+                self.arrays[at] = array.__array_interface__["data"][0]
+            run(*self.ends, n, self.table.chunk, *self.places)
+        return outputs
+
+
+def bind(graph: Graph, max_batch: int) -> NumbaBound:
+    """Makes the plan of a graph; BackendError for what a plan cannot express."""
+    return NumbaBound(graph, assemble(lower(graph, RULES, CLAMPED).instructions, max_batch))

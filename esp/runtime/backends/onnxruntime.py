@@ -1,0 +1,40 @@
+"""The onnxruntime backend: the graph as an ONNX model in one session; the only place that imports onnxruntime."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnxruntime
+
+from esp.astore.graph import Array, Graph, validate
+from esp.astore.onnx import to_onnx
+from esp.errors import BackendError
+
+THREADS = 1  # of one operator: streams live on small batches, and a query has one core
+
+
+class OnnxruntimeBound:
+    """A session over the graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3  # errors
+        model = to_onnx(graph).SerializeToString()
+        self.session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.inputs = [value.name for value in graph.inputs]
+        self.outputs = [value.name for value in graph.outputs]
+
+    def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        return tuple(self.session.run(self.outputs, dict(zip(self.inputs, inputs))))
+
+
+def bind(graph: Graph, max_batch: int) -> OnnxruntimeBound:
+    """Opens a session; BackendError when onnxruntime cannot take the graph."""
+    validate(graph)
+    try:
+        return OnnxruntimeBound(graph)
+    except Exception as err:  # onnxruntime's own exceptions share no base but this
+        what = str(err).splitlines()[0]
+        raise BackendError(f"onnxruntime cannot take the graph: {what}", mend="use the backend numba, numpy or auto") from err

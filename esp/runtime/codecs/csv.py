@@ -1,0 +1,84 @@
+"""The CSV codec: one line a record, columns in the order of the schema."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from esp.errors import EventError, QueryError
+from esp.runtime.codecs.decode import Decoded, Decoder
+from esp.runtime.codecs.encode import Encoder, text_bound
+from esp.runtime.codecs.table import FieldTable
+from esp.runtime.events import I64, U8, EventBlock, RawBlock
+from esp.runtime.schema import Field, Schema
+
+_INT = re.compile(r"[+-]?\d+", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class CsvCodec:
+    """One line a record (a line end may close it), quoted as in RFC 4180; a tensor takes as many columns as it has numbers.
+
+    Empty is null (so there is no empty string); in a tensor of floats some empty columns are NaN, all of them null. Blobs
+    are base64, stamps numbers in their unit or ISO text, dates ISO text or days since 1970. ``delimiter`` is one ASCII letter.
+    """
+
+    name = "csv"
+    OPTIONS: ClassVar[tuple[str, ...]] = ("delimiter",)
+
+    def __init__(self, schema: Schema, delimiter: str = ",") -> None:
+        from esp.kernels import csv as read, csv_write as write  # loaded where the format is used
+
+        if not isinstance(delimiter, str) or len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0+-._' or delimiter.isalnum():
+            raise QueryError(f"{delimiter!r} is no delimiter of CSV", mend='use one ASCII sign, such as "," or ";"')
+        self._schema, self._delimiter = schema, delimiter
+        self._width = sum(math.prod(field.type.shape) for field in schema)
+        table = FieldTable.of(schema, is_base64=True)
+        self._decoder = Decoder(table, read.decode, self.read, has_text_bytes=True, option=ord(delimiter))
+        self._encoder = Encoder(table, write.encode, text_bound(table), 2, option=ord(delimiter))
+
+    def decode(self, raw: RawBlock) -> Decoded:
+        return self._decoder.decode(raw)
+
+    def encode(self, block: EventBlock) -> tuple[U8, I64, I64]:
+        return self._encoder.encode(block)
+
+    def read(self, value: bytes) -> Sequence[Any]:
+        """The values of the fields as the generic library reads them."""
+        try:
+            lines = list(csv.reader(io.StringIO(value.decode(), newline=""), delimiter=self._delimiter, strict=True))
+        except (csv.Error, UnicodeDecodeError) as err:
+            raise EventError(f"wanted a line of CSV, got text that is none ({err})") from err
+        if len(lines) > 1:
+            raise EventError(f"wanted one line of CSV, got {len(lines)}")
+        parts = (lines and lines[0]) or [""]
+        if len(parts) != self._width:
+            raise EventError(f"wanted {self._width} columns, got {len(parts)}")
+        rest = iter(parts)
+        return [_value(field, rest) for field in self._schema]
+
+
+def _value(field: Field, rest: Iterator[str]) -> Any:
+    """What stands for a field in the next columns."""
+    if not field.type.shape:
+        return _scalar(field.type.base, next(rest))
+    texts = [next(rest) for _ in range(math.prod(field.type.shape))]
+    return [_scalar(field.type.base, text) for text in texts] if any(texts) else None
+
+
+def _scalar(base: str, text: str) -> Any:
+    """A number where the text is one, the text itself for what is text, None where it is empty."""
+    if text == "" or base in ("string", "blob"):
+        return text or None
+    if base == "bool":
+        return _BOOLS.get(text.strip().lower(), text)
+    number = text.strip()
+    if _INT.fullmatch(number) and len(number) < 30:
+        return int(number)
+    if not _FLOAT.fullmatch(number):
+        return text
+    found = float(number)
+    return text if math.isinf(found) and "f" not in number.lower() else found

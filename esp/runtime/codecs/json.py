@@ -1,0 +1,55 @@
+"""The JSON codec: one object a record."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import orjson
+
+from esp.errors import EventError, QueryError
+from esp.runtime.codecs.decode import Decoded, Decoder
+from esp.runtime.codecs.encode import Encoder, text_bound
+from esp.runtime.codecs.table import FieldTable
+from esp.runtime.codecs.values import describe
+from esp.runtime.events import I64, U8, EventBlock, RawBlock
+from esp.runtime.schema import Schema
+
+_TENSORS = ("array", "base64")
+
+
+class JsonCodec:
+    """One object a record. Blobs are base64 text; tensors arrays, flat or nested, or base64 of little-endian numbers.
+
+    Stamps are numbers in their unit or ISO text, dates ISO text or days since 1970. NaN and infinities are written as null; null in an
+    array of floats is NaN. ``tensors`` ("array": flat, "base64") is what ``encode`` writes.
+    """
+
+    name = "json"
+    OPTIONS: ClassVar[tuple[str, ...]] = ("tensors",)
+
+    def __init__(self, schema: Schema, tensors: str = "array") -> None:
+        from esp.kernels import json as read, json_write as write  # loaded where the format is used
+
+        if tensors not in _TENSORS:
+            raise QueryError(f"JSON has no tensors '{tensors}'", mend=f"use one of {', '.join(_TENSORS)}")
+        self._schema = schema
+        self._decoder = Decoder(FieldTable.of(schema, is_base64=True), read.decode, self.read, has_text_bytes=True)
+        keys = tuple(orjson.dumps(name) + b":" for name in schema.names)
+        table = FieldTable.of(schema, names=keys)
+        bound = 2 + sum(len(key) for key in keys) + text_bound(table)
+        self._encoder = Encoder(table, write.encode, bound, 6, option=_TENSORS.index(tensors))
+
+    def decode(self, raw: RawBlock) -> Decoded:
+        return self._decoder.decode(raw)
+
+    def encode(self, block: EventBlock) -> tuple[U8, I64, I64]:
+        return self._encoder.encode(block)
+
+    def read(self, value: bytes) -> Sequence[Any]:
+        """The values of the fields as the generic library reads them."""
+        try:
+            record = orjson.loads(value)
+        except orjson.JSONDecodeError as err:
+            raise EventError(f"wanted a JSON object, got text that is none ({err})") from err
+        if not isinstance(record, dict):
+            raise EventError(f"wanted a JSON object, got {describe(record)}")
+        return [record.get(name) for name in self._schema.names]

@@ -1,0 +1,59 @@
+"""The msgpack codec: maps by field name or arrays by position, told apart record by record."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgpack
+
+from esp.errors import EventError, QueryError
+from esp.kernels.columns import SIZE
+from esp.runtime.codecs.decode import Decoded, Decoder
+from esp.runtime.codecs.encode import Encoder
+from esp.runtime.codecs.table import FieldTable
+from esp.runtime.codecs.values import describe
+from esp.runtime.events import I64, U8, EventBlock, RawBlock
+from esp.runtime.schema import Schema
+
+_LAYOUTS = ("map", "array")
+
+
+class MsgpackCodec:
+    """One map or array a record. Strings are str, blobs bin; tensors bin of little-endian numbers, or arrays, flat or nested.
+
+    Stamps are integers in their unit, ISO text or msgpack time stamps; dates days since 1970 or ISO text. An array that is too
+    short ends in nulls; what it holds past the schema is ignored. ``layout`` ("map", "array") is what ``encode`` writes.
+    """
+
+    name = "msgpack"
+    OPTIONS: ClassVar[tuple[str, ...]] = ("layout",)
+
+    def __init__(self, schema: Schema, layout: str = "map") -> None:
+        from esp.kernels import msgpack as read, msgpack_write as write  # loaded where the format is used
+
+        if layout not in _LAYOUTS:
+            raise QueryError(f"msgpack has no layout '{layout}'", mend=f"use one of {', '.join(_LAYOUTS)}")
+        self._schema = schema
+        self._decoder = Decoder(FieldTable.of(schema), read.decode, self.read, has_text_bytes=False)
+        packed = tuple(msgpack.packb(name) for name in schema.names) if layout == "map" else (b"",) * len(schema)
+        table = FieldTable.of(schema, names=packed)
+        bound = 5 + sum(len(name) for name in packed) + int(table.rows[:, SIZE].sum()) + 40 * len(schema)
+        self._encoder = Encoder(table, write.encode, bound, 1, option=_LAYOUTS.index(layout))
+
+    def decode(self, raw: RawBlock) -> Decoded:
+        return self._decoder.decode(raw)
+
+    def encode(self, block: EventBlock) -> tuple[U8, I64, I64]:
+        return self._encoder.encode(block)
+
+    def read(self, value: bytes) -> Sequence[Any]:
+        """The values of the fields as the generic library reads them."""
+        try:
+            record = msgpack.unpackb(value, strict_map_key=False, object_pairs_hook=tuple)
+        except (ValueError, msgpack.exceptions.UnpackException) as err:
+            raise EventError(f"wanted one msgpack map or array, got bytes that are none ({err or type(err).__name__})") from err
+        if isinstance(record, list):
+            return (record + [None] * len(self._schema))[: len(self._schema)]
+        if not isinstance(record, tuple):
+            raise EventError(f"wanted a msgpack map or array, got {describe(record)}")
+        found = {key: part for key, part in record if isinstance(key, str)}
+        return [found.get(name) for name in self._schema.names]

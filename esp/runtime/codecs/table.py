@@ -1,0 +1,48 @@
+"""A schema as the integer table that a codec's kernel walks; no code is made for a schema."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from esp.kernels import columns as c
+from esp.runtime.events import I64, U8
+from esp.runtime.schema import STAMP_UNITS, Field, Schema
+
+_CODES = {
+    "bool": c.BOOL, "uint8": c.UINT8, "int32": c.INT32, "int64": c.INT64, "float32": c.FLOAT32, "float64": c.FLOAT64,
+    "string": c.STRING, "blob": c.BLOB, "stamp": c.STAMP, "date": c.DATE,
+}  # fmt: skip
+_CUT_SIZE = 16  # bytes of a cut: where a string lies and how long it is
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTable:
+    """The table (int64[fields, FIELD_WIDTH]; columns as in kernels/columns.py) and the arrays that its addresses point into."""
+
+    schema: Schema
+    rows: I64
+    names: U8
+    dims: I64
+
+    @classmethod
+    def of(cls, schema: Schema, *, names: tuple[bytes, ...] | None = None, is_base64: bool = False) -> "FieldTable":
+        """``names`` are the bytes that stand for the fields' names (UTF-8 where left out); ``is_base64``: blobs come as base64."""
+        names = names or tuple(name.encode() for name in schema.names)
+        text = np.frombuffer(b"".join(names) or b"\0", np.uint8)
+        dims = np.array([dim for field in schema for dim in field.type.shape] or [0], np.int64)
+        rows = np.zeros((len(schema), c.FIELD_WIDTH), np.int64)
+        name_at, dims_at = text.ctypes.data, dims.ctypes.data
+        for at, field in enumerate(schema):
+            _describe(rows[at], field)
+            rows[at, [c.NAME, c.NAME_SIZE, c.DIMS, c.GUESS]] = name_at, len(names[at]), dims_at, at
+            rows[at, c.BASE64] = is_base64 and field.type.base == "blob"
+            name_at, dims_at = name_at + len(names[at]), dims_at + 8 * len(field.type.shape)
+        return cls(schema, rows, text, dims)
+
+
+def _describe(row: I64, field: Field) -> None:
+    kind = field.type
+    count = int(np.prod(kind.shape)) if kind.shape else 0
+    row[c.TYPE], row[c.COUNT], row[c.RANK], row[c.IS_KEY] = _CODES[kind.base], count, len(kind.shape), field.is_key
+    row[c.SIZE] = _CUT_SIZE if kind.is_var else kind.dtype.itemsize * max(count, 1)
+    row[c.UNIT] = STAMP_UNITS.get(kind.unit, 0)

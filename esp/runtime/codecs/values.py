@@ -1,0 +1,176 @@
+"""Python values of the generic libraries, made into cells of a column: the slow path, and the rule that kernels are held to."""
+
+import base64
+import binascii
+import math
+import re
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from esp.errors import EventError
+from esp.runtime.schema import ELEMENTS, STAMP_UNITS, Field, FieldType
+
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(?:(Z)|([+-])(\d\d):?(\d\d))?)?", re.ASCII | re.IGNORECASE
+)
+_EPOCH = date(1970, 1, 1).toordinal()
+_DAY_NS = 86_400 * 10**9
+
+
+class Mismatch(EventError):
+    """A value does not fit its field; the message names field, wanted and got."""
+
+
+def cell(field: Field, value: Any, *, has_text_bytes: bool = False) -> Any:
+    """What a column holds for a value: a number, an array, or bytes. None is null. Mismatch where it does not fit.
+
+    ``has_text_bytes``: blobs and tensors may be base64 text (JSON, CSV).
+    """
+    if value is None:
+        if field.is_key:
+            raise Mismatch(f"field '{field.name}': wanted {field.type}, for it is a key, got null")
+        return None
+    found = _cell(field.type, value, has_text_bytes)
+    if found is None:
+        raise Mismatch(f"field '{field.name}': wanted {field.type}, got {describe(value)}")
+    return found
+
+
+def describe(value: Any) -> str:
+    """A value in a few words, for a reason."""
+    if isinstance(value, list | tuple):
+        return f"an array of {len(value)}"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}{'...' * (len(value) > 40)}"
+    return f"{type(value).__name__} {str(value)[:40]}"
+
+
+def _cell(kind: FieldType, value: Any, has_text_bytes: bool) -> Any:
+    if kind.shape:
+        return _tensor(kind, value, has_text_bytes)
+    if kind.base == "string":
+        return value.encode() if isinstance(value, str) else None
+    if kind.base == "blob":
+        return value if isinstance(value, bytes) else _from_base64(value) if has_text_bytes else None
+    if kind.base == "stamp":
+        return _stamp(kind, value)
+    if kind.base == "date":
+        return _date(value)
+    return _number(kind.base, value)
+
+
+def _from_base64(value: Any) -> bytes | None:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _number(base: str, value: Any) -> Any:
+    """A number of the type: integral floats pass as integers, integers as floats; a bool is no number."""
+    if base == "bool":
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if base in ("float32", "float64"):
+        return _float(base, value)
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else None
+    info = np.iinfo(ELEMENTS[base])
+    return value if value is not None and info.min <= value <= info.max else None
+
+
+def _float(base: str, value: int | float) -> float | None:
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    with np.errstate(over="ignore"):
+        is_overflow = base == "float32" and math.isfinite(number) and bool(np.isinf(np.float32(number)))
+    return None if is_overflow else number
+
+
+def _tensor(kind: FieldType, value: Any, has_text_bytes: bool) -> np.ndarray[Any, Any] | None:
+    """Little-endian bytes of exactly the size, or numbers: flat, nested to the shape, or to the shape without its ones."""
+    dtype = np.dtype(ELEMENTS[kind.base]).newbyteorder("<")
+    if isinstance(value, str) and has_text_bytes:
+        value = _from_base64(value)
+    if isinstance(value, bytes):
+        is_whole = len(value) == dtype.itemsize * math.prod(kind.shape)
+        return np.frombuffer(value, dtype).reshape(kind.shape) if is_whole and _are_bools(kind, value) else None
+    if not isinstance(value, list) or _dims(value) not in _shapes(kind.shape):
+        return None
+    numbers = [_element(kind.base, number) for number in _flatten(value)]
+    return None if any(number is None for number in numbers) else np.array(numbers, dtype).reshape(kind.shape)
+
+
+def _are_bools(kind: FieldType, value: bytes) -> bool:
+    return kind.base != "bool" or set(value) <= {0, 1}
+
+
+def _element(base: str, value: Any) -> Any:
+    """A number of a tensor; null is NaN where the type has one."""
+    return math.nan if value is None and base in ("float32", "float64") else _number(base, value)
+
+
+def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    return shape, (math.prod(shape),), tuple(dim for dim in shape if dim > 1)
+
+
+def _dims(value: Any) -> tuple[int, ...] | None:
+    """The shape of nested lists; None where they are ragged."""
+    if not isinstance(value, list):
+        return ()
+    inner = {_dims(part) for part in value}
+    if len(inner) != 1 or None in inner:
+        return None
+    return (len(value), *(inner.pop() or ()))
+
+
+def _flatten(value: Any) -> list[Any]:
+    return [number for part in value for number in _flatten(part)] if isinstance(value, list) else [value]
+
+
+def _stamp(kind: FieldType, value: Any) -> int | None:
+    """Nanoseconds: of a number in the unit of the wire (fractions rounded), of ISO text, or of a msgpack time stamp."""
+    if isinstance(value, str):
+        ns = _iso_ns(value)
+    elif hasattr(value, "nanoseconds"):
+        ns = value.seconds * 10**9 + value.nanoseconds
+    elif isinstance(value, bool) or not isinstance(value, int | float) or kind.unit == "iso" or not math.isfinite(value):
+        return None
+    else:
+        ns = round(value * STAMP_UNITS[kind.unit])
+    return ns if ns is not None and abs(ns) < 1 << 63 else None
+
+
+def _iso_ns(text: str) -> int | None:
+    match = _ISO.fullmatch(text)
+    if not match:
+        return None
+    day, hour, minute, second, fraction, _, sign, zone_hour, zone_minute = match.groups(default="0")
+    days = _iso_days(day)
+    if days is None or int(hour) > 23 or max(int(minute), int(second), int(zone_minute)) > 59 or int(zone_hour) > 23:
+        return None
+    zone = (int(zone_hour) * 60 + int(zone_minute)) * (-1 if sign == "-" else 1)
+    clock = (int(hour) * 60 + int(minute) - zone) * 60 + int(second)
+    return days * _DAY_NS + clock * 10**9 + int(fraction.ljust(9, "0"))
+
+
+def _iso_days(text: str) -> int | None:
+    try:
+        return date.fromisoformat(text).toordinal() - _EPOCH if len(text) == 10 and text.isascii() else None
+    except ValueError:
+        return None
+
+
+def _date(value: Any) -> Any:
+    if isinstance(value, str):
+        return _iso_days(value) if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII) else None
+    return _number("int32", value)

@@ -1,0 +1,85 @@
+"""What every connector is: settings that check themselves, a source that hands out raw blocks, a sink that takes them."""
+
+from collections.abc import Awaitable, Callable, Mapping, Set
+from typing import ClassVar, Protocol
+
+import pydantic
+
+from esp.runtime.events import RawBlock
+
+Assigned = Callable[[set[int]], Awaitable[dict[int, int | None]]]
+Revoked = Callable[[set[int]], Awaitable[None]]
+
+
+class Connection(pydantic.BaseModel):
+    """The keys that every connector has. The same table serves a source or a sink; ``source_only`` and ``sink_only`` name keys of one."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    source_only: ClassVar[frozenset[str]] = frozenset()
+    sink_only: ClassVar[frozenset[str]] = frozenset()
+
+    connector: str
+
+    @property
+    def has_one_partition(self) -> bool:
+        """Whether all records stand in one partition, so that any key will do for a keyed window."""
+        return False
+
+
+class Source(Protocol):
+    """Hands out the records of one topic; lives on the event loop.
+
+    ``assigned`` is awaited when partitions come (the engine restores state and answers for each the offset to start from;
+    None = the group's commit, else the setting ``start``); ``revoked`` before they go (the engine drains and commits).
+    ``stop`` calls neither. ``connected`` turns False while the peer cannot be reached.
+    """
+
+    bounded: bool
+
+    @property
+    def ended(self) -> bool:
+        """Whether a bounded source has handed out its last record."""
+        ...
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def start(self, assigned: Assigned, revoked: Revoked) -> None: ...
+
+    async def poll(self, timeout_s: float) -> list[RawBlock]:
+        """What is there, one block a partition; waits at most ``timeout_s`` for the first record."""
+        ...
+
+    def pause(self, partitions: Set[int]) -> None: ...
+
+    def resume(self, partitions: Set[int]) -> None: ...
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Makes durable the offset that each partition would go on from."""
+        ...
+
+    async def lag(self) -> dict[int, int]:
+        """Records that wait in each partition."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Takes records; lives on the event loop."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def start(self) -> None: ...
+
+    async def send(self, block: RawBlock) -> None:
+        """Hands a block over; waits while too much is in flight."""
+        ...
+
+    async def flush(self) -> None:
+        """Returns when all that was handed over is acknowledged; TransportError if any of it failed."""
+        ...
+
+    async def stop(self) -> None: ...

@@ -1,0 +1,141 @@
+"""Settings of the Kafka connector, and how they become options of the client library."""
+
+import os
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from esp.errors import QueryError
+from esp.runtime.connect.base import Connection
+
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"]
+OWN_OPTIONS = {
+    "bootstrap_servers", "group_id", "enable_auto_commit", "auto_offset_reset", "enable_idempotence", "acks", "ssl_context",
+    "security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password", "key_serializer", "value_serializer",
+    "key_deserializer", "value_deserializer", "transactional_id", "loop", "linger_ms", "max_batch_size", "compression_type",
+    "max_partition_fetch_bytes", "fetch_max_wait_ms", "max_poll_interval_ms", "group_instance_id",
+}  # fmt: skip
+
+
+class CreateTopic(pydantic.BaseModel):
+    """How a topic that is not there is made."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    partitions: int = pydantic.Field(4, ge=1, description="partitions of the new topic")
+    replication: int = pydantic.Field(1, ge=1, description="replicas of each partition")
+    config: dict[str, str] = pydantic.Field(default_factory=dict, description="topic settings of Kafka, such as retention.ms")
+
+
+class KafkaConnection(Connection):
+    """A topic of a Kafka cluster, as a source or as a sink."""
+
+    source_only = frozenset(
+        {"group", "start", "on_lost", "instance", "max_records", "max_partition_fetch_bytes", "fetch_max_wait_ms"}
+    )
+    sink_only = frozenset({"max_batch_bytes", "max_in_flight_bytes", "compression"})
+
+    connector: Literal["kafka"]
+    topic: str = pydantic.Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$", description="the topic")
+    brokers: str = pydantic.Field("127.0.0.1:9092", min_length=1, description="HOST:PORT of one or more brokers, joined by commas")
+    create: CreateTopic | None = pydantic.Field(None, description="make the topic if it is not there, such as { partitions = 4 }")
+    wait_for_broker_s: float = pydantic.Field(30.0, ge=0, description="how long a broker that is down is awaited at the start")
+
+    group: str = pydantic.Field("", description="consumer group; that of the query, if left out")
+    start: Literal["earliest", "latest"] | datetime = pydantic.Field(
+        "earliest", description="where a group without a commit begins: earliest, latest or a time (UTC, if it names no zone)"
+    )
+    on_lost: Literal["fail", "earliest", "latest"] = pydantic.Field(
+        "fail", description="what to do when the offset to go on from is no longer there"
+    )
+    instance: str | None = pydantic.Field(
+        None, description="static membership: a name, so that a restart gets its partitions back at once"
+    )
+    max_records: int = pydantic.Field(4096, ge=1, description="records of one poll, at most")
+    max_partition_fetch_bytes: int = pydantic.Field(4 << 20, ge=1024, description="bytes of one fetch from one partition, at most")
+    fetch_max_wait_ms: int = pydantic.Field(100, ge=0, description="how long the broker holds a fetch that finds nothing")
+
+    max_batch_bytes: int = pydantic.Field(1 << 20, ge=1024, description="bytes of one record batch, at most")
+    max_in_flight_bytes: int = pydantic.Field(
+        16 << 20, ge=1024, description="bytes handed over and not acknowledged before send waits"
+    )
+    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = pydantic.Field(None, description="compression of record batches")
+
+    security_protocol: Protocol = pydantic.Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    sasl_mechanism: Mechanism = pydantic.Field("PLAIN", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or GSSAPI")
+    username: str | None = pydantic.Field(None, description="SASL user")
+    password_env: str | None = pydantic.Field(None, description="environment variable that holds the SASL password")
+    password_file: Path | None = pydantic.Field(None, description="file that holds the SASL password")
+    ssl_cafile: Path | None = pydantic.Field(
+        None, description="certificates of the authorities to trust; the system's, if left out"
+    )
+    ssl_certfile: Path | None = pydantic.Field(None, description="certificate of this client")
+    ssl_keyfile: Path | None = pydantic.Field(None, description="key of this client's certificate")
+    client: dict[str, Any] = pydantic.Field(default_factory=dict, description="further options of aiokafka's consumer or producer")
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "KafkaConnection":
+        if own := sorted(OWN_OPTIONS & self.client.keys()):
+            raise ValueError(f"client.{own[0]} is set by the connector itself")
+        if self.password_env and self.password_file:
+            raise ValueError("say password_env or password_file, not both")
+        if self.security_protocol.startswith("SASL") and self.sasl_mechanism != "GSSAPI" and not self.username:
+            raise ValueError(f"{self.security_protocol} with {self.sasl_mechanism} needs a username")
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ValueError("ssl_keyfile needs ssl_certfile beside it")
+        return self
+
+    @property
+    def start_ms(self) -> int | None:
+        """The time to start from in milliseconds, where ``start`` is a time."""
+        if not isinstance(self.start, datetime):
+            return None
+        stamp = self.start if self.start.tzinfo else self.start.replace(tzinfo=UTC)
+        return int(stamp.timestamp() * 1000)
+
+
+def client_options(settings: KafkaConnection, where: str) -> dict[str, Any]:
+    """How to reach the cluster, for any client of aiokafka. Raises QueryError when a password or a certificate is not to be had."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": [broker.strip() for broker in settings.brokers.split(",")],
+        "security_protocol": settings.security_protocol,
+        "client_id": settings.client.get("client_id", "esp"),
+    }
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(settings, where)
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.username
+        options["sasl_plain_password"] = _password(settings, where)
+    return options
+
+
+def _ssl_context(settings: KafkaConnection, where: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        if settings.ssl_certfile:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+    except (OSError, ssl.SSLError) as err:
+        raise QueryError(f"the certificates cannot be read ({err})", where=where, mend="see to the ssl_ files") from err
+    return context
+
+
+def _password(settings: KafkaConnection, where: str) -> str | None:
+    if settings.password_env:
+        if settings.password_env not in os.environ:
+            raise QueryError(
+                f"the environment variable {settings.password_env} is not set", where=f"{where}.password_env", mend="set it"
+            )
+        return os.environ[settings.password_env]
+    if settings.password_file:
+        try:
+            return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as err:
+            raise QueryError(
+                f"the password file cannot be read ({err.strerror})", where=f"{where}.password_file", mend="check it"
+            ) from err
+    return None

@@ -1,0 +1,243 @@
+"""The Kafka sink: raw blocks as record batches, sent at once when idle, joined into larger ones while a request is in flight."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, repeat
+from typing import Any
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+
+from esp.errors import EspError, QueryError, TransportError
+from esp.runtime.connect.headers import Headers, decode_headers
+from esp.runtime.connect.kafka import KafkaConnection, client_options
+from esp.runtime.connect.kafka_cluster import Topic, Watch, reach, stop_in_time
+from esp.runtime.events import I64, RawBlock
+
+RECORD_OVERHEAD_BYTES = 96  # what a batch of one record adds to it: header of the batch (61) and at most 35 for the record's own
+YIELD_RECORDS = 1024  # records packed before the event loop gets its turn
+
+Record = tuple[int | None, bytes | None, bytes | None, Headers]  # stamp, key, value, headers
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One partition: blocks that wait for a batch, how many records were handed over and acknowledged, and the bytes of each block."""
+
+    waiting: deque[Iterator[Record]] = field(default_factory=deque)
+    handed: int = 0
+    acknowledged: int = 0
+    blocks: deque[tuple[int, int]] = field(default_factory=deque)  # records handed over up to the end of a block, its bytes
+    task: asyncio.Task[None] | None = None
+
+    def acknowledge(self, records: int) -> int:
+        """Counts acknowledged records; gives the bytes of the blocks that are thereby done."""
+        self.acknowledged += records
+        freed = 0
+        while self.blocks and self.blocks[0][0] <= self.acknowledged:
+            freed += self.blocks.popleft()[1]
+        return freed
+
+
+class KafkaSink:
+    """Writes blocks to the partition that they come from (modulo the topic's), keys, headers and time stamps kept.
+
+    The producer is idempotent and waits for all replicas; a broker that is away is awaited without end. After a failure
+    nothing more is taken: the engine goes back to its checkpoint.
+    """
+
+    def __init__(self, settings: KafkaConnection, where: str = "") -> None:
+        self.settings = settings
+        self.place = f"{where}: {settings.topic}" if where else settings.topic
+        self._topic = Topic(1, None)
+        self._lanes: dict[int, _Lane] = {}
+        self._in_flight_bytes = 0
+        self._progress = asyncio.Event()
+        self._failure: EspError | None = None
+        self._producer: Any = None
+        self._watch: Watch | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._watch is not None and self._watch.connected
+
+    async def start(self) -> None:
+        self._topic = await reach(self.settings, self.place)
+        self._producer = self._make()
+        try:
+            await self._producer.start()
+        except KafkaError as err:
+            raise self._error(err, 0) from err
+        self._lanes = {partition: _Lane() for partition in range(self._topic.partitions)}
+        self._watch = Watch(self._producer.client.force_metadata_update, f"{self.place}: {self.settings.brokers}")
+
+    def _make(self) -> Any:
+        limit = self._topic.max_message_bytes or self.settings.max_batch_bytes
+        options = {**self.settings.client, **client_options(self.settings, self.place)}
+        try:
+            return AIOKafkaProducer(
+                **options, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=min(self.settings.max_batch_bytes, limit),
+                compression_type=self.settings.compression,
+            )  # fmt: skip
+        except (TypeError, ValueError, RuntimeError) as err:
+            raise QueryError(
+                f"aiokafka refuses an option ({err})", where=f"{self.place}: client", mend="see aiokafka's producer"
+            ) from err
+
+    async def send(self, block: RawBlock) -> None:
+        self._check()
+        self._check_sizes(block)
+        while self._in_flight_bytes >= self.settings.max_in_flight_bytes:
+            await self._wait()
+        if not len(block):
+            return
+        partition = block.partition % len(self._lanes)
+        lane, size = self._lanes[partition], int(np.maximum(block.value_size, 0).sum() + np.maximum(block.key_size, 0).sum())
+        lane.handed += len(block)
+        lane.waiting.append(_records(block))
+        lane.blocks.append((lane.handed, size))
+        self._in_flight_bytes += size
+        if lane.task is None or lane.task.done():
+            lane.task = asyncio.create_task(self._run(partition, lane))
+
+    def _check_sizes(self, block: RawBlock) -> None:
+        limit = self._topic.max_message_bytes
+        if limit is None or self.settings.compression:
+            return
+        size = (
+            np.maximum(block.value_size, 0)
+            + np.maximum(block.key_size, 0)
+            + np.maximum(block.header_size, 0)
+            + RECORD_OVERHEAD_BYTES
+        )
+        if len(block) and int(size.max()) > limit:
+            row = int(size.argmax())
+            raise self._too_large(f"a record of {int(block.value_size[row])} bytes", f"its limit is {limit}")
+
+    async def _run(self, partition: int, lane: _Lane) -> None:
+        """Packs and hands over what waits; while a request is in flight, more gathers for the next batch."""
+        try:
+            while lane.waiting and self._failure is None:
+                batch = await self._pack(lane)
+                acknowledged = await self._hand_over(batch, partition)
+                acknowledged.add_done_callback(partial(self._on_acknowledged, lane, batch.record_count(), batch.size()))
+        except KafkaError as err:
+            self._fail(self._error(err, 0))
+
+    async def _pack(self, lane: _Lane) -> Any:
+        """One batch as large as what waits and as the topic allows."""
+        batch, packed = self._producer.create_batch(), 0
+        while lane.waiting:
+            records = lane.waiting[0]
+            for record in records:
+                stamp, key, value, headers = record
+                if batch.append(timestamp=stamp, key=key, value=value, headers=headers) is None:
+                    lane.waiting[0] = chain((record,), records)
+                    return batch
+                packed += 1
+                if packed % YIELD_RECORDS == 0:
+                    await asyncio.sleep(0)
+            lane.waiting.popleft()
+        batch.close()
+        return batch
+
+    async def _hand_over(self, batch: Any, partition: int) -> "asyncio.Future[Any]":
+        while True:
+            try:
+                future: asyncio.Future[Any] = await self._producer.send_batch(batch, self.settings.topic, partition=partition)
+            except KafkaTimeoutError:  # the batch before still waits for the broker
+                continue
+            return future
+
+    def _on_acknowledged(self, lane: _Lane, records: int, size: int, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled():
+            return
+        err = future.exception()
+        if err is not None:
+            self._fail(self._error(err, size))
+            return
+        self._in_flight_bytes -= lane.acknowledge(records)
+        self._progress.set()
+
+    async def flush(self) -> None:
+        wanted = [(lane, lane.handed) for lane in self._lanes.values()]
+        self._check()
+        while any(lane.acknowledged < handed for lane, handed in wanted):
+            await self._wait()
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            await self._watch.stop()
+        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._producer is not None:
+            await stop_in_time(self._producer.stop(), self.place)
+
+    async def _wait(self) -> None:
+        """Until something has been acknowledged; raises what has failed."""
+        self._progress.clear()
+        await self._progress.wait()
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, err: EspError) -> None:
+        self._failure = self._failure or err
+        self._progress.set()
+
+    def _too_large(self, what: str, limit: str) -> TransportError:
+        return TransportError(
+            f"{what} is more than topic '{self.settings.topic}' takes ({limit})",
+            where=self.place,
+            mend="raise max.message.bytes of the topic",
+        )
+
+    def _error(self, err: BaseException, size: int) -> TransportError:
+        if isinstance(err, MessageSizeTooLargeError):
+            return self._too_large(f"a record batch of {size} bytes", "the broker refused it")
+        text = f"the records were not taken ({type(err).__name__}: {err})"
+        return TransportError(
+            text,
+            where=f"{self.place}: {self.settings.brokers}",
+            mend="see the broker's log; the engine goes on from its checkpoint",
+        )
+
+
+def _records(block: RawBlock) -> Iterator[Record]:
+    """The records of a block one after another, cut lazily and without a Python statement for each in the usual case."""
+    data = block.buffer.tobytes()
+    stamps: Iterable[int | None] = block.ts_ms.tolist()
+    if (block.ts_ms <= 0).any():  # no time: the client takes the present
+        stamps = [stamp if stamp > 0 else None for stamp in block.ts_ms.tolist()]
+    return zip(
+        stamps, _cut(data, block.key_at, block.key_size), _cut(data, block.value_at, block.value_size), _headers(data, block)
+    )
+
+
+def _cut(data: bytes, at: I64, size: I64) -> Iterable[bytes | None]:
+    if (size < 0).all():
+        return repeat(None)
+    pieces = map(data.__getitem__, map(slice, at.tolist(), (at + size).tolist()))
+    if (size < 0).any():
+        return (piece if there else None for piece, there in zip(pieces, (size >= 0).tolist()))
+    return pieces
+
+
+def _headers(data: bytes, block: RawBlock) -> Iterable[Headers]:
+    """Headers of each record; those that lie at one place, as the engine's own do, are decoded once."""
+    if (block.header_size <= 0).all():
+        return repeat(())
+    known: dict[tuple[int, int], Headers] = {}
+    places = list(zip(block.header_at.tolist(), block.header_size.tolist()))
+    for at, size in places:
+        if (at, size) not in known:
+            known[at, size] = decode_headers(data[at : at + max(size, 0)])
+    return map(known.__getitem__, places)

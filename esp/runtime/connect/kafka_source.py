@@ -1,0 +1,272 @@
+"""The Kafka source: records of one topic as raw blocks, partitions as the consumer group gives and takes them."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Set
+from typing import Any
+
+import aiokafka.errors
+import numpy as np
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
+
+from esp.errors import EspError, QueryError, TransportError
+from esp.runtime.connect.base import Assigned, Revoked
+from esp.runtime.connect.headers import encode_headers
+from esp.runtime.connect.kafka import KafkaConnection, client_options
+from esp.runtime.connect.kafka_cluster import Watch, reach, stop_in_time, take_log_aside
+from esp.runtime.events import I64, RawBlock
+
+log = logging.getLogger(__name__)
+NEVER_MS = 2**31 - 1  # the engine says itself when it is stuck
+
+
+class KafkaSource:
+    """Reads a topic as a member of a consumer group; a rebalance calls ``revoked``, then ``assigned``.
+
+    Both run beside the group's heartbeats, so they may take longer than the session timeout; nothing is handed out
+    between the first and the end of the second.
+    """
+
+    bounded = False
+    ended = False
+
+    def __init__(self, settings: KafkaConnection, group: str = "", where: str = "") -> None:
+        self.settings, self.group = settings, settings.group or group
+        self.place = f"{where}: {settings.topic}" if where else settings.topic
+        if not self.group:
+            raise QueryError("a Kafka source needs a consumer group", where=where, mend="say group = NAME")
+        self._ready, self._changed, self._first = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._position: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._failure: BaseException | None = None
+        self._taking: asyncio.Task[None] | None = None
+        self._consumer: Any = None
+        self._watch: Watch | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._watch is not None and self._watch.connected
+
+    async def start(self, assigned: Assigned, revoked: Revoked) -> None:
+        self._assigned, self._revoked = assigned, revoked
+        await reach(self.settings, self.place)
+        self._consumer = self._make()
+        self._consumer.subscribe([self.settings.topic], listener=_Listener(self))
+        try:
+            await self._consumer.start()
+        except KafkaError as err:
+            raise self._error(err) from err
+        await self._first.wait()
+        self._check()
+        client = self._consumer._client
+        self._watch = Watch(client.force_metadata_update, f"{self.place}: {self.settings.brokers}")
+
+    def _make(self) -> Any:
+        take_log_aside()
+        settings = self.settings
+        options = {"session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, **settings.client}
+        try:
+            return AIOKafkaConsumer(
+                **{**options, **client_options(settings, self.place)}, group_id=self.group, enable_auto_commit=False,
+                auto_offset_reset="none" if settings.on_lost == "fail" else settings.on_lost, max_poll_interval_ms=NEVER_MS,
+                group_instance_id=settings.instance, fetch_max_wait_ms=settings.fetch_max_wait_ms,
+                max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
+            )  # fmt: skip
+        except (TypeError, ValueError) as err:
+            raise QueryError(
+                f"aiokafka refuses an option ({err})", where=f"{self.place}: client", mend="see aiokafka's consumer"
+            ) from err
+
+    async def poll(self, timeout_s: float) -> list[RawBlock]:
+        self._check()
+        active = [partition for partition in self._position if partition not in self._paused]
+        if not self._ready.is_set() or not active:
+            await self._wait(timeout_s)
+            return []
+        partitions = [self._tp(partition) for partition in active]
+        try:
+            found = await self._consumer.getmany(
+                *partitions, timeout_ms=int(timeout_s * 1000), max_records=self.settings.max_records
+            )
+        except KafkaError as err:
+            if not self._ready.is_set():
+                return []
+            raise self._error(err) from err
+        # while partitions move, aiokafka fetches from where it thinks fit; `_take_over` seeks afterwards
+        return [self._block(tp.partition, records) for tp, records in found.items()] if self._ready.is_set() else []
+
+    def _block(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RawBlock:
+        self._position[partition] = records[-1].offset + 1
+        return block_of(self.settings.topic, partition, records)
+
+    async def _wait(self, timeout_s: float) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+
+    def pause(self, partitions: Set[int]) -> None:
+        """What has been fetched of a paused partition is kept for later."""
+        self._paused |= partitions
+
+    def resume(self, partitions: Set[int]) -> None:
+        self._paused -= partitions
+        self._changed.set()
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """A partition that has moved on meanwhile is its new owner's to commit: that is said in the log, and no failure."""
+        if not offsets:
+            return
+        try:
+            await self._consumer.commit({self._tp(partition): offset for partition, offset in offsets.items()})
+        except (CommitFailedError, IllegalStateError) as err:
+            log.warning(
+                "%s: offsets %s were not committed, the group has moved on (%s)", self.place, dict(offsets), type(err).__name__
+            )
+        except KafkaError as err:
+            raise self._error(err) from err
+
+    async def lag(self) -> dict[int, int]:
+        ends = {partition: self._consumer.highwater(self._tp(partition)) for partition in self._position if self._ready.is_set()}
+        return {partition: max(0, end - self._position[partition]) for partition, end in ends.items() if end is not None}
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            await self._watch.stop()
+        if self._taking is not None:
+            self._taking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._taking
+        if self._consumer is not None:
+            await stop_in_time(self._consumer.stop(), self.place)
+
+    # ------------------------------------------------------------------------------------ partitions come and go
+
+    async def give_up(self, partitions: set[int]) -> None:
+        """Called by the group before partitions move."""
+        if self._taking is not None:
+            await asyncio.wait([self._taking])
+        self._ready.clear()
+        if partitions and self._failure is None:
+            try:
+                await self._revoked(partitions)
+            except EspError as err:
+                self._fail(err)
+        self._position, self._paused = {}, set()
+
+    def take_over(self, partitions: set[int]) -> None:
+        """Called by the group once partitions have come; the work goes on beside the heartbeats."""
+        self._taking = asyncio.create_task(self._take_over(partitions))
+
+    async def _take_over(self, partitions: set[int]) -> None:
+        try:
+            answers = await self._assigned(partitions) if partitions else {}
+            known = {partition: offset for partition, offset in answers.items() if offset is not None}
+            offsets = known | await self._first_offsets(partitions - known.keys())
+            for partition, offset in offsets.items():
+                self._consumer.seek(self._tp(partition), offset)
+            self._position = offsets
+            self._ready.set()
+        except IllegalStateError:
+            log.info("%s: the partitions have moved on while they were taken over", self.place)
+        except KafkaError as err:
+            self._fail(self._error(err))
+        except Exception as err:
+            self._fail(err)
+        self._first.set()
+        self._changed.set()
+
+    async def _first_offsets(self, partitions: set[int]) -> dict[int, int]:
+        """The group's commits, and for partitions without one what ``start`` says."""
+        offsets = {partition: await self._consumer.committed(self._tp(partition)) for partition in partitions}
+        new = [self._tp(partition) for partition, offset in offsets.items() if offset is None]
+        if new:
+            found = await self._start_offsets(new)
+            offsets |= {tp.partition: found[tp] for tp in new}
+        return offsets
+
+    async def _start_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        if self.settings.start == "earliest":
+            return dict(await self._consumer.beginning_offsets(partitions))
+        ends = dict(await self._consumer.end_offsets(partitions))
+        if self.settings.start_ms is None:
+            return ends
+        found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, self.settings.start_ms))
+        return {tp: ends[tp] if found[tp] is None else found[tp].offset for tp in partitions}
+
+    # -------------------------------------------------------------------------------------------------- faults
+
+    def _tp(self, partition: int) -> TopicPartition:
+        return TopicPartition(self.settings.topic, partition)
+
+    def _fail(self, err: BaseException) -> None:
+        self._failure = self._failure or err
+        self._first.set()
+        self._changed.set()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _error(self, err: KafkaError) -> TransportError:
+        if isinstance(err, OffsetOutOfRangeError) and err.args and isinstance(err.args[0], dict):
+            tp, offset = next(iter(err.args[0].items()))
+            return TransportError(
+                f"offset {offset} is no longer (or not yet) there",
+                where=f"{self.place}/{tp.partition}/{offset}",
+                mend="say on_lost = earliest or latest to go on with what there is",
+            )
+        if isinstance(err, aiokafka.errors.CorruptRecordException):
+            return TransportError(f"a record batch is damaged ({err})", where=self.place, mend="see to the broker's disk")
+        return TransportError(f"Kafka refused ({type(err).__name__}: {err})", where=f"{self.place}: {self.settings.brokers}")
+
+
+class _Listener(ConsumerRebalanceListener):
+    """What aiokafka calls when partitions move."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self.source = source
+
+    async def on_partitions_revoked(self, revoked: Set[TopicPartition]) -> None:
+        await self.source.give_up({tp.partition for tp in revoked})
+
+    async def on_partitions_assigned(self, assigned: Set[TopicPartition]) -> None:
+        self.source.take_over({tp.partition for tp in assigned})
+
+
+def block_of(topic: str, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RawBlock:
+    """The records of one partition joined into a raw block, a few operations of Python a record."""
+    n = len(records)
+    parts, value_size = _sized([record.value for record in records])
+    value_at = np.cumsum(np.maximum(value_size, 0)) - np.maximum(value_size, 0)
+    none, zero = np.full(n, -1, np.int64), np.zeros(n, np.int64)
+    key_at = header_at = zero
+    key_size = header_size = none
+    total = int(value_at[-1] + max(value_size[-1], 0))
+    keys = [record.key for record in records]
+    if keys.count(None) < n:
+        more, key_size = _sized(keys)
+        key_at = total + np.cumsum(np.maximum(key_size, 0)) - np.maximum(key_size, 0)
+        total += int(np.maximum(key_size, 0).sum())
+        parts = [*parts, *more]
+    headers = [record.headers for record in records]
+    if any(headers):
+        encoded = list(map(encode_headers, headers))
+        more, header_size = _sized(encoded)
+        header_at = total + np.cumsum(header_size) - header_size
+        parts = [*parts, *more]
+    offset = np.fromiter([record.offset for record in records], np.int64, n)
+    ts_ms = np.fromiter([record.timestamp for record in records], np.int64, n)
+    buffer = np.frombuffer(b"".join(parts), np.uint8)
+    return RawBlock(topic, partition, buffer, value_at, value_size, key_at, key_size, header_at, header_size, offset, ts_ms)
+
+
+def _sized(parts: list[Any]) -> tuple[list[bytes], I64]:
+    """The parts that are there, and the size of each (-1 = null)."""
+    try:
+        return parts, np.fromiter(map(len, parts), np.int64, len(parts))
+    except TypeError:
+        size = np.fromiter((-1 if part is None else len(part) for part in parts), np.int64, len(parts))
+        return [part for part in parts if part is not None], size

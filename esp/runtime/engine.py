@@ -1,0 +1,92 @@
+"""The engine: queries side by side behind one port; the life of the process is readable here, start to stop."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from esp.errors import EspError, QueryError
+from esp.runtime.query import Query
+from esp.runtime.runner import QueryRunner
+from esp.runtime.server import AdminServer, bind, build_app
+
+log = logging.getLogger("esp.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine runs: where it listens, where its state lies, the token of the admin API."""
+
+    listen: str = "127.0.0.1:8088"
+    state_dir: Path = Path("esp-state")
+    token: str | None = None
+    is_fresh: bool = False
+
+
+class Engine:
+    """Runs queries until it is stopped, every bounded source has ended, or one of them fails."""
+
+    def __init__(self, queries: Sequence[Query], settings: EngineSettings) -> None:
+        names = [query.name for query in queries]
+        for name in names:
+            if names.count(name) > 1:
+                raise QueryError(f"two queries have the name '{name}'", mend="give each its own [query] name")
+        self.settings, self.stopping = settings, asyncio.Event()
+        self.runners = {query.name: QueryRunner(query, settings.state_dir, is_fresh=settings.is_fresh) for query in queries}
+        self.address = ""
+
+    async def run(self) -> None:
+        """Serves and streams; raises what made it fail, once everything else has been drained."""
+        socket = bind(self.settings.listen)
+        self.address = "{}:{}".format(*socket.getsockname()[:2])
+        server = AdminServer(build_app(self.runners, self.settings.token))
+        serving = asyncio.create_task(server.serve([socket]))
+        log.info("admin API and metrics at http://%s", self.address)
+        try:
+            with self._signals():
+                await self._stream()
+        finally:
+            server.should_exit = True
+            await serving
+
+    async def _stream(self) -> None:
+        failures = await asyncio.gather(*(self._one(runner) for runner in self.runners.values()))
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+    async def _one(self, runner: QueryRunner) -> Exception | None:
+        """One query's life; its failure stops the others, which drain first."""
+        try:
+            await runner.run(self.stopping)
+        except Exception as err:
+            if not self.stopping.is_set():
+                log.error("query %s failed: %s", runner.query.name, err, exc_info=not isinstance(err, EspError))
+            self.stopping.set()
+            return err
+        return None
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGTERM or SIGINT drains, the second ends the process at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(RuntimeError, ValueError):  # not in the main thread: whoever embeds us stops us
+                loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with contextlib.suppress(RuntimeError, ValueError):
+                    loop.remove_signal_handler(number)
+
+    def _on_signal(self, name: str) -> None:
+        if self.stopping.is_set():
+            log.warning("%s again: ended at once, without a last checkpoint", name)
+            os._exit(1)
+        log.info("%s: draining; a second signal ends at once", name)
+        self.stopping.set()

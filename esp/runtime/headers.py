@@ -1,0 +1,1 @@
+"""Adds headers to those of a record, in the layout of a Kafka record."""

@@ -1,0 +1,130 @@
+"""The sink kind: events become records again, with the key, the headers and the time stamp of what they come from."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+
+from esp.errors import QueryError
+from esp.kernels.columns import gather
+from esp.runtime.codecs import Codec, codec
+from esp.runtime.headers import add_headers
+from esp.runtime.events import I64, U8, Block, EventBlock, Opcode, RawBlock
+from esp.runtime.keys import key_text
+from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
+from esp.runtime.schema import Schema
+
+
+class SinkSettings(Settings):
+    """Encodes events for its connector."""
+
+    kind: Literal["sink"]
+    format: str = pydantic.Field("json", description="codec of the values: msgpack, json or csv")
+    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the codec, such as layout")
+    fields: tuple[str, ...] = pydantic.Field((), description="the fields that go out, in this order; all, if left out")
+    key: tuple[str, ...] | None = pydantic.Field(
+        None,
+        description="fields that make the record key, as text joined by '|'; left out: the key of the origin, else the key fields",
+    )
+    deletes: Literal["tombstone", "drop"] = pydantic.Field(
+        "drop", description="what a delete becomes: a record without a value, or nothing"
+    )
+    model_header: bool = pydantic.Field(False, description="stamp the digest of the model into the record header esp-model")
+
+    def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
+        assert stream is not None
+        for name in (*self.fields, *(self.key or ())):
+            if name not in stream.schema:
+                raise QueryError(f"there is no field '{name}'", where=env.where, mend=f"fields here: {stream.schema}")
+        codec(self.format, self._schema(stream.schema), **self.options)
+        return {}
+
+    def build(self, stream: Stream | None, env: Environment) -> Window:
+        assert stream is not None
+        return SinkWindow(self, stream.schema, self._schema(stream.schema))
+
+    def _schema(self, schema: Schema) -> Schema:
+        return Schema(tuple(schema[name] for name in self.fields)) if self.fields else schema
+
+
+class SinkWindow:
+    """Leaves RawBlocks on port ``out``."""
+
+    def __init__(self, settings: SinkSettings, schema: Schema, written: Schema) -> None:
+        self.settings, self.written = settings, written
+        self.codec: Codec = codec(settings.format, written, **settings.options)
+        self.key_fields = settings.key if settings.key is not None else schema.keys
+
+    def open(self, context: Context) -> None:
+        self.partition = context.partition
+
+    def close(self) -> None:
+        pass
+
+    def on_block(self, port: str, block: Block) -> Ports:
+        assert isinstance(block, EventBlock)
+        if block.opcode is not None and self.settings.deletes == "drop":
+            block = block.take(np.flatnonzero(block.opcode < Opcode.DELETE))
+        return [("out", self._record_block(block))] if len(block) else []
+
+    def _record_block(self, block: EventBlock) -> RawBlock:
+        if self.settings.fields:
+            places = [block.schema.index(name) for name in self.written.names]
+            shown = block.with_columns(self.written, [block.columns[i] for i in places], [block.validity[i] for i in places])
+        else:
+            shown = block
+        values, value_at, value_size = self.codec.encode(shown)
+        if block.opcode is not None:
+            value_size = np.where(block.opcode >= Opcode.DELETE, -1, value_size)
+        keys, key_at, key_size = self._keys(block)
+        headers, header_at, header_size = self._headers(block)
+        n = len(block)
+        return RawBlock(
+            "", self.partition, np.concatenate((values, keys, headers)), value_at, value_size,
+            key_at + len(values), key_size, header_at + (len(values) + len(keys)), header_size,
+            np.arange(n, dtype=np.int64), _stamps_ms(block),
+        )  # fmt: skip
+
+    def _keys(self, block: EventBlock) -> tuple[U8, I64, I64]:
+        if self.settings.key is None and _has_origin(block):
+            assert block.raw is not None
+            assert block.raw_row is not None
+            size = block.raw.key_size[block.raw_row]
+            buffer, at = gather(block.raw.buffer, block.raw.key_at[block.raw_row], size)
+            return buffer, at, size
+        if not self.key_fields:
+            return _nothing(len(block))
+        text = key_text(block, self.key_fields)
+        return text.data, text.offsets[:-1], text.offsets[1:] - text.offsets[:-1]
+
+    def _headers(self, block: EventBlock) -> tuple[U8, I64, I64]:
+        """The origin's headers, and the model's digest behind them; one copy serves all rows that have no headers of their own."""
+        model = {"esp-model": block.models[-1].encode()} if self.settings.model_header and block.models else None
+        own = block.raw.header_size[block.raw_row] if block.raw is not None and block.raw_row is not None else np.empty(0, np.int64)
+        if not _has_origin(block) or not (own > 0).any():
+            if model is None:
+                return _nothing(len(block))
+            shared = np.frombuffer(add_headers(b"", model), np.uint8)
+            return shared, np.zeros(len(block), np.int64), np.full(len(block), len(shared))
+        assert block.raw is not None
+        assert block.raw_row is not None
+        rows = [block.raw.headers(row) if row >= 0 else b"" for row in block.raw_row.tolist()]
+        rows = rows if model is None else [add_headers(row, model) for row in rows]
+        size = np.fromiter(map(len, rows), np.int64, len(rows))
+        return np.frombuffer(b"".join(rows), np.uint8), np.cumsum(size) - size, size
+
+
+def _has_origin(block: EventBlock) -> bool:
+    return block.raw is not None and block.raw_row is not None and bool((block.raw_row >= 0).all())
+
+
+def _nothing(n: int) -> tuple[U8, I64, I64]:
+    return np.empty(0, np.uint8), np.zeros(n, np.int64), np.full(n, -1, np.int64)
+
+
+def _stamps_ms(block: EventBlock) -> I64:
+    """The stamp of the record that an event comes from; the event's own time where there is none."""
+    own: I64 = block.ts_ns // 1_000_000
+    if block.raw is None or block.raw_row is None or not len(block.raw):
+        return own
+    return np.where(block.raw_row >= 0, block.raw.ts_ms[block.raw_row], own)

@@ -1,0 +1,113 @@
+"""The source kind: records become typed events with an event time and a watermark; those that can't are dead letters."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+
+from esp.errors import QueryError
+from esp.runtime.codecs import codec
+from esp.runtime.durations import Duration
+from esp.runtime.events import END_NS, I64, NEVER_NS, Block, DeadBlock, EventBlock, RawBlock, VarColumn
+from esp.runtime.kinds.assemble import empty_block
+from esp.runtime.kinds.keyed import require_field
+from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
+from esp.runtime.schema import Schema
+
+
+class SourceSettings(Settings):
+    """Decodes the records of its connector."""
+
+    kind: Literal["source"]
+    schema_: str = pydantic.Field(alias="schema", description="fields of an event, such as 'id*:int64, ts:stamp(ms), acc:float32[3]'")
+    format: str = pydantic.Field("json", description="codec of the values: msgpack, json or csv")
+    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the codec")
+    time: str = pydantic.Field("", description="the field that holds event time; the record's time stamp, if left out")
+    max_delay: Duration = pydantic.Field(0, description="how far events may be out of order: what the watermark stays behind, such as '2s'")
+    partitioned_by: tuple[str, ...] | None = pydantic.Field(
+        None, description="fields that decide which partition a record is on; needed by keyed windows"
+    )
+
+    def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
+        schema = Schema.parse(self.schema_, f"{env.where}.schema")
+        if not len(schema):
+            raise QueryError("the schema has no fields", where=f"{env.where}.schema", mend="write name:type, separated by commas")
+        partitioned_by = () if env.one_partition else self.partitioned_by
+        out = Stream(schema, partitioned_by=partitioned_by)
+        for name in partitioned_by or ():
+            require_field(out, name, f"{env.where}.partitioned_by")
+        if self.time:
+            require_field(out, self.time, f"{env.where}.time")
+            if schema[self.time].type.base != "stamp":
+                mend = f"write {self.time}:stamp(ms) in the schema"
+                raise QueryError(f"event time '{self.time}' is a {schema[self.time].type}", where=f"{env.where}.time", mend=mend)
+        codec(self.format, schema, **self.options)
+        return {"out": out}
+
+    def build(self, stream: Stream | None, env: Environment) -> Window:
+        return SourceWindow(self, Schema.parse(self.schema_, env.where))
+
+
+class SourceWindow:
+    """Turns RawBlocks into EventBlocks; the watermark is the running maximum of event time less ``max_delay``."""
+
+    def __init__(self, settings: SourceSettings, schema: Schema) -> None:
+        self.settings, self.schema = settings, schema
+        self.codec = codec(settings.format, schema, **settings.options)
+
+    def open(self, context: Context) -> None:
+        self.window = context.window
+        self.table = context.table("watermark", {"ns": ("int64", ()), "is_set": ("uint8", ())})
+        self.row = self.table.rows(VarColumn.of([b""]))
+
+    def close(self) -> None:
+        pass
+
+    def on_block(self, port: str, block: Block) -> Ports:
+        assert isinstance(block, RawBlock)
+        decoded = self.codec.decode(block)
+        row = np.arange(len(block)) if decoded.row is None else decoded.row
+        ts_ns, has_time = self._event_time(block, decoded.columns, decoded.validity, row)
+        watermark_ns, end_ns = self._advance(ts_ns if has_time is None else ts_ns[has_time])
+        if has_time is None:
+            events = EventBlock(
+                self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, watermark_ns, end_ns, raw=block, raw_row=row
+            )
+            return self._ports(events, block, decoded.bad_row, tuple(decoded.reasons))
+        all_rows = EventBlock(self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, ts_ns, end_ns, raw=block, raw_row=row)
+        kept = all_rows.take(np.flatnonzero(has_time))
+        events = EventBlock(
+            self.schema, kept.columns, kept.validity, kept.ts_ns, watermark_ns, end_ns, raw=block, raw_row=kept.raw_row
+        )
+        timeless = row[~has_time]
+        reasons = (*decoded.reasons, *[f"field '{self.settings.time}', the event time, is null"] * len(timeless))
+        return self._ports(events, block, np.concatenate((decoded.bad_row, timeless)), reasons)
+
+    def end_of_stream(self) -> Ports:
+        """The end of a bounded source: every window that is still open closes."""
+        return [("out", empty_block(self.schema, END_NS))]
+
+    def _event_time(self, raw: RawBlock, columns: Any, validity: Any, row: I64) -> tuple[I64, Any]:
+        """Event time in nanoseconds, and which rows have one (None = all)."""
+        if not self.settings.time:
+            return raw.ts_ms[row] * 1_000_000, None
+        at = self.schema.index(self.settings.time)
+        return columns[at], validity[at]
+
+    def _advance(self, ts_ns: I64) -> tuple[I64, int]:
+        """The watermark after each event, and after all of them."""
+        before = int(self.table.column("ns")[self.row[0]]) if self.table.column("is_set")[self.row[0]] else NEVER_NS
+        if not len(ts_ns):
+            return ts_ns, before
+        bound = np.clip(ts_ns, NEVER_NS, END_NS - 1) - self.settings.max_delay
+        watermark = np.maximum.accumulate(np.maximum(bound, before))
+        self.table.column("ns")[self.row], self.table.column("is_set")[self.row] = watermark[-1], 1
+        self.table.touch(self.row)
+        return watermark, int(watermark[-1])
+
+    def _ports(self, events: EventBlock, raw: RawBlock, bad_row: I64, reasons: tuple[str, ...]) -> Ports:
+        ports: Ports = [("out", events)]
+        if len(bad_row):
+            order = np.argsort(bad_row, kind="stable")
+            ports.append(("dead", DeadBlock(raw, bad_row[order], tuple(reasons[i] for i in order), self.window)))
+        return ports

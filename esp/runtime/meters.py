@@ -1,0 +1,65 @@
+"""Meters: plain counters and histograms that one worker thread writes and a scrape reads; no object an event."""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+# Upper bounds in seconds, five to the decade from 10 us to 10 s; and of batches in events.
+SECONDS = (*(round(base * 10.0**power, 12) for power in range(-5, 1) for base in (1.0, 1.6, 2.5, 4.0, 6.3)), 10.0)
+EVENTS = tuple(float(1 << power) for power in range(17))
+
+
+class Histogram:
+    """Counts by bucket, with the sum; ``bounds`` are upper bounds, the last bucket has none."""
+
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self.bounds, self.total = bounds, 0.0
+        self.counts = np.zeros(len(bounds) + 1, np.int64)
+        self._edges = np.asarray(bounds)
+
+    def add(self, value: float, times: int = 1) -> None:
+        """One value, as often as said."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
+    def add_all(self, values: npt.NDArray[np.float64]) -> None:
+        """A column of values in one pass."""
+        if len(values) == 1:
+            return self.add(float(values[0]))
+        self.counts += np.bincount(np.searchsorted(self._edges, values), minlength=len(self.counts))
+        self.total += float(values.sum())
+        return None
+
+    def quantile(self, share: float) -> float:
+        """The upper bound of the bucket that holds the given share of the values; 0 when there are none."""
+        if not (count := int(self.counts.sum())):
+            return 0.0
+        at = int(np.searchsorted(np.cumsum(self.counts), share * count))
+        return self.bounds[min(at, len(self.bounds) - 1)]
+
+
+@dataclass(slots=True)
+class WindowMeter:
+    """What one window did: events in, out, late, dead, and the seconds that its blocks took."""
+
+    kind: str
+    events_in: int = 0
+    events_out: int = 0
+    events_late: int = 0
+    events_dead: int = 0
+    seconds: Histogram = field(default_factory=Histogram)
+
+
+@dataclass(slots=True)
+class QueryMeter:
+    """What one query did, window by window, and how long events took through it."""
+
+    windows: dict[str, WindowMeter]
+    latency: Histogram = field(default_factory=Histogram)  # now less the input record's time stamp, at the sink
+    queue: Histogram = field(default_factory=Histogram)  # from the fetch to the worker
+    batch: Histogram = field(default_factory=lambda: Histogram(EVENTS))
+    lag: dict[str, dict[int, int]] = field(default_factory=dict)  # source -> partition -> events
+    checkpoints: int = 0
+    state_size_bytes: int = 0

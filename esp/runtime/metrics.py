@@ -1,0 +1,107 @@
+"""What Prometheus scrapes: the meters of every running query, turned into metric families when they are asked for."""
+
+import resource
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+import esp
+from esp.kernels.compile import compilations
+from esp.runtime.meters import Histogram, QueryMeter
+from esp.runtime.runner import QueryRunner
+
+COUNTERS = {"in": "that came into a window", "out": "that left a window", "late": "that came after their window had closed", "dead": "that could not be taken"}  # fmt: skip
+STAGES = {"source": "decode", "score": "score", "sink": "encode"}  # window kind -> what its blocks' time is called
+
+
+class EngineCollector(Collector):
+    """Collects from the runners that the engine has at that moment."""
+
+    def __init__(self, runners: Mapping[str, QueryRunner]) -> None:
+        self.runners = runners
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily("esp_engine", "Version of the engine", value={"version": esp.__version__})
+        yield CounterMetricFamily(
+            "esp_kernel_compilations", "Functions compiled in this process; none after warm-up", compilations()
+        )
+        yield GaugeMetricFamily(
+            "esp_memory_max_resident_bytes",
+            "Most memory that was resident",
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+        meters = {name: runner.meter for name, runner in self.runners.items()}
+        yield from _event_counters(meters)
+        yield from _histograms(meters)
+        yield from _state(self.runners)
+        yield _models(self.runners)
+
+
+def _event_counters(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
+    for what, meaning in COUNTERS.items():
+        family = CounterMetricFamily(f"esp_events_{what}", f"Events {meaning}", labels=["query", "window", "kind"])
+        for query, meter in meters.items():
+            for name, window in meter.windows.items():
+                family.add_metric([query, name, window.kind], getattr(window, f"events_{what}"))
+        yield family
+
+
+def _histograms(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
+    whole = {
+        "esp_latency_seconds": ("From the input record's time stamp to the sink", lambda meter: meter.latency),
+        "esp_queue_seconds": ("From the fetch to the worker", lambda meter: meter.queue),
+        "esp_batch_events": ("Events of one partition that go through the windows as one block", lambda meter: meter.batch),
+    }
+    for name, (meaning, choose) in whole.items():
+        family = HistogramMetricFamily(name, meaning, labels=["query"])
+        for query, meter in meters.items():
+            _add(family, [query], choose(meter))
+        yield family
+    for kind, stage in STAGES.items():
+        family = HistogramMetricFamily(f"esp_{stage}_seconds", f"Time to {stage} one block", labels=["query", "window"])
+        for query, meter in meters.items():
+            for name, window in meter.windows.items():
+                if window.kind == kind:
+                    _add(family, [query, name], window.seconds)
+        yield family
+
+
+def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+    bounds = [*map(repr, histogram.bounds), "+Inf"]
+    family.add_metric(labels, list(zip(bounds, accumulate(histogram.counts.tolist()))), histogram.total)
+
+
+def _state(runners: Mapping[str, QueryRunner]) -> Iterator[Metric]:
+    lag = GaugeMetricFamily("esp_consumer_lag_events", "Records that wait in a partition", labels=["query", "source", "partition"])
+    size = GaugeMetricFamily("esp_state_bytes", "Size of the state tables", labels=["query"])
+    saved = CounterMetricFamily("esp_checkpoints", "Checkpoints made durable", labels=["query"])
+    ready = GaugeMetricFamily("esp_ready", "Whether the query runs and reaches its peers", labels=["query"])
+    for name, runner in runners.items():
+        for source, partitions in runner.meter.lag.items():
+            for partition, events in partitions.items():
+                lag.add_metric([name, source, str(partition)], events)
+        size.add_metric([name], runner.meter.state_size_bytes)
+        saved.add_metric([name], runner.meter.checkpoints)
+        ready.add_metric([name], float(runner.is_ready and runner.is_connected))
+    yield from (lag, size, saved, ready)
+
+
+def _models(runners: Mapping[str, QueryRunner]) -> Metric:
+    family = InfoMetricFamily("esp_model", "The model that scores in a window", labels=["query", "window"])
+    for name, runner in runners.items():
+        for window, scorer in runner.scorers.items():
+            family.add_metric(
+                [name, window], {"name": scorer.astore.name, "digest": scorer.astore.short_digest, "backend": scorer.backend}
+            )
+    return family
+
+
+def exposition(runners: Mapping[str, QueryRunner], others: Iterable[Collector] = ()) -> bytes:
+    """The text that ``GET /metrics`` answers with."""
+    registry = CollectorRegistry(auto_describe=False)
+    for collector in (EngineCollector(runners), *others):
+        registry.register(collector)
+    return generate_latest(registry)

@@ -1,0 +1,113 @@
+"""A task: one source's part of a query on one partition. Blocks in, blocks for the sinks out; no asyncio, no Kafka."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from esp.runtime.events import Block, DeadBlock, RawBlock
+from esp.runtime.kinds.source import SourceWindow
+from esp.runtime.kinds.window import Window
+from esp.runtime.meters import QueryMeter, WindowMeter
+from esp.runtime.query import PlannedWindow, Query
+from esp.runtime.scorer import Scorer
+from esp.runtime.state.tables import Columns, KeyedTable, Tables
+
+Outputs = list[tuple[str, RawBlock | DeadBlock]]  # sink window (or DEAD) and what goes there
+DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """The Context of one window of a task."""
+
+    query: str
+    window: str
+    partition: int
+    tables: Tables
+    scorers: Callable[[str], Scorer]
+
+    def table(self, name: str, columns: Columns) -> KeyedTable:
+        return self.tables.table(self.window, name, columns)
+
+    def scorer(self, model: str) -> Scorer:
+        return self.scorers(self.window)
+
+
+class Task:
+    """The windows that one source feeds, opened for one partition over its state tables.
+
+    ``scorers`` maps score windows to scorers; the caller may change it between two blocks. ``next_offset`` is the offset
+    that the state has come to: a restart with this state goes on from there, and records before it are passed over.
+    """
+
+    def __init__(
+        self, query: Query, source: str, partition: int, scorers: Mapping[str, Scorer], *,
+        tables: Tables | None = None, next_offset: int = 0, meter: QueryMeter | None = None,
+    ) -> None:  # fmt: skip
+        self.query, self.source, self.partition, self.next_offset = query, source, partition, next_offset
+        self.tables = tables if tables is not None else Tables()
+        self.meter = meter if meter is not None else new_meter(query)
+        self.windows: dict[str, Window] = {}
+        for name in query.downstream(source):
+            planned = query.windows[name]
+            self.windows[name] = planned.settings.build(planned.stream, planned.environment)
+            self.windows[name].open(TaskContext(query.name, name, partition, self.tables, scorers.__getitem__))
+
+    def process(self, raw: RawBlock) -> Outputs:
+        """Runs a block of records through every window; records before ``next_offset`` are passed over."""
+        if len(raw) and raw.offset[0] < self.next_offset:
+            raw = raw.take(np.flatnonzero(raw.offset >= self.next_offset))
+        if not len(raw):
+            return []
+        self.next_offset = raw.next_offset
+        outputs: Outputs = []
+        self._run(self.query.windows[self.source], "in", raw, outputs)
+        return outputs
+
+    def end(self) -> Outputs:
+        """The end of a bounded source: its watermark passes everything that is still open."""
+        outputs: Outputs = []
+        source = self.windows[self.source]
+        assert isinstance(source, SourceWindow)
+        self._spread(self.query.windows[self.source], source.end_of_stream(), outputs)
+        return outputs
+
+    def close(self) -> None:
+        for window in self.windows.values():
+            window.close()
+
+    def _run(self, planned: PlannedWindow, port: str, block: Block, outputs: Outputs) -> None:
+        meter = self.meter.windows[planned.name]
+        meter.events_in += len(block)
+        start = perf_counter()
+        made = self.windows[planned.name].on_block(port, block)
+        meter.seconds.add(perf_counter() - start)
+        self._spread(planned, made, outputs)
+
+    def _spread(self, planned: PlannedWindow, made: list[tuple[str, Block]], outputs: Outputs) -> None:
+        meter = self.meter.windows[planned.name]
+        for port, block in made:
+            _count(meter, port, len(block))
+            if isinstance(block, DeadBlock):
+                outputs.append((DEAD, block))
+            elif isinstance(block, RawBlock):
+                outputs.append((planned.name, block))
+            else:
+                for name in planned.subscribers.get(port, ()):
+                    self._run(self.query.windows[name], "in", block, outputs)
+
+
+def _count(meter: WindowMeter, port: str, events: int) -> None:
+    if port == "late":
+        meter.events_late += events
+    elif port == "dead":
+        meter.events_dead += events
+    else:
+        meter.events_out += events
+
+
+def new_meter(query: Query) -> QueryMeter:
+    """A meter with a place for every window of a query."""
+    return QueryMeter({name: WindowMeter(window.settings.kind) for name, window in query.windows.items()})

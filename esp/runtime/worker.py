@@ -1,0 +1,123 @@
+"""The worker thread of a query: it owns the tasks and does everything between a fetch and a send."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from esp.runtime.channels import Bounds, FromWorker, ToWorker
+from esp.runtime.events import RawBlock
+from esp.runtime.meters import QueryMeter
+from esp.runtime.task import DEAD, Outputs, Task
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    source: str
+    raw: RawBlock
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    function: Callable[[], Any]
+    done: "asyncio.Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """A mark in the outputs: all that was put before it must be acknowledged when ``reached`` is set."""
+
+    reached: "asyncio.Future[None]"
+
+
+Output = tuple[str, Any] | Barrier
+
+
+class Worker:
+    """Runs the tasks of one query in a thread of its own; everything reaches it through one channel, in order."""
+
+    def __init__(self, name: str, bounds: Bounds, max_batch: int, meter: QueryMeter, loop: asyncio.AbstractEventLoop) -> None:
+        self.tasks: dict[tuple[str, int], Task] = {}  # (source, partition); touched by the worker thread alone
+        self.max_batch, self.meter, self.loop = max_batch, meter, loop
+        self.inbox: ToWorker[_Records | _Call] = ToWorker(bounds, loop)
+        self.outbox: FromWorker[Output] = FromWorker(bounds, loop)
+        self.failed: asyncio.Future[None] = loop.create_future()
+        self.thread = threading.Thread(target=self._run, name=f"esp-{name}", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def put(self, source: str, raw: RawBlock) -> None:
+        """Hands over the records of one partition; look at ``inbox.room`` before fetching more."""
+        self.inbox.put(_Records(source, raw, perf_counter()), len(raw), raw.buffer.nbytes)
+
+    async def call(self, function: Callable[[], R]) -> R:
+        """Runs a function in the worker thread, between two blocks, after everything that was put before it."""
+        done: asyncio.Future[Any] = self.loop.create_future()
+        self.inbox.put(_Call(function, done))
+        await asyncio.wait((done, self.failed), return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            self.failed.result()
+        return cast(R, done.result())
+
+    async def stop(self) -> None:
+        """Ends the thread once it has taken what is there; it must not be waiting for room in the outbox."""
+        self.inbox.close()
+        self.outbox.close()
+        await asyncio.to_thread(self.thread.join)
+
+    def _run(self) -> None:
+        try:
+            while (item := self.inbox.take()) is not None:
+                if isinstance(item, _Call):
+                    self._answer(item)
+                else:
+                    self._records(item)
+        except BaseException as err:
+            self._post(_set_exception, self.failed, err)
+
+    def _answer(self, call: _Call) -> None:
+        try:
+            self._post(_set_result, call.done, call.function())
+        except Exception as err:
+            self._post(_set_exception, call.done, err)
+
+    def _records(self, item: _Records) -> None:
+        task = self.tasks.get((item.source, item.raw.partition))
+        if task is None:
+            return  # the partition has gone to another process, which reads these records itself
+        self.meter.queue.add(perf_counter() - item.at_s, len(item.raw))
+        for start in range(0, len(item.raw), self.max_batch):
+            raw = item.raw if len(item.raw) <= self.max_batch else item.raw.take(slice(start, start + self.max_batch))
+            self.meter.batch.add(len(raw))
+            self.emit(task.process(raw))
+
+    def emit(self, outputs: Outputs) -> None:
+        """Hands outputs over to the sender, waiting while too much is on its way."""
+        now_ms = time() * 1e3
+        for sink, block in outputs:
+            if sink != DEAD and isinstance(block, RawBlock):
+                self.meter.latency.add_all(np.maximum(now_ms - block.ts_ms, 0) / 1e3)
+            size = block.buffer.nbytes if isinstance(block, RawBlock) else 0
+            self.outbox.put((sink, block), len(block), size)
+
+    def _post(self, function: Callable[..., None], *args: Any) -> None:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(function, *args)
+
+
+def _set_result(future: "asyncio.Future[Any]", result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _set_exception(future: "asyncio.Future[Any]", err: BaseException) -> None:
+    if not future.done():
+        future.set_exception(err)

@@ -1,0 +1,54 @@
+"""Settings files: TOML read and checked against pydantic models, every fault one line with file, key path and mend."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from esp.errors import EspError, FileError
+
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+def read_toml(path: Path, error: type[EspError] = FileError) -> dict[str, Any]:
+    """The tables of a TOML file; ``error`` when it is not there or is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise error("there is no such file", where=str(path), mend="check the path") from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise error(f"the file cannot be read ({err})", where=str(path)) from err
+    except tomllib.TOMLDecodeError as err:
+        raise error(f"this is not TOML: {err}", where=str(path), mend="mend the line that it names") from err
+
+
+def checked(model: type[M], data: Any, where: str, error: type[EspError]) -> M:
+    """``data`` as a model instance; ``error`` for the first thing that is wrong, saying how many more there are."""
+    try:
+        return model.model_validate(data)
+    except pydantic.ValidationError as err:
+        raise _one_line(model, err, where, error) from err
+
+
+def unknown_key(key: str, known: list[str], where: str, error: type[EspError]) -> EspError:
+    """The error for a key that nobody knows, with the nearest one that somebody does."""
+    near = difflib.get_close_matches(key, known, 1)
+    mend = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+    return error(f"unknown key '{key}'", where=where, mend=mend)
+
+
+def _one_line(model: type[pydantic.BaseModel], err: pydantic.ValidationError, where: str, error: type[EspError]) -> EspError:
+    faults = err.errors(include_url=False)
+    # an unknown key is most often the misspelling of the one that is missing: name it first
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    path = [str(part) for part in fault["loc"]]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    if fault["type"] == "extra_forbidden":
+        known = [field.alias or name for name, field in model.model_fields.items()] if len(path) == 1 else []
+        place = ".".join([where, *path[:-1]])
+        return unknown_key(path[-1], known, place, error) if known else error(f"unknown key '{path[-1]}'{more}", where=place)
+    got = "" if fault["type"] == "missing" else f", got {fault['input']!r:.80}"
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return error(f"{message}{got}{more}", where=".".join([where, *path]), mend="see the keys in the documentation of this table")

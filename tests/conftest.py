@@ -1,0 +1,63 @@
+"""Fixtures that several parts share: a real Kafka broker (`kafka`), and one of a test's own that may be killed (`own_broker`)."""
+
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from broker import Broker, missing  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """A running broker: its address, and topics of a name nobody else has."""
+
+    bootstrap: str
+
+    def topic(self, partitions: int = 1, config: dict[str, str] | None = None) -> str:
+        from confluent_kafka.admin import AdminClient, NewTopic
+
+        name, admin = f"test-{uuid.uuid4().hex[:12]}", AdminClient(self.client())
+        made = admin.create_topics([NewTopic(name, partitions, 1, config=config or {})])
+        made[name].result(30)
+        return name
+
+    def client(self, **options: Any) -> dict[str, Any]:
+        """Options for a client of confluent-kafka."""
+        return {"bootstrap.servers": self.bootstrap, **options}
+
+
+def _skip(reason: str) -> None:
+    if os.environ.get("ESP_REQUIRE_KAFKA") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """A broker for all tests of the run: the one that ESP_TEST_BROKERS names, else Apache Kafka started here."""
+    if named := os.environ.get("ESP_TEST_BROKERS"):
+        yield Kafka(named)
+        return
+    if reason := missing():
+        _skip(reason)
+    broker = Broker().start()
+    yield Kafka(broker.bootstrap)
+    broker.remove()
+
+
+@pytest.fixture
+def own_broker() -> Iterator[Broker]:
+    """A broker of the test's own, started, which the test may kill."""
+    if reason := missing():
+        _skip(reason)
+    broker = Broker().start()
+    yield broker
+    broker.remove()

@@ -1,0 +1,33 @@
+"""Histograms of the meters."""
+
+import numpy as np
+import pytest
+
+from esp.runtime.meters import Histogram
+
+
+def test_values_fall_into_the_first_bucket_that_holds_them() -> None:
+    histogram = Histogram((1.0, 2.0, 4.0))
+    for value in (0.5, 1.0, 1.5, 4.0, 9.0):
+        histogram.add(value)
+    assert histogram.counts.tolist() == [2, 1, 1, 1]
+    assert histogram.total == 16.0
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 1000])
+def test_a_column_counts_as_its_values_one_by_one(size: int) -> None:
+    values = np.random.default_rng(5).exponential(0.01, size)
+    together, single = Histogram(), Histogram()
+    together.add_all(values)
+    for value in values:
+        single.add(float(value))
+    assert together.counts.tolist() == single.counts.tolist()
+    assert together.total == pytest.approx(single.total)
+
+
+def test_a_quantile_is_the_bound_of_the_bucket_that_holds_it() -> None:
+    histogram = Histogram((1.0, 2.0, 4.0))
+    for value, times in ((0.5, 50), (1.5, 40), (3.0, 10)):
+        histogram.add(value, times)
+    assert [histogram.quantile(share) for share in (0.5, 0.9, 0.99)] == [1.0, 2.0, 4.0]
+    assert Histogram().quantile(0.5) == 0.0
