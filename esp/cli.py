@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -52,21 +53,17 @@ def show(result: Any, as_json: bool, render: Callable[[], None]) -> None:
 def train(
     recipe: Path,
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the astore goes.")],
-    folds: Annotated[bool, typer.Option(help="Also cross-validate over the folds of the recipe.")] = False,
+    folds: Annotated[int, typer.Option(help="Cross-validate over so many folds of the data's groups first.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train a model as a recipe says, and write it as an astore."""
     from esp.astore.binary import write
-    from esp.train.recipe import run_recipe
+    from esp.train.recipe import mean_accuracy, run_folds, run_recipe
 
-    trained = run_recipe(recipe, folds=folds)
-    astore = write(trained.astore, output)
-    result = {"astore": str(output), "digest": astore.digest, "metrics": trained.metrics}
-    show(
-        result,
-        as_json,
-        lambda: out.print(f"{output}: {astore.short_digest}, " + ", ".join(f"{k} {v:.4g}" for k, v in trained.metrics.items())),
-    )
+    result: dict[str, Any] = {"folds_mean_accuracy": mean_accuracy(run_folds(recipe, folds))} if folds else {}
+    astore = write(run_recipe(recipe).astore, output)
+    result |= {"astore": str(output), "digest": astore.digest, "metrics": astore.card["metrics"]}
+    show(result, as_json, lambda: out.print_json(data=result))
 
 
 @app.command()
@@ -84,8 +81,8 @@ def verify(model: Path, as_json: Json = False) -> None:
     """Check every byte of an astore against its digests."""
     from esp.astore.binary import verify as verify_file
 
-    checked = verify_file(model)
-    show(checked, as_json, lambda: out.print(f"{model}: sound, digest {checked['digest']}, {len(checked['tensors'])} tensors"))
+    result = verify_file(model)
+    show(asdict(result), as_json, lambda: out.print("\n".join(result.checked)))
 
 
 @app.command()
@@ -123,7 +120,7 @@ def run(
     from esp.runtime.query import load_query
 
     set_up_logs(log, log_level)
-    overrides = {"brokers": brokers, "wait_for_broker": wait_for_broker}
+    overrides = {"brokers": brokers, "wait_for_broker_s": wait_for_broker}
     loaded = [load_query(path, {key: value for key, value in overrides.items() if value is not None}) for path in queries]
     asyncio.run(Engine(loaded, EngineSettings(listen, state, _token(token_file), fresh)).run())
 

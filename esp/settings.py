@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pydantic
 
@@ -35,7 +35,7 @@ def checked(model: type[M], data: Any, where: str, error: type[EspError]) -> M:
 def unknown_key(key: str, known: list[str], where: str, error: type[EspError]) -> EspError:
     """The error for a key that nobody knows, with the nearest one that somebody does."""
     near = difflib.get_close_matches(key, known, 1)
-    mend = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+    mend = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}" if known else "take the key out"
     return error(f"unknown key '{key}'", where=where, mend=mend)
 
 
@@ -44,11 +44,28 @@ def _one_line(model: type[pydantic.BaseModel], err: pydantic.ValidationError, wh
     # an unknown key is most often the misspelling of the one that is missing: name it first
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     path = [str(part) for part in fault["loc"]]
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if fault["type"] == "extra_forbidden":
-        known = [field.alias or name for name, field in model.model_fields.items()] if len(path) == 1 else []
-        place = ".".join([where, *path[:-1]])
-        return unknown_key(path[-1], known, place, error) if known else error(f"unknown key '{path[-1]}'{more}", where=place)
+        return unknown_key(path[-1], _known_keys(model, path[:-1]), _place(where, path[:-1]), error)
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     got = "" if fault["type"] == "missing" else f", got {fault['input']!r:.80}"
-    message = fault["msg"][0].lower() + fault["msg"][1:]
-    return error(f"{message}{got}{more}", where=".".join([where, *path]), mend="see the keys in the documentation of this table")
+    message = fault["msg"].removeprefix("Value error, ")
+    return error(f"{message[0].lower()}{message[1:]}{got}{more}", where=_place(where, path), mend="set what is wanted there")
+
+
+def _place(where: str, path: list[str]) -> str:
+    return where if not path else f"{where}{'.' if ': ' in where else ': '}{'.'.join(path)}"
+
+
+def _known_keys(model: type[pydantic.BaseModel], path: list[str]) -> list[str]:
+    """The keys of the table at ``path``; none where it is no table of one model."""
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_model(kind)] if field else []
+        if len(inner) != 1:
+            return []
+        model = inner[0]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)

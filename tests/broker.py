@@ -41,7 +41,9 @@ START_S = 60.0
 
 def missing() -> str | None:
     """What this machine lacks to start a broker, in one line; None = nothing."""
-    absent = [f"{name} ({package})" for name, package in (("java", "a JRE of 17 or later"), ("mvn", "Maven")) if not shutil.which(name)]
+    absent = [
+        f"{name} ({package})" for name, package in (("java", "a JRE of 17 or later"), ("mvn", "Maven")) if not shutil.which(name)
+    ]
     if not absent:
         return None
     return f"no real Kafka: {' and '.join(absent)} not found; install, or name a running broker in ESP_TEST_BROKERS=HOST:PORT"

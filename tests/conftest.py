@@ -1,18 +1,14 @@
 """Fixtures that several parts share: a real Kafka broker (`kafka`), and one of a test's own that may be killed (`own_broker`)."""
 
 import os
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from broker import Broker, missing  # noqa: E402
+from tests.broker import Broker, missing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from esp.errors import FileError
 
 MAX_DEPTH = 16  # of maps and arrays in each other
-MAX_ITEMS = 1_000_000  # of values in a header
+MAX_ITEMS = 1 << 18  # of values in a header
 INT64 = range(-(1 << 63), 1 << 63)
 
 _FIXED = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8} | {0xCC + i: 1 << i for i in range(4)} | {0xD0 + i: 1 << i for i in range(4)}

@@ -9,17 +9,29 @@ or, where negative, is -1 less the place in the extra bytes.
 import numpy as np
 
 from esp.kernels.compile import kernel, part
-from esp.kernels.words import copy, load_i64, load_u8, load_u64, store_f32, store_f64, store_i32, store_i64, store_u8, zero
+from esp.kernels.words import (
+    copy,
+    load_u8,
+    load_u64,
+    stand_alone,
+    store_f32,
+    store_f64,
+    store_i32,
+    store_i64,
+    store_u8,
+    zero,
+)
 
-# Types of scalars and of tensor elements.
-BOOL, UINT8, INT32, INT64, FLOAT32, FLOAT64, STRING, BLOB, STAMP, DATE = range(10)
+# Types of scalars and of tensor elements; their order counts: floats, times (STAMP, DATE) and cuts (STRING, BLOB) stand together.
+BOOL, UINT8, INT32, INT64, FLOAT32, FLOAT64, STAMP, DATE, STRING, BLOB = range(10)
 
 # Columns of the field table. COUNT is 0 for scalars; UNIT is nanoseconds, 0 for ISO text; GUESS says which field the key
 # in that place had in the record before; BASE64 says that a cut is base64 text.
 TYPE, SIZE, COUNT, UNIT, IS_KEY, NAME, NAME_SIZE, DIMS, RANK, CELL, VALID, NULLS, GUESS, DATA, BASE64, FIELD_WIDTH = range(16)
 
-# Places of the job. TAKEN is uint8[n]: 1 where the kernel read the row, 0 where the generic library must look at it.
-ROWS, BASE, VALUE_AT, VALUE_SIZE, TAKEN, OUT, OPTION, JOB_WIDTH = range(8)
+# Places of the job. OUT is where a decoder's columns or an encoder's records begin; a decoder sets TAKEN (see lay_out).
+ROWS, BASE, VALUE_AT, VALUE_SIZE, OUT, OPTION, TAKEN, JOB_WIDTH = range(8)
+ALIGNMENT = 64  # of columns
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
@@ -75,6 +87,20 @@ def put_stamp(address: int, value: int, unit: int) -> bool:
 
 
 @part
+def lay_out(job: np.ndarray, fields: np.ndarray) -> None:
+    """Divides the memory at OUT: the cells of each field, each at a multiple of 64 bytes; uint8[F, n], 1 where a value is valid;
+    then TAKEN uint8[n], 1 where the kernel read the row, 0 where the generic library must look at it.
+    """
+    start = job[OUT]
+    for field in range(fields.shape[0]):
+        fields[field, CELL] = start
+        start += (job[ROWS] * fields[field, SIZE] + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+    for field in range(fields.shape[0]):
+        fields[field, VALID] = start + field * job[ROWS]
+    job[TAKEN] = start + fields.shape[0] * job[ROWS]
+
+
+@part
 def start_row(fields: np.ndarray, row: int) -> None:
     """Marks all fields of a row as null, until the parser finds them."""
     for field in range(fields.shape[0]):
@@ -96,6 +122,7 @@ def end_row(fields: np.ndarray, row: int) -> bool:
 @part
 def find_field(fields: np.ndarray, place: int, name: int, size: int) -> int:
     """The field of a name (address, size) that is the ``place``-th key of its record; -1 = unknown."""
+    stand_alone()
     count = fields.shape[0]
     guess = fields[place, GUESS] if place < count else -1
     if guess >= 0 and _is_named(fields, guess, name, size):
@@ -113,15 +140,16 @@ def _is_named(fields: np.ndarray, field: int, name: int, size: int) -> bool:
     if fields[field, NAME_SIZE] != size:
         return False
     known = fields[field, NAME]
-    for at in range(size):
-        if load_u8(known + at) != load_u8(name + at):
-            return False
-    return True
+    at = 0
+    while at < size and load_u8(known + at) == load_u8(name + at):
+        at += 1
+    return at == size
 
 
 @part
 def is_utf8(p: int, size: int) -> bool:
     """Whether bytes are UTF-8 as RFC 3629 has it: shortest forms, no surrogates, nothing past U+10FFFF."""
+    stand_alone()
     end = p + size
     while p + 8 <= end and load_u64(p) & _HIGH_BITS == np.uint64(0):
         p += 8
@@ -160,6 +188,7 @@ def base64_digit(letter: int) -> int:
 @part
 def base64_size(p: int, size: int) -> int:
     """How many bytes a base64 text holds; -1 where it is none (padding is wanted, line ends are not)."""
+    stand_alone()
     if size & 3:
         return -1
     pad = 0
@@ -176,6 +205,7 @@ def base64_size(p: int, size: int) -> int:
 @part
 def from_base64(target: int, size: int, p: int) -> None:
     """Writes the ``size`` bytes that a checked base64 text at ``p`` holds."""
+    stand_alone()
     done = 0
     while done < size:
         word = 0
@@ -187,21 +217,30 @@ def from_base64(target: int, size: int, p: int) -> None:
         p += 4
 
 
-@kernel("void(int64, int64, int64, int64, int64, int64, boolean)")
-def gather(rows: int, base: int, extra: int, cuts: int, offsets: int, data: int, is_base64: bool) -> None:
-    """Copies what cuts int64[rows, 2] name into data, value i at offsets[i]; all arguments but the first and last are addresses."""
-    for row in range(rows):
-        at, target = load_i64(cuts + 16 * row), data + load_i64(offsets + 8 * row)
-        size = load_i64(cuts + 16 * row + 8)
-        if at < 0:
-            copy(target, extra - 1 - at, size)
-        elif is_base64:
-            from_base64(target, size, base + at)
-        else:
-            copy(target, base + at, size)
-
-
 @part
 def is_null(fields: np.ndarray, field: int, row: int) -> bool:
     """Whether a value to be written is null; VALID is 0 where none is."""
-    return fields[field, VALID] != 0 and load_u8(fields[field, VALID] + row) == 0
+    flags: int = fields[field, VALID]
+    return flags != 0 and load_u8(flags + row) == 0
+
+
+# cuts int64[n, 2], offsets int64[n + 1]; gives the bytes that all values take.
+@kernel("int64(int64[:, ::1], int64[::1])")
+def measure(cuts: np.ndarray, offsets: np.ndarray) -> int:
+    offsets[0] = 0
+    for row in range(cuts.shape[0]):
+        offsets[row + 1] = offsets[row] + cuts[row, 1]
+    return int(offsets[cuts.shape[0]])
+
+
+# Copies what cuts int64[n, 2] name, from the address ``base`` or from ``extra``, into data: value i at offsets[i].
+@kernel("void(int64, uint8[::1], int64[:, ::1], int64[::1], uint8[::1], boolean)")
+def gather(base: int, extra: np.ndarray, cuts: np.ndarray, offsets: np.ndarray, data: np.ndarray, is_base64: bool) -> None:
+    for row in range(cuts.shape[0]):
+        at, target = cuts[row, 0], data.ctypes.data + offsets[row]
+        if at < 0:
+            copy(target, extra.ctypes.data - 1 - at, cuts[row, 1])
+        elif is_base64:
+            from_base64(target, cuts[row, 1], base + at)
+        else:
+            copy(target, base + at, cuts[row, 1])

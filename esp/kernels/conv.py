@@ -1,11 +1,13 @@
 """What convolutions need beside the tile: a padded copy of the input, and the depthwise case."""
 
+# mypy: allow-untyped-defs, allow-untyped-calls
+
 from esp.kernels.compile import part
 from esp.kernels.pointers import copy_floats, f4, fma, i8
 
 
 @part
-def pad(n, runs, run, x, index, y, y_step):  # type: ignore[no-untyped-def]
+def pad(n, runs, run, x, index, y, y_step):
     """Zeros y[n, y_step], then copies each row's ``runs`` runs of ``run`` floats to ``index[r]`` floats in."""
     at = i8(index)
     for i in range(n):
@@ -17,7 +19,7 @@ def pad(n, runs, run, x, index, y, y_step):  # type: ignore[no-untyped-def]
 
 
 @part
-def depthwise(n, pixels, channels, starts, taps, weight_at, x, x_step, weights, bias, low, y):  # type: ignore[no-untyped-def]
+def depthwise(n, pixels, channels, starts, taps, weight_at, x, x_step, weights, bias, low, y):
     """A filter a channel, channels last: y[p, c] = max(bias[c] + sum over taps t of p of x[taps[t], c] * w[weight_at[t], c], low).
 
     ``starts[p] : starts[p + 1]`` are the taps of pixel p that lie within the picture.

@@ -6,12 +6,36 @@ A row with a quote, a line end inside or anything that does not fit its field is
 import numpy as np
 
 from esp.kernels.columns import (
-    BASE, BLOB, BOOL, CELL, COUNT, DATE, FLOAT32, FLOAT64, OPTION, ROWS, SIZE, STAMP, STRING, TAKEN, TYPE, UNIT, VALID, VALUE_AT,
-    VALUE_SIZE, base64_size, end_row, is_utf8, put_cut, put_float, start_row,
+    BASE,
+    BLOB,
+    BOOL,
+    CELL,
+    COUNT,
+    DATE,
+    FLOAT32,
+    FLOAT64,
+    OPTION,
+    ROWS,
+    SIZE,
+    STAMP,
+    STRING,
+    TAKEN,
+    TYPE,
+    UNIT,
+    VALID,
+    VALUE_AT,
+    VALUE_SIZE,
+    base64_size,
+    end_row,
+    is_utf8,
+    lay_out,
+    put_cut,
+    put_float,
+    start_row,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
 from esp.kernels.text import REFUSED, read_bool, read_iso, read_number
-from esp.kernels.words import load_i64, load_u8, store_u8
+from esp.kernels.words import load_i64, load_u8, stand_alone, store_u8
 
 _QUOTE, _RETURN, _FEED, _DASH, _POINT, _T = 34, 13, 10, 45, 46, 84
 
@@ -23,7 +47,7 @@ def _cell_end(p: int, end: int, delimiter: int) -> int:
         letter = load_u8(p)
         if letter == delimiter:
             return p
-        if letter == _QUOTE or letter == _RETURN or letter == _FEED or letter == 0:
+        if letter <= _QUOTE and (letter == _QUOTE or letter == 0 or _FEED <= letter <= _RETURN):
             return REFUSED
         p += 1
     return p
@@ -37,6 +61,7 @@ def _is_empty(p: int, end: int, delimiter: int) -> bool:
 @part
 def _text(code: int, cell: int, base: int, p: int, stop: int) -> int:
     """Stores the cell from p to stop: a string, base64 of a blob, or a date or time."""
+    stand_alone()
     if stop == REFUSED:
         return REFUSED
     if code == STRING:
@@ -71,8 +96,8 @@ def _scalar(fields: np.ndarray, field: int, row: int, base: int, p: int, end: in
     """Stores the cell at p, which is not empty; the position after it."""
     code, cell = fields[field, TYPE], fields[field, CELL] + row * fields[field, SIZE]
     store_u8(fields[field, VALID] + row, 1)
-    is_time = (code == STAMP or code == DATE) and _is_iso(p, end)
-    if code == STRING or code == BLOB or is_time:
+    is_time = STAMP <= code <= DATE and _is_iso(p, end)
+    if code >= STRING or is_time:
         return _text(code, cell, base, p, _cell_end(p, end, delimiter))
     return _number(code, fields[field, UNIT], cell, p, end)
 
@@ -80,9 +105,10 @@ def _scalar(fields: np.ndarray, field: int, row: int, base: int, p: int, end: in
 @part
 def _tensor(fields: np.ndarray, field: int, row: int, p: int, end: int, delimiter: int) -> int:
     """Stores COUNT cells: all empty = null; some empty = NaN where it holds floats."""
+    stand_alone()
     code, count, nulls = fields[field, TYPE], fields[field, COUNT], 0
     cell, width = fields[field, CELL] + row * fields[field, SIZE], fields[field, SIZE] // count
-    is_float = code == FLOAT32 or code == FLOAT64
+    is_float = FLOAT32 <= code <= FLOAT64
     for at in range(count):
         if at:
             if p >= end or load_u8(p) != delimiter:
@@ -128,6 +154,7 @@ def _line_end(p: int, end: int) -> int:
 # job and fields as in columns.py, the delimiter at job[OPTION]; gives the number of rows read.
 @kernel("int64(int64[::1], int64[:, ::1])")
 def decode(job: np.ndarray, fields: np.ndarray) -> int:
+    lay_out(job, fields)
     taken = 0
     for row in range(job[ROWS]):
         size = load_i64(job[VALUE_SIZE] + 8 * row)

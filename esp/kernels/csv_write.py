@@ -3,7 +3,20 @@
 import numpy as np
 
 from esp.kernels.columns import (
-    BLOB, CELL, COUNT, DATA, FLOAT32, OPTION, OUT, ROWS, SIZE, STRING, TYPE, UNIT, VALUE_AT, VALUE_SIZE, is_null,
+    CELL,
+    COUNT,
+    DATA,
+    FLOAT32,
+    OPTION,
+    OUT,
+    ROWS,
+    SIZE,
+    STRING,
+    TYPE,
+    UNIT,
+    VALUE_AT,
+    VALUE_SIZE,
+    is_null,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
 from esp.kernels.text import write_base64, write_scalar
@@ -72,7 +85,7 @@ def _value(fields: np.ndarray, field: int, row: int, delimiter: int, p: int) -> 
         return p
     if is_empty:
         return p
-    if code == STRING or code == BLOB:
+    if code >= STRING:
         offsets = fields[field, CELL] + 8 * row
         source, length = fields[field, DATA] + load_i64(offsets), load_i64(offsets + 8) - load_i64(offsets)
         return _text(p, source, length, delimiter) if code == STRING else write_base64(p, source, length)
@@ -92,4 +105,5 @@ def encode(job: np.ndarray, fields: np.ndarray) -> int:
             p = _value(fields, field, row, job[OPTION], p)
         store_i64(job[VALUE_AT] + 8 * row, start - job[OUT])
         store_i64(job[VALUE_SIZE] + 8 * row, p - start)
-    return p - job[OUT]
+    size: int = p - job[OUT]
+    return size

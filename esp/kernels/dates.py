@@ -4,7 +4,7 @@ Taken are ``YYYY-MM-DD`` and ``YYYY-MM-DDTHH:MM:SS[.f]``, with one to nine digit
 """
 
 from esp.kernels.compile import part
-from esp.kernels.words import load_u8, store_u8
+from esp.kernels.words import load_u8, stand_alone, store_u8
 
 STAMP_SIZE, DATE_SIZE = 30, 12  # bytes that a stamp or a date takes at most
 _DAY_S, _SECOND_NS = 86_400, 1_000_000_000
@@ -27,6 +27,7 @@ def _digits(p: int, size: int) -> int:
 @part
 def parse_date(p: int, size: int) -> tuple[bool, int]:
     """Days since 1970 of YYYY-MM-DD."""
+    stand_alone()
     if size != 10 or load_u8(p + 4) != 45 or load_u8(p + 7) != 45:
         return False, 0
     year, month, day = _digits(p, 4), _digits(p + 5, 2), _digits(p + 8, 2)
@@ -48,6 +49,7 @@ def _month_days(year: int, month: int) -> int:
 @part
 def parse_stamp(p: int, size: int) -> tuple[bool, int]:
     """Nanoseconds since 1970 of a date and time."""
+    stand_alone()
     end = p + size
     if size < 19:
         return False, 0
@@ -97,6 +99,7 @@ def is_iso_day(day: int) -> bool:
 @part
 def write_date(p: int, day: int) -> int:
     """Writes YYYY-MM-DD; the position after it."""
+    stand_alone()
     shifted = day + 719_468
     era = shifted // 146_097
     in_era = shifted - era * 146_097
@@ -115,6 +118,7 @@ def write_date(p: int, day: int) -> int:
 @part
 def write_stamp(p: int, ns: int) -> int:
     """Writes YYYY-MM-DDTHH:MM:SS[.fff[fff[fff]]]Z; the position after it."""
+    stand_alone()
     seconds = ns // _SECOND_NS
     fraction, in_day = ns - seconds * _SECOND_NS, seconds % _DAY_S
     write_date(p, seconds // _DAY_S)

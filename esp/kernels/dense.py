@@ -1,5 +1,7 @@
 """Matrix products over packed weights: rows found by address, so that GEMM and convolutions of any rank are one kernel."""
 
+# mypy: allow-untyped-defs, allow-untyped-calls
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,7 +32,7 @@ def pack(weights: F4) -> F4:
 
 
 @part
-def _rows_2(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low):  # type: ignore[no-untyped-def]
+def _rows_2(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low):
     if rows == R0:
         _8x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
     elif rows == R1:
@@ -42,7 +44,7 @@ def _rows_2(rows, row_at, segments, segment_at, size, panel, bias, bias_step, ou
 
 
 @part
-def _rows_1(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low):  # type: ignore[no-untyped-def]
+def _rows_1(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low):
     if rows == R0:
         _8x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
     elif rows == R1:
@@ -54,7 +56,7 @@ def _rows_1(rows, row_at, segments, segment_at, size, panel, bias, bias_step, ou
 
 
 @part
-def _stripe(rows, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low):  # type: ignore[no-untyped-def]
+def _stripe(rows, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low):
     """A few rows over all columns, panel by panel."""
     k, at = segments * size, 0
     if rows == 1:
@@ -72,7 +74,7 @@ def _stripe(rows, row_at, segments, segment_at, size, panels, bias, bias_step, o
 
 
 @part
-def multiply(n, per, x, x_step, at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, scratch):  # type: ignore[no-untyped-def]
+def multiply(n, per, x, x_step, at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, scratch):
     """out[n * per, columns] = max(bias + rows(x) @ w, low).
 
     Row i * per + p of A begins ``at[p]`` floats into ``x + i * x_step`` floats, and is made of ``segments`` runs of ``size``
@@ -96,7 +98,7 @@ def multiply(n, per, x, x_step, at, segments, segment_at, size, panels, bias, bi
 
 
 @part
-def multiply_pairs(n, count, rows, inner, columns, a, a_step, b, b_step, y):  # type: ignore[no-untyped-def]
+def multiply_pairs(n, count, rows, inner, columns, a, a_step, b, b_step, y):
     """y[n, count, rows, columns] = a[n, count, rows, inner] @ b[n, count, inner, columns]; a step of 0 repeats a constant."""
     for i in range(n):
         for q in range(count):

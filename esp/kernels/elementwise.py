@@ -3,6 +3,8 @@
 Every kernel takes n rows at float32 addresses; a row is contiguous, and its result does not depend on the others.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls
+
 import numpy as np
 
 from esp.kernels.compile import part
@@ -14,7 +16,7 @@ RELU, LEAKY_RELU, TANH, SIGMOID = range(4)
 
 
 @part
-def _add(count, a, b, step, y):  # type: ignore[no-untyped-def]
+def _add(count, a, b, step, y):
     """y[j] = a[j] + b[j * step]; step is 0 or 1, as in the three after it."""
     u, v, w = f4(a), f4(b), f4(y)
     if step:
@@ -27,7 +29,7 @@ def _add(count, a, b, step, y):  # type: ignore[no-untyped-def]
 
 
 @part
-def _sub(count, a, b, step, y, is_reversed):  # type: ignore[no-untyped-def]
+def _sub(count, a, b, step, y, is_reversed):
     u, v, w = f4(a), f4(b), f4(y)
     sign = np.float32(-1 if is_reversed else 1)
     if step:
@@ -40,7 +42,7 @@ def _sub(count, a, b, step, y, is_reversed):  # type: ignore[no-untyped-def]
 
 
 @part
-def _mul(count, a, b, step, y):  # type: ignore[no-untyped-def]
+def _mul(count, a, b, step, y):
     u, v, w = f4(a), f4(b), f4(y)
     if step:
         for j in range(count):
@@ -52,7 +54,7 @@ def _mul(count, a, b, step, y):  # type: ignore[no-untyped-def]
 
 
 @part
-def _div(count, a, b, step, y):  # type: ignore[no-untyped-def]
+def _div(count, a, b, step, y):
     u, v, w = f4(a), f4(b), f4(y)
     if step:
         for j in range(count):
@@ -64,14 +66,14 @@ def _div(count, a, b, step, y):  # type: ignore[no-untyped-def]
 
 
 @part
-def _reversed_div(count, a, b, step, y):  # type: ignore[no-untyped-def]
+def _reversed_div(count, a, b, step, y):
     u, v, w = f4(a), f4(b), f4(y)
     for j in range(count):
         w[j] = divide(v[j * step], u[j])
 
 
 @part
-def binary(n, kind, size, period, a, b, b_step, y):  # type: ignore[no-untyped-def]
+def binary(n, kind, size, period, a, b, b_step, y):
     """y[n, size] = a[n, size] (op) b, where b repeats after ``period`` values within a row and rows of b are b_step floats apart."""
     run, step = (size, 0) if period == 1 else (period, 1)
     for i in range(n):
@@ -90,7 +92,7 @@ def binary(n, kind, size, period, a, b, b_step, y):  # type: ignore[no-untyped-d
 
 
 @part
-def activate(count, kind, alpha, x, y):  # type: ignore[no-untyped-def]
+def activate(count, kind, alpha, x, y):
     """y[count] = Relu, LeakyRelu(alpha), Tanh or Sigmoid of x; y may be x."""
     source, target = f4(x), f4(y)
     if kind == RELU:
@@ -110,7 +112,7 @@ def activate(count, kind, alpha, x, y):  # type: ignore[no-untyped-def]
 
 
 @part
-def affine(rows, size, x, scale, shift, low, y):  # type: ignore[no-untyped-def]
+def affine(rows, size, x, scale, shift, low, y):
     """y[rows, size] = max(x * scale[size] + shift[size], low), NaN kept; y may be x."""
     times, plus = f4(scale), f4(shift)
     for i in range(rows):
@@ -121,7 +123,7 @@ def affine(rows, size, x, scale, shift, low, y):  # type: ignore[no-untyped-def]
 
 
 @part
-def softmax(rows, size, x, y):  # type: ignore[no-untyped-def]
+def softmax(rows, size, x, y):
     """y[rows, size] = exp(x - max x) / its sum, in each row; a NaN makes its row NaN. y may be x."""
     for i in range(rows):
         source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
@@ -138,7 +140,7 @@ def softmax(rows, size, x, y):  # type: ignore[no-untyped-def]
 
 
 @part
-def copy(n, outer, inner, x, x_step, y, y_outer, y_step):  # type: ignore[no-untyped-def]
+def copy(n, outer, inner, x, x_step, y, y_outer, y_step):
     """Copies n rows, x_step floats apart, of ``outer`` runs of ``inner`` floats; in y runs lie y_outer apart, rows y_step."""
     for i in range(n):
         for o in range(outer):
@@ -146,7 +148,7 @@ def copy(n, outer, inner, x, x_step, y, y_outer, y_step):  # type: ignore[no-unt
 
 
 @part
-def gather(n, size, index, x, x_step, y):  # type: ignore[no-untyped-def]
+def gather(n, size, index, x, x_step, y):
     """y[n, size] = x[n, index]: any permutation or broadcast of a row's values."""
     at = i8(index)
     for i in range(n):

@@ -4,16 +4,45 @@ Every position is checked against the end of its record. What is taken is strict
 beyond the fast paths or anything that does not fit its field is REFUSED and goes to the generic library.
 """
 
+from typing import Any
+
 import numpy as np
 
 from esp.kernels.columns import (
-    BASE, BLOB, BOOL, CELL, COUNT, DATE, DIMS, FLOAT32, FLOAT64, RANK, ROWS, SIZE, STAMP, STRING, TAKEN, TYPE, UNIT, VALID, VALUE_AT,
-    VALUE_SIZE, base64_size, end_row, find_field, from_base64, is_utf8, put_cut, put_float, start_row,
+    BASE,
+    BLOB,
+    BOOL,
+    CELL,
+    COUNT,
+    DATE,
+    DIMS,
+    FLOAT32,
+    FLOAT64,
+    RANK,
+    ROWS,
+    SIZE,
+    STAMP,
+    STRING,
+    TAKEN,
+    TYPE,
+    UNIT,
+    VALID,
+    VALUE_AT,
+    VALUE_SIZE,
+    base64_size,
+    end_row,
+    find_field,
+    from_base64,
+    is_utf8,
+    lay_out,
+    put_cut,
+    put_float,
+    start_row,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
 from esp.kernels.numbers import NO_NUMBER, parse_number
-from esp.kernels.text import NULL, REFUSED, has_word, read_bool, read_iso, read_number
-from esp.kernels.words import load_i64, load_u8, load_u64, store_u8, trailing_zeros
+from esp.kernels.text import FALSE, NULL, REFUSED, TRUE, has_word, read_bool, read_iso, read_number
+from esp.kernels.words import load_i64, load_u8, load_u64, stand_alone, store_u8, trailing_zeros
 
 _QUOTE, _COMMA, _COLON, _BACKSLASH, _OPEN, _CLOSE, _START, _STOP = 34, 44, 58, 92, 91, 93, 123, 125  # " , : \ [ ] { }
 _HIGH, _ONES = np.uint64(0x8080808080808080), np.uint64(0x0101010101010101)
@@ -39,6 +68,7 @@ def _is_next(p: int, end: int, letter: int) -> bool:
 @part
 def _text(p: int, end: int) -> tuple[int, int]:
     """Where the inside of a string lies and its size, p at its quote; REFUSED for escapes, control letters and broken UTF-8."""
+    stand_alone()
     if not _is_next(p, end, _QUOTE):
         return REFUSED, 0
     start, is_ascii = p + 1, True
@@ -62,7 +92,7 @@ def _text(p: int, end: int) -> tuple[int, int]:
 
 
 @part
-def _special(word: int) -> int:
+def _special(word: Any) -> Any:
     """Marks the lowest byte of eight (and perhaps some above it) that is a quote, a backslash, a control letter or past ASCII."""
     quote, slash = word ^ (_ONES * np.uint64(_QUOTE)), word ^ (_ONES * np.uint64(_BACKSLASH))
     low = (word - _ONES * np.uint64(32)) | (quote - _ONES) | (slash - _ONES)
@@ -71,12 +101,13 @@ def _special(word: int) -> int:
 
 @part
 def _key(p: int, end: int) -> tuple[int, int, int]:
-    """(where a key lies, its size, position after its colon)."""
+    """(where a key lies, its size, position after its colon); all REFUSED where there is none."""
+    stand_alone()
     at, size = _text(p, end)
     if at == REFUSED:
-        return REFUSED, 0, 0
+        return REFUSED, 0, REFUSED
     p = _space(at + size + 1, end)
-    return (at, size, _space(p + 1, end)) if _is_next(p, end, _COLON) else (REFUSED, 0, 0)
+    return (at, size, _space(p + 1, end)) if _is_next(p, end, _COLON) else (REFUSED, 0, REFUSED)
 
 
 @part
@@ -101,11 +132,12 @@ def _value(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int
 @part
 def _store_text(fields: np.ndarray, field: int, cell: int, base: int, at: int, size: int) -> bool:
     """Stores what a string stands for: itself, base64 of bytes, or a date or time."""
+    stand_alone()
     code = fields[field, TYPE]
     if code == STRING:
         put_cut(cell, at - base, size)
         return True
-    if code == STAMP or code == DATE:
+    if STAMP <= code <= DATE:
         return read_iso(code, cell, at, size)
     found = base64_size(at, size)
     if code == BLOB:
@@ -120,6 +152,7 @@ def _store_text(fields: np.ndarray, field: int, cell: int, base: int, at: int, s
 @part
 def _tensor(fields: np.ndarray, field: int, cell: int, p: int, end: int) -> int:
     """An array of numbers, flat or nested to the shape."""
+    stand_alone()
     code, count = fields[field, TYPE], fields[field, COUNT]
     width = fields[field, SIZE] // count
     if not _is_next(p, end, _OPEN):
@@ -139,6 +172,7 @@ def _tensor(fields: np.ndarray, field: int, cell: int, p: int, end: int) -> int:
 @part
 def _nested(code: int, width: int, count: int, rank: int, dims: int, cell: int, p: int, end: int) -> int:
     """Numbers within brackets as the dims int64[rank] have it."""
+    stand_alone()
     for at in range(count):
         opens = _edges(at, count, rank, dims)
         for _ in range(opens):
@@ -178,7 +212,7 @@ def _element(code: int, cell: int, p: int, end: int) -> int:
     """A number of a tensor; null is NaN where it holds floats."""
     if code == BOOL:
         return read_bool(cell, p, end)
-    if (code == FLOAT32 or code == FLOAT64) and has_word(p, end, NULL):
+    if FLOAT32 <= code <= FLOAT64 and has_word(p, end, NULL):
         put_float(cell, code, np.nan)
         return p + 4
     return read_number(code, 0, cell, p, end)
@@ -187,6 +221,7 @@ def _element(code: int, cell: int, p: int, end: int) -> int:
 @part
 def _skip(p: int, end: int) -> int:
     """The position after a value of an unknown field, which is checked all the same; ``kinds`` has a bit a level: 1 = object."""
+    stand_alone()
     depth, kinds = 0, 0
     while True:
         p = _space(p, end)
@@ -197,9 +232,7 @@ def _skip(p: int, end: int) -> int:
                 p += 1
             else:
                 depth, kinds = depth + 1, kinds << 1 | is_object
-                if is_object:
-                    at, _, p = _key(p, end)
-                    p = p if at != REFUSED else REFUSED
+                p = _key(p, end)[2] if is_object else p
                 if depth > _DEEPEST or p == REFUSED:
                     return REFUSED
                 continue
@@ -219,10 +252,7 @@ def _skip_ends(p: int, end: int, depth: int, kinds: int) -> tuple[int, int, int]
         p = _space(p, end)
         if _is_next(p, end, _COMMA):
             p = _space(p + 1, end)
-            if kinds & 1:
-                at, _, p = _key(p, end)
-                p = p if at != REFUSED else REFUSED
-            return p, depth, kinds
+            return _key(p, end)[2] if kinds & 1 else p, depth, kinds
         if not _is_next(p, end, _STOP if kinds & 1 else _CLOSE):
             return REFUSED, depth, kinds
         p, depth, kinds = p + 1, depth - 1, kinds >> 1
@@ -243,8 +273,8 @@ def _skip_leaf(p: int, end: int) -> int:
 @part
 def _skip_bool(p: int, end: int) -> int:
     if _is_next(p + 4, end, 101) and load_u8(p) == 102:
-        return p + 5 if has_word(p, end, 0x736C6166) else REFUSED
-    return p + 4 if has_word(p, end, 0x65757274) else REFUSED
+        return p + 5 if has_word(p, end, FALSE) else REFUSED
+    return p + 4 if has_word(p, end, TRUE) else REFUSED
 
 
 @part
@@ -276,6 +306,7 @@ def _record(fields: np.ndarray, row: int, base: int, p: int, end: int) -> int:
 # job and fields as in columns.py; gives the number of rows read.
 @kernel("int64(int64[::1], int64[:, ::1])")
 def decode(job: np.ndarray, fields: np.ndarray) -> int:
+    lay_out(job, fields)
     taken = 0
     for row in range(job[ROWS]):
         size = load_i64(job[VALUE_SIZE] + 8 * row)

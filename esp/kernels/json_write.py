@@ -3,7 +3,21 @@
 import numpy as np
 
 from esp.kernels.columns import (
-    BLOB, CELL, COUNT, DATA, NAME, NAME_SIZE, OPTION, OUT, ROWS, SIZE, STRING, TYPE, UNIT, VALUE_AT, VALUE_SIZE, is_null,
+    CELL,
+    COUNT,
+    DATA,
+    NAME,
+    NAME_SIZE,
+    OPTION,
+    OUT,
+    ROWS,
+    SIZE,
+    STRING,
+    TYPE,
+    UNIT,
+    VALUE_AT,
+    VALUE_SIZE,
+    is_null,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
 from esp.kernels.text import NULL, write_base64, write_scalar, write_word
@@ -59,7 +73,7 @@ def _value(fields: np.ndarray, field: int, row: int, is_base64: bool, p: int) ->
     code, size, count = fields[field, TYPE], fields[field, SIZE], fields[field, COUNT]
     if is_null(fields, field, row):
         return write_word(p, NULL)
-    if code == STRING or code == BLOB:
+    if code >= STRING:
         offsets = fields[field, CELL] + 8 * row
         at = load_i64(offsets)
         return _bytes(p, fields[field, DATA] + at, load_i64(offsets + 8) - at, code == STRING)
@@ -92,4 +106,5 @@ def encode(job: np.ndarray, fields: np.ndarray) -> int:
         p += 1
         store_i64(job[VALUE_AT] + 8 * row, start - job[OUT])
         store_i64(job[VALUE_SIZE] + 8 * row, p - start)
-    return p - job[OUT]
+    size: int = p - job[OUT]
+    return size

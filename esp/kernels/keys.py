@@ -59,6 +59,6 @@ def get_var(data: np.ndarray, cursor: np.ndarray, there: np.ndarray, span: np.nd
         at, size = cursor[i], 0
         there[i] = data[at]
         for j in range(SIZE_BYTES):
-            size |= np.int64(data[at + 1 + j]) << (8 * j)
+            size |= int(data[at + 1 + j]) << (8 * j)
         span[i, 0], span[i, 1] = at + 1 + SIZE_BYTES, size
         cursor[i] = at + 1 + SIZE_BYTES + size

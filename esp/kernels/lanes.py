@@ -15,7 +15,7 @@ def _features() -> frozenset[str]:
 
 
 def _is_arm() -> bool:
-    return binding.get_process_triple().startswith(("aarch64", "arm64"))
+    return str(binding.get_process_triple()).startswith(("aarch64", "arm64"))
 
 
 FEATURES = _features()

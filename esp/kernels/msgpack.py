@@ -7,13 +7,49 @@ row goes to the generic library: extension types, integers beyond 64 signed bits
 import numpy as np
 
 from esp.kernels.columns import (
-    BASE, BLOB, BOOL, CELL, COUNT, DATE, DIMS, INT32, RANK, ROWS, SIZE, STAMP, STRING, TAKEN, TYPE, UNIT, VALID, VALUE_AT, VALUE_SIZE,
-    end_row, find_field, is_utf8, put_cut, put_float, put_int, put_stamp, start_row,
+    BASE,
+    BOOL,
+    CELL,
+    COUNT,
+    DATE,
+    DIMS,
+    INT32,
+    RANK,
+    ROWS,
+    SIZE,
+    STAMP,
+    STRING,
+    TAKEN,
+    TYPE,
+    UNIT,
+    VALID,
+    VALUE_AT,
+    VALUE_SIZE,
+    end_row,
+    find_field,
+    is_utf8,
+    lay_out,
+    put_cut,
+    put_float,
+    put_int,
+    put_stamp,
+    start_row,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
 from esp.kernels.dates import parse_date, parse_stamp
 from esp.kernels.words import (
-    copy, float_of_bits, load_i32_be, load_i64, load_i64_be, load_u8, load_u16_be, load_u32_be, single_of_bits, store_i32, store_i64,
+    copy,
+    float_of_bits,
+    load_i32_be,
+    load_i64,
+    load_i64_be,
+    load_u8,
+    load_u16_be,
+    load_u32_be,
+    single_of_bits,
+    stand_alone,
+    store_i32,
+    store_i64,
     store_u8,
 )  # fmt: skip
 
@@ -97,7 +133,7 @@ def _value(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int
         return p + 1
     if fields[field, COUNT] > 0:
         p = _tensor(fields, field, cell, p, end)
-    elif code == STRING or code == BLOB:
+    elif code >= STRING:
         at, size = _text(p, end) if code == STRING else _binary(p, end)
         if at == REFUSED or (code == STRING and not is_utf8(at, size)):
             return REFUSED
@@ -105,8 +141,8 @@ def _value(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int
         p = at + size
     elif code == BOOL:
         store_u8(cell, lead == _TRUE)
-        p = p + 1 if lead == _TRUE or lead == _FALSE else REFUSED
-    elif (code == STAMP or code == DATE) and _text(p, end)[0] != REFUSED:
+        p = p + 1 if lead & 0xFE == _FALSE else REFUSED
+    elif STAMP <= code <= DATE and _text(p, end)[0] != REFUSED:
         p = _iso(code, cell, p, end)
     else:
         p = _scalar(code, fields[field, UNIT], cell, p, end)
@@ -116,6 +152,7 @@ def _value(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int
 
 @part
 def _iso(code: int, cell: int, p: int, end: int) -> int:
+    stand_alone()
     at, size = _text(p, end)
     if code == DATE:
         is_good, days = parse_date(at, size)
@@ -128,6 +165,7 @@ def _iso(code: int, cell: int, p: int, end: int) -> int:
 
 @part
 def _scalar(code: int, unit: int, cell: int, p: int, end: int) -> int:
+    stand_alone()
     kind, whole, real, p = _number(p, end)
     if kind == _IS_FLOAT:
         is_good = put_float(cell, code, real)
@@ -165,7 +203,7 @@ def _integer(lead: int, p: int) -> int:
         return load_i64_be(p)
     if width == 2:
         return load_i32_be(p) if is_signed else load_u32_be(p)
-    value = load_u16_be(p) if width == 1 else load_u8(p)
+    value: int = load_u16_be(p) if width == 1 else load_u8(p)
     bits = 48 if width == 1 else 56
     return value << bits >> bits if is_signed else value
 
@@ -173,7 +211,8 @@ def _integer(lead: int, p: int) -> int:
 @part
 def _tensor(fields: np.ndarray, field: int, cell: int, p: int, end: int) -> int:
     """Bytes of exactly the size, or an array of numbers, flat or nested to the shape."""
-    code, size = fields[field, TYPE], fields[field, SIZE]
+    stand_alone()
+    code, size = fields[field, TYPE], int(fields[field, SIZE])
     at, found = _binary(p, end)
     if at != REFUSED:
         if found != size:
@@ -186,12 +225,15 @@ def _tensor(fields: np.ndarray, field: int, cell: int, p: int, end: int) -> int:
     kind, found, first = _container(p, end)
     if kind == _IS_ARRAY and found == fields[field, COUNT]:
         return _elements(code, size // found, found, 0, 0, cell, first, end)
-    return _elements(code, size // fields[field, COUNT], fields[field, COUNT], fields[field, RANK], fields[field, DIMS], cell, p, end)
+    return _elements(
+        code, size // fields[field, COUNT], fields[field, COUNT], fields[field, RANK], fields[field, DIMS], cell, p, end
+    )
 
 
 @part
 def _elements(code: int, width: int, count: int, rank: int, dims: int, cell: int, p: int, end: int) -> int:
     """``count`` numbers, with the heads of the arrays that hold them where ``rank`` is not 0."""
+    stand_alone()
     for at in range(count):
         block = count
         for axis in range(rank):
@@ -202,7 +244,7 @@ def _elements(code: int, width: int, count: int, rank: int, dims: int, cell: int
                     return REFUSED
             block //= dim
         lead = load_u8(p) if p < end else _NIL
-        if code == BOOL and (lead == _TRUE or lead == _FALSE):
+        if code == BOOL and lead & 0xFE == _FALSE:
             store_u8(cell + at, lead == _TRUE)
             p += 1
         else:
@@ -215,6 +257,7 @@ def _elements(code: int, width: int, count: int, rank: int, dims: int, cell: int
 @part
 def _skip(p: int, end: int) -> int:
     """The position after a value of an unknown field, which is checked all the same."""
+    stand_alone()
     left, containers = 1, 0
     while left > 0:
         left -= 1
@@ -237,7 +280,7 @@ def _skip_leaf(p: int, end: int) -> int:
     if p >= end:
         return REFUSED
     lead = load_u8(p)
-    if lead == _NIL or lead == _FALSE or lead == _TRUE:
+    if lead == _NIL or lead & 0xFE == _FALSE:
         return p + 1
     at, size = _text(p, end)
     if at != REFUSED:
@@ -252,6 +295,7 @@ def _skip_leaf(p: int, end: int) -> int:
 # job and fields as in columns.py; gives the number of rows read.
 @kernel("int64(int64[::1], int64[:, ::1])")
 def decode(job: np.ndarray, fields: np.ndarray) -> int:
+    lay_out(job, fields)
     taken = 0
     for row in range(job[ROWS]):
         size = load_i64(job[VALUE_SIZE] + 8 * row)

@@ -3,13 +3,41 @@
 import numpy as np
 
 from esp.kernels.columns import (
-    BLOB, BOOL, CELL, COUNT, DATA, DATE, FLOAT32, FLOAT64, INT32, NAME, NAME_SIZE, OPTION, OUT, ROWS, SIZE, STAMP, STRING, TYPE, UNIT,
-    VALUE_AT, VALUE_SIZE, is_null,
+    BOOL,
+    CELL,
+    COUNT,
+    DATA,
+    FLOAT32,
+    FLOAT64,
+    INT64,
+    NAME,
+    NAME_SIZE,
+    OPTION,
+    OUT,
+    ROWS,
+    SIZE,
+    STAMP,
+    STRING,
+    TYPE,
+    UNIT,
+    VALUE_AT,
+    VALUE_SIZE,
+    is_null,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
 from esp.kernels.dates import write_stamp
 from esp.kernels.words import (
-    copy, load_i32, load_i64, load_u8, load_u32, load_u64, store_i32_be, store_i64, store_i64_be, store_u8, store_u16_be,
+    copy,
+    load_i32,
+    load_i64,
+    load_u8,
+    load_u32,
+    load_u64,
+    store_i32_be,
+    store_i64,
+    store_i64_be,
+    store_u8,
+    store_u16_be,
 )  # fmt: skip
 
 _NIL, _FALSE, _BIN8, _SINGLE, _DOUBLE, _UINT8, _INT8, _STR8 = 0xC0, 0xC2, 0xC4, 0xCA, 0xCB, 0xCC, 0xD0, 0xD9
@@ -22,7 +50,7 @@ def _value(fields: np.ndarray, field: int, row: int, p: int) -> int:
     if is_null(fields, field, row):
         store_u8(p, _NIL)
         return p + 1
-    if code == STRING or code == BLOB:
+    if code >= STRING:
         offsets = fields[field, CELL] + 8 * row
         at = load_i64(offsets)
         return _bytes(p, fields[field, DATA] + at, load_i64(offsets + 8) - at, code == STRING)
@@ -42,7 +70,7 @@ def _value(fields: np.ndarray, field: int, row: int, p: int) -> int:
         return p + 1
     if code == STAMP:
         return _stamp(p, load_i64(cell), fields[field, UNIT])
-    return _integer(p, load_i32(cell) if code == INT32 or code == DATE else load_i64(cell))
+    return _integer(p, load_i64(cell) if code == INT64 else load_i32(cell))
 
 
 @part
@@ -119,4 +147,5 @@ def encode(job: np.ndarray, fields: np.ndarray) -> int:
             p = _value(fields, field, row, p + fields[field, NAME_SIZE])
         store_i64(job[VALUE_AT] + 8 * row, start - job[OUT])
         store_i64(job[VALUE_SIZE] + 8 * row, p - start)
-    return p - job[OUT]
+    size: int = p - job[OUT]
+    return size

@@ -5,10 +5,23 @@ H. Hinnant, chrono-compatible low-level date algorithms (2013). Texts lie at add
 after it), with position -1 where the text is not one they take.
 """
 
+from typing import Any
+
 import numpy as np
 
 from esp.kernels.compile import part
-from esp.kernels.words import bits_of_float, bits_of_single, float_of_bits, leading_zeros, load_u8, multiply_high, store_u8
+from esp.kernels.words import (
+    bits_of_float,
+    bits_of_single,
+    float_of_bits,
+    leading_zeros,
+    load_u8,
+    multiply_high,
+    stand_alone,
+    store_u8,
+)
+
+Word = Any  # a uint64
 
 NO_NUMBER, IS_INT, IS_FLOAT = 0, 1, 2
 FLOAT_SIZE, INT_SIZE = 26, 20  # bytes that a number takes at most
@@ -19,7 +32,7 @@ _MOST_DIGITS = 19  # of a decimal significand that fits 64 bits
 
 def _reciprocal(power: int) -> int:
     """5 ** power to 128 bits, power < 0, as Lemire's product wants it: above the true value where it is near, else cut off."""
-    five = 5**-power
+    five: int = 5**-power
     shift = five.bit_length() + 127 if power >= -27 else 2 * five.bit_length() + 128
     found: int = (1 << shift) // five + 1
     return found >> (found.bit_length() - 128)
@@ -27,19 +40,19 @@ def _reciprocal(power: int) -> int:
 
 def _truncated(power: int) -> int:
     """5 ** power to 128 bits, power >= 0, cut off."""
-    five = 5**power
+    five: int = 5**power
     return five >> (five.bit_length() - 128) if five.bit_length() > 128 else five << (128 - five.bit_length())
 
 
 def _ceiling(power: int) -> int:
     """10 ** power to 128 bits, rounded up (Schubfach's g)."""
     if power >= 0:
-        return _truncated(power) + (5**power >= 1 << 128)
-    five = 5**-power
+        return _truncated(power) + int(5**power >= 1 << 128)
+    five: int = 5**-power
     return (1 << (five.bit_length() + 127)) // five + 1
 
 
-def _table(values: list[int]) -> np.ndarray:
+def _table(values: list[int]) -> np.ndarray[Any, Any]:
     return np.array([[value >> 64, value & _U64] for value in values], np.uint64)
 
 
@@ -52,6 +65,7 @@ _EXACT_TENS = np.array([10.0**power for power in range(23)])
 @part
 def parse_number(p: int, end: int) -> tuple[int, int, float, int]:
     """A number as JSON writes it: (kind, int, float, position after it); NO_NUMBER where it is none or beyond the fast paths."""
+    stand_alone()
     is_negative = p < end and load_u8(p) == 45
     p += is_negative
     digits, exponent, dropped, start = np.uint64(0), 0, 0, p
@@ -84,7 +98,7 @@ def parse_number(p: int, end: int) -> tuple[int, int, float, int]:
     if is_int:
         if digits > np.uint64(0x7FFFFFFFFFFFFFFF):
             return NO_NUMBER, 0, 0.0, p
-        value = np.int64(digits)
+        value: Any = np.int64(digits)
         return IS_INT, -value if is_negative else value, 0.0, p
     is_exact, number = from_decimal(digits, exponent)
     return IS_FLOAT if is_exact else NO_NUMBER, 0, -number if is_negative else number, p
@@ -104,8 +118,9 @@ def _parse_exponent(p: int, end: int) -> tuple[int, int]:
 
 
 @part
-def from_decimal(digits: int, power: int) -> tuple[bool, float]:
+def from_decimal(digits: Word, power: int) -> tuple[bool, float]:
     """The double nearest to digits * 10 ** power (digits uint64); False where the generic library must decide (subnormal, overflow)."""
+    stand_alone()
     if digits == np.uint64(0):
         return True, 0.0
     if digits <= np.uint64(1 << 53) and -22 <= power <= 22:
@@ -121,7 +136,7 @@ def from_decimal(digits: int, power: int) -> tuple[bool, float]:
 
 
 @part
-def _product(digits: int, power: int) -> tuple[int, int]:
+def _product(digits: Word, power: int) -> tuple[Word, Word]:
     """The upper 128 bits of normalised digits * 5 ** power, exact enough for 55 bits."""
     high, low = _FIVES[power - _POWER_MIN, 0], _FIVES[power - _POWER_MIN, 1]
     upper, lower = multiply_high(digits, high), digits * high
@@ -134,7 +149,7 @@ def _product(digits: int, power: int) -> tuple[int, int]:
 
 
 @part
-def _assemble(upper: int, lower: int, zeros: int, power: int) -> tuple[bool, float]:
+def _assemble(upper: Word, lower: Word, zeros: int, power: int) -> tuple[bool, float]:
     """The double of a 128-bit product: rounded half to even."""
     top = np.int64(upper >> np.uint64(63))
     mantissa = upper >> np.uint64(top + 9)
@@ -156,7 +171,8 @@ def _assemble(upper: int, lower: int, zeros: int, power: int) -> tuple[bool, flo
 @part
 def write_int(p: int, value: int) -> int:
     """Writes an int64 as text; the position after it."""
-    rest = np.uint64(value)
+    stand_alone()
+    rest: Word = np.uint64(value)
     if value < 0:
         store_u8(p, 45)
         p += 1
@@ -165,7 +181,7 @@ def write_int(p: int, value: int) -> int:
 
 
 @part
-def _write_digits(p: int, rest: int) -> int:
+def _write_digits(p: int, rest: Word) -> int:
     size, bound = 1, np.uint64(10)
     while size < 20 and rest >= bound:
         size += 1
@@ -180,6 +196,7 @@ def _write_digits(p: int, rest: int) -> int:
 @part
 def write_float(p: int, value: float, is_single: bool) -> int:
     """Writes a finite float as the shortest text that reads back as the same (float32 where ``is_single``); the position after it."""
+    stand_alone()
     if bits_of_float(value) < 0:
         store_u8(p, 45)
         p += 1
@@ -187,7 +204,7 @@ def write_float(p: int, value: float, is_single: bool) -> int:
     if value == 0.0:
         return _write_text3(p, 48, 46, 48)
     if is_single:
-        bits = np.int64(bits_of_single(np.float32(value)))
+        bits: Any = np.int64(bits_of_single(np.float32(value)))
         fraction, exponent, width, bias = bits & 0x7FFFFF, bits >> 23, 23, 150
     else:
         bits = bits_of_float(value)
@@ -202,8 +219,9 @@ def write_float(p: int, value: float, is_single: bool) -> int:
 
 
 @part
-def _shortest(significand: int, power: int, is_closer: bool) -> tuple[int, int]:
+def _shortest(significand: int, power: int, is_closer: Any) -> tuple[Any, int]:
     """Schubfach: the shortest decimal (digits, power of ten) in the rounding interval of significand * 2 ** power."""
+    stand_alone()
     odd = np.uint64(significand & 1)
     scale = (power * 1262611 - (524031 if is_closer else 0)) >> 22
     shift = np.uint64(power + ((-scale * 1741647) >> 19) + 1)
@@ -227,8 +245,9 @@ def _shortest(significand: int, power: int, is_closer: bool) -> tuple[int, int]:
 
 
 @part
-def _round_to_odd(scale: int, value: int) -> int:
+def _round_to_odd(scale: int, value: Word) -> Word:
     """value * 10 ** -scale, with the last bit set where anything was cut off."""
+    stand_alone()
     high, low = _TENS[-scale - _POWER_MIN, 0], _TENS[-scale - _POWER_MIN, 1]
     carried, middle = multiply_high(value, low), value * high
     upper, total = multiply_high(value, high), middle + carried

@@ -5,6 +5,8 @@ fields that its kernel takes, in the order of the kernel's own text. An address 
 first. Floats among the fields stand as their bits.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls
+
 import numpy as np
 
 from esp.kernels.compile import kernel, part
@@ -23,7 +25,7 @@ WIDTH = 20
 
 
 @part
-def _address(address, start, arrays, steps):  # type: ignore[no-untyped-def]
+def _address(address, start, arrays, steps):
     """An address as it is, or the row ``start`` of one of the caller's arrays."""
     if address >= 0:
         return address
@@ -31,7 +33,7 @@ def _address(address, start, arrays, steps):  # type: ignore[no-untyped-def]
 
 
 @part
-def _dense(code, n, x, y, b, f, scratch):  # type: ignore[no-untyped-def]
+def _dense(code, n, x, y, b, f, scratch):
     if code == MULTIPLY:
         multiply(n, f[7], x, f[8], f[9], f[10], f[11], f[12], f[13], b, f[14], y, f[15], f[16], from_bits(f[17]), scratch)
     elif code == MULTIPLY_PAIRS:
@@ -41,7 +43,7 @@ def _dense(code, n, x, y, b, f, scratch):  # type: ignore[no-untyped-def]
 
 
 @part
-def _simple(code, n, x, y, b, f):  # type: ignore[no-untyped-def]
+def _simple(code, n, x, y, b, f):
     if code == BINARY:
         binary(n, f[7], f[8], f[9], x, b, f[10], y)
     elif code == ACTIVATE:
@@ -63,7 +65,7 @@ def _simple(code, n, x, y, b, f):  # type: ignore[no-untyped-def]
 
 
 @part
-def _recurrent(code, n, x, y, h, c, f, scratch):  # type: ignore[no-untyped-def]
+def _recurrent(code, n, x, y, h, c, f, scratch):
     """Fields: steps, size, is_reversed, panels, a zero, work, y_step, a flag (relu or linear), panels and bias of the new state."""
     if code == RNN:
         simple(n, f[7], f[8], f[9], f[14], x, h, f[10], f[11], f[12], y, f[13], scratch)
@@ -74,7 +76,7 @@ def _recurrent(code, n, x, y, h, c, f, scratch):  # type: ignore[no-untyped-def]
 
 
 @kernel("void(intp, intp, intp, intp, intp, intp, intp)")
-def run(table, rows, n, chunk, arrays, steps, scratch):  # type: ignore[no-untyped-def]
+def run(table: int, rows: int, n: int, chunk: int, arrays: int, steps: int, scratch: int) -> None:
     """Walks a plan for n events, ``chunk`` at a time (what the arena holds); all arguments are addresses or counts.
 
     ``arrays`` holds the addresses of the caller's inputs and outputs, ``steps`` the bytes of one event in each.
@@ -90,9 +92,9 @@ def run(table, rows, n, chunk, arrays, steps, scratch):  # type: ignore[no-untyp
             if y:  # a recurrent row may have no y
                 y += 4 * f[6]
             b, c = _address(f[3], start, arrays, steps), _address(f[4], start, arrays, steps)
-            if code == MULTIPLY or code == MULTIPLY_PAIRS or code == DEPTHWISE:
+            if code in (MULTIPLY, MULTIPLY_PAIRS, DEPTHWISE):
                 _dense(code, count, x, y, b, f, scratch)
-            elif code == RNN or code == LSTM or code == GRU:
+            elif code in (RNN, LSTM, GRU):
                 _recurrent(code, count, x, y, b, c, f, scratch)
             else:
                 _simple(code, count, x, y, b, f)

@@ -1,5 +1,6 @@
 """Addresses as typed pointers, and the few float32 instructions that Numba does not give: fma, plain division, bits."""
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -7,34 +8,44 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+declare: Any = cgutils.get_or_insert_function
+_memcpy: Any = cgutils.raw_memcpy
+
+
+def emitted(function: Callable[..., Any]) -> Any:
+    """Marks a function that writes the LLVM IR of an instruction; the others call it as what it computes."""
+    return intrinsic(function)
+
 
 def _pointer(element: Any) -> Any:
-    @intrinsic
+    @emitted
     def pointer(typingctx: Any, address: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
 
-        return types.CPointer(element)(types.intp), codegen
+        kind: Any = types.CPointer
+        return kind(element)(types.intp), codegen
 
     return pointer
 
 
 f4 = _pointer(types.float32)  # f4(address)[i]: a float32
 i8 = _pointer(types.int64)  # i8(address)[i]: an int64
+f8, i4, u1 = _pointer(types.float64), _pointer(types.int32), _pointer(types.uint8)
 
 
-@intrinsic
+@emitted
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c, rounded once."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), args)
+        return builder.call(declare(builder.module, kind, "llvm.fma.f32"), args)
 
     return types.float32(types.float32, types.float32, types.float32), codegen
 
 
-@intrinsic
+@emitted
 def divide(typingctx: Any, a: Any, b: Any) -> Any:
     """a / b as IEEE says; division by zero is no error."""
 
@@ -44,7 +55,7 @@ def divide(typingctx: Any, a: Any, b: Any) -> Any:
     return types.float32(types.float32, types.float32), codegen
 
 
-@intrinsic
+@emitted
 def whole(typingctx: Any, value: Any) -> Any:
     """The int32 nearest to zero of a float32 in its range."""
 
@@ -54,7 +65,7 @@ def whole(typingctx: Any, value: Any) -> Any:
     return types.int32(types.float32), codegen
 
 
-@intrinsic
+@emitted
 def times_power_of_two(typingctx: Any, value: Any, power: Any) -> Any:
     """value * 2**power for a power in [-252, 254], in two steps, for 2**power alone may be out of range."""
 
@@ -70,7 +81,7 @@ def times_power_of_two(typingctx: Any, value: Any, power: Any) -> Any:
     return types.float32(types.float32, types.int32), codegen
 
 
-@intrinsic
+@emitted
 def from_bits(typingctx: Any, bits: Any) -> Any:
     """The float32 whose bits are the low half of an int64."""
 
@@ -80,7 +91,7 @@ def from_bits(typingctx: Any, bits: Any) -> Any:
     return types.float32(types.int64), codegen
 
 
-@intrinsic
+@emitted
 def copy_floats(typingctx: Any, to: Any, source: Any, count: Any) -> Any:
     """Copies float32 values from address to address; they may not overlap."""
 
@@ -88,7 +99,7 @@ def copy_floats(typingctx: Any, to: Any, source: Any, count: Any) -> Any:
         to, source, count = args
         byte = ir.IntType(8).as_pointer()
         size = builder.mul(count, ir.Constant(count.type, 4))
-        cgutils.raw_memcpy(builder, builder.inttoptr(to, byte), builder.inttoptr(source, byte), size, 1)
+        _memcpy(builder, builder.inttoptr(to, byte), builder.inttoptr(source, byte), size, 1)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), codegen

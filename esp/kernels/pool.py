@@ -1,5 +1,7 @@
 """Pooling of any rank, channels last: each output pixel has a list of the input pixels that its window covers."""
 
+# mypy: allow-untyped-defs, allow-untyped-calls
+
 import numpy as np
 
 from esp.kernels.compile import part
@@ -7,7 +9,7 @@ from esp.kernels.pointers import copy_floats, divide, f4, i8
 
 
 @part
-def max_pool(n, pixels, channels, starts, taps, x, x_step, y):  # type: ignore[no-untyped-def]
+def max_pool(n, pixels, channels, starts, taps, x, x_step, y):
     """y[p, c] = max over taps t of p of x[taps[t], c], NaN if any is; ``starts[p] : starts[p + 1]`` are the taps of p."""
     begin, tap = i8(starts), i8(taps)
     for i in range(n):
@@ -23,7 +25,7 @@ def max_pool(n, pixels, channels, starts, taps, x, x_step, y):  # type: ignore[n
 
 
 @part
-def average_pool(n, pixels, channels, starts, taps, counts, x, x_step, y):  # type: ignore[no-untyped-def]
+def average_pool(n, pixels, channels, starts, taps, counts, x, x_step, y):
     """y[p, c] = sum over taps t of p of x[taps[t], c] / counts[p]."""
     begin, tap, count = i8(starts), i8(taps), i8(counts)
     for i in range(n):

@@ -4,24 +4,26 @@ Addresses, as everywhere in a plan: gates[n, steps, g * h] holds W x + bias of e
 set before and left as it is after the last step; y[n, steps, y_step] takes h at every step where y is not 0.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls
+
 import numpy as np
 
 from esp.kernels.compile import part
 from esp.kernels.dense import multiply
 from esp.kernels.functions import ONE, ZERO, logistic, tanh
-from esp.kernels.pointers import copy_floats, f4, i8
+from esp.kernels.pointers import copy_floats, f4
 
 FREE = np.float32(-np.inf)  # the tile's lower bound, where there is none
 
 
 @part
-def _product(n, size, h, zero_at, panels, bias, bias_step, out, columns, scratch):  # type: ignore[no-untyped-def]
+def _product(n, size, h, zero_at, panels, bias, bias_step, out, columns, scratch):
     """out[n, columns] = bias + h[n, size] @ panels."""
     multiply(n, 1, h, size, zero_at, 1, zero_at, size, panels, bias, bias_step, out, columns, columns, FREE, scratch)
 
 
 @part
-def _keep(n, size, h, y, y_row):  # type: ignore[no-untyped-def]
+def _keep(n, size, h, y, y_row):
     """Writes the state as a step's output."""
     if y:
         for i in range(n):
@@ -29,7 +31,7 @@ def _keep(n, size, h, y, y_row):  # type: ignore[no-untyped-def]
 
 
 @part
-def simple(n, steps, size, is_reversed, is_relu, gates, h, panels, zero_at, work, y, y_step, scratch):  # type: ignore[no-untyped-def]
+def simple(n, steps, size, is_reversed, is_relu, gates, h, panels, zero_at, work, y, y_step, scratch):
     """RNN: h = tanh or relu of (gates + h R); work[n, size]."""
     for s in range(steps):
         t = steps - 1 - s if is_reversed else s
@@ -46,7 +48,7 @@ def simple(n, steps, size, is_reversed, is_relu, gates, h, panels, zero_at, work
 
 
 @part
-def lstm(n, steps, size, is_reversed, gates, h, c, panels, zero_at, work, y, y_step, scratch):  # type: ignore[no-untyped-def]
+def lstm(n, steps, size, is_reversed, gates, h, c, panels, zero_at, work, y, y_step, scratch):
     """LSTM, gates in ONNX's order i, o, f, c; work[n, 4 * size]."""
     for s in range(steps):
         t = steps - 1 - s if is_reversed else s
@@ -63,7 +65,7 @@ def lstm(n, steps, size, is_reversed, gates, h, c, panels, zero_at, work, y, y_s
 
 
 @part
-def gru(n, steps, size, is_reversed, is_linear, gates, h, panels, bias, new_panels, zero_at, work, y, y_step, scratch):  # type: ignore[no-untyped-def]
+def gru(n, steps, size, is_reversed, is_linear, gates, h, panels, bias, new_panels, zero_at, work, y, y_step, scratch):
     """GRU, gates in ONNX's order z, r, h. work[n, 5 * size] holds z and r, then h R of the new state, then r * h.
 
     ``is_linear`` is ONNX's linear_before_reset: bias (of the recurrent product for the new state) is then added before

@@ -2,11 +2,23 @@
 
 import numpy as np
 
-from esp.kernels.columns import BOOL, DATE, FLOAT32, FLOAT64, INT32, STAMP, UINT8, put_float, put_int, put_stamp
+from esp.kernels.columns import BOOL, DATE, FLOAT32, FLOAT64, INT32, INT64, STAMP, UINT8, put_float, put_int, put_stamp
 from esp.kernels.compile import part
 from esp.kernels.dates import is_iso_day, parse_date, parse_stamp, write_date, write_stamp
 from esp.kernels.numbers import IS_FLOAT, NO_NUMBER, parse_number, write_float, write_int
-from esp.kernels.words import load_f32, load_f64, load_i32, load_i64, load_u8, load_u32, store_i32, store_i64, store_u8, store_u16
+from esp.kernels.words import (
+    load_f32,
+    load_f64,
+    load_i32,
+    load_i64,
+    load_u8,
+    load_u32,
+    stand_alone,
+    store_i32,
+    store_i64,
+    store_u8,
+    store_u16,
+)
 
 REFUSED = -1  # a position: the generic library must look at this row
 NULL, TRUE, FALSE = 0x6C6C756E, 0x65757274, 0x736C6166  # "null", "true", "fals" as little-endian words
@@ -33,6 +45,7 @@ def read_bool(cell: int, p: int, end: int) -> int:
 @part
 def read_number(code: int, unit: int, cell: int, p: int, end: int) -> int:
     """Stores a number, a stamp in its unit or a day; the position after it."""
+    stand_alone()
     kind, whole, real, p = parse_number(p, end)
     if kind == NO_NUMBER:
         return REFUSED
@@ -46,6 +59,7 @@ def read_number(code: int, unit: int, cell: int, p: int, end: int) -> int:
 @part
 def read_iso(code: int, cell: int, p: int, size: int) -> bool:
     """Stores a stamp or a date given as ISO text; False where the text is none."""
+    stand_alone()
     if code == DATE:
         is_good, days = parse_date(p, size)
         store_i32(cell, days)
@@ -58,7 +72,8 @@ def read_iso(code: int, cell: int, p: int, size: int) -> bool:
 @part
 def write_scalar(p: int, code: int, unit: int, cell: int, quote: int) -> int:
     """Writes a number, bool, stamp or date, ISO text between quotes where there are any; p itself where a float is not finite."""
-    if code == FLOAT32 or code == FLOAT64:
+    stand_alone()
+    if FLOAT32 <= code <= FLOAT64:
         value = np.float64(load_f32(cell)) if code == FLOAT32 else load_f64(cell)
         return write_float(p, value, code == FLOAT32) if value - value == 0.0 else p
     if code == BOOL:
@@ -67,7 +82,7 @@ def write_scalar(p: int, code: int, unit: int, cell: int, quote: int) -> int:
         return _write_iso(p, code, load_i64(cell), quote) if unit == 0 else write_int(p, load_i64(cell) // unit)
     if code == DATE and is_iso_day(load_i32(cell)):
         return _write_iso(p, code, load_i32(cell), quote)
-    return write_int(p, load_u8(cell) if code == UINT8 else load_i32(cell) if code == INT32 or code == DATE else load_i64(cell))
+    return write_int(p, load_u8(cell) if code == UINT8 else load_i64(cell) if code == INT64 else load_i32(cell))
 
 
 @part
@@ -109,6 +124,7 @@ def _base64_letter(value: int) -> int:
 @part
 def write_base64(p: int, source: int, size: int) -> int:
     """Writes bytes as base64 with padding; the position after it."""
+    stand_alone()
     done = 0
     while done < size:
         word = load_u8(source + done) << 16

@@ -9,10 +9,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from esp.kernels.lanes import LANES, PANEL
+from esp.kernels.pointers import declare, emitted
 
 I64, F32, I32 = ir.IntType(64), ir.FloatType(), ir.IntType(32)
 VEC = ir.VectorType(F32, LANES)
@@ -54,7 +53,7 @@ def _loop(tile: _Tile, count: Any, state: list[Any], body: Any) -> list[Any]:
     b.position_at_end(loop)
     i = b.phi(I64)
     phis = [b.phi(value.type) for value in state]
-    new = body(i, phis)
+    new: list[Any] = body(i, phis)
     step = b.add(i, I64(1))
     i.add_incoming(I64(0), before)
     i.add_incoming(step, b.block)
@@ -71,7 +70,7 @@ def _multiply(tile: _Tile, args: list[Any], sums: list[Any]) -> list[Any]:
     b, rows, vectors = tile.builder, tile.rows, tile.vectors
     row_at, segments, segment_at, size, panel, panel_step = args
     pointer = F32.as_pointer()
-    fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(VEC, [VEC] * 3), f"llvm.fma.v{LANES}f32")
+    fma = declare(b.module, ir.FunctionType(VEC, [VEC] * 3), f"llvm.fma.v{LANES}f32")
     table, segment_table = b.inttoptr(row_at, I64.as_pointer()), b.inttoptr(segment_at, I64.as_pointer())
     starts = [b.inttoptr(b.load(b.gep(table, [I64(row)], source_etype=I64), typ=I64), pointer) for row in range(rows)]
 
@@ -107,7 +106,7 @@ def _store(tile: _Tile, sums: list[Any], at: list[list[Any]], columns: Any, low:
                 b.store(value, place).align = 4
         with tail:
             kind = ir.FunctionType(ir.VoidType(), [VEC, VEC.as_pointer(), I32, MASK])
-            masked = cgutils.get_or_insert_function(b.module, kind, f"llvm.masked.store.v{LANES}f32.p0")
+            masked = declare(b.module, kind, f"llvm.masked.store.v{LANES}f32.p0")
             left = b.insert_element(ir.Constant(ir.VectorType(I32, LANES), ir.Undefined), b.trunc(columns, I32), I32(0))
             left = b.shuffle_vector(left, left, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
             for k, (value, place) in enumerate(zip(ends, places)):
@@ -124,7 +123,7 @@ def make_tile(rows: int, vectors: int) -> Any:
     B as wide as the tile (or PANEL, panels panel_step floats apart); bias and out rows that many floats apart.
     """
 
-    @intrinsic
+    @emitted
     def tile(
         typingctx: Any, row_at: Any, segments: Any, segment_at: Any, size: Any, panel: Any, panel_step: Any,
         bias: Any, bias_step: Any, out: Any, out_step: Any, columns: Any, low: Any,

@@ -113,7 +113,13 @@ def fill_sequences(
 
 @kernel(f"int64({_LONGS}, {_LONGS}, Array(int8, 1, 'C', True), int64, int64[::1], int64[::1], int64[::1])")
 def fold_rows(
-    rows: np.ndarray, start_ns: np.ndarray, sign: np.ndarray, born: int, row_start: np.ndarray, row_born: np.ndarray, row_n: np.ndarray
+    rows: np.ndarray,
+    start_ns: np.ndarray,
+    sign: np.ndarray,
+    born: int,
+    row_start: np.ndarray,
+    row_born: np.ndarray,
+    row_n: np.ndarray,
 ) -> int:
     """Counts events (sign int8[n]: 1 adds, -1 takes back) into their rows, and numbers new rows from ``born`` + 1 on."""
     for i in range(len(rows)):

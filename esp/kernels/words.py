@@ -27,7 +27,7 @@ def _widen(builder: Any, value: Any, kind: str, result: Any) -> Any:
     return (builder.sext if kind[0] == "i" else builder.zext)(value, ir.IntType(result.bitwidth))
 
 
-def _load(kind: str, is_big_endian: bool = False) -> Callable[[int], Any]:
+def _load(kind: str, is_big_endian: bool = False) -> Callable[[int], int]:
     cell, result = _POINTERS[kind]
 
     def load(typing: Any, address: Any) -> Any:
@@ -39,7 +39,7 @@ def _load(kind: str, is_big_endian: bool = False) -> Callable[[int], Any]:
 
         return result(types.int64), generate
 
-    return cast(Callable[[int], Any], intrinsic(load))
+    return cast(Callable[[int], int], intrinsic(load))
 
 
 def _store(kind: str, is_big_endian: bool = False) -> Callable[[int, Any], None]:
@@ -60,10 +60,10 @@ def _store(kind: str, is_big_endian: bool = False) -> Callable[[int, Any], None]
 
 
 # load_*(address) and store_*(address, value), little-endian; *_be big-endian.
-load_u8, load_u16, load_u32, load_u64 = _load("u8"), _load("u16"), _load("u32"), _load("u64")
-load_i32, load_i64, load_f32, load_f64 = _load("i32"), _load("i64"), _load("f32"), _load("f64")
+load_u8, load_u32, load_i32, load_i64 = _load("u8"), _load("u32"), _load("i32"), _load("i64")
+load_u64, load_f32, load_f64 = (cast(Callable[[int], Any], _load(kind)) for kind in ("u64", "f32", "f64"))
 load_u16_be, load_u32_be, load_i32_be = _load("u16", True), _load("u32", True), _load("i32", True)
-load_i64_be, load_u64_be = _load("i64", True), _load("u64", True)
+load_i64_be = _load("i64", True)
 store_u8, store_u16, store_i32, store_i64 = _store("u8"), _store("u16"), _store("i32"), _store("i64")
 store_f32, store_f64 = _store("f32"), _store("f64")
 store_u16_be, store_i32_be, store_i64_be = _store("u16", True), _store("i32", True), _store("i64", True)
@@ -88,7 +88,8 @@ bits_of_single = _cast(types.float32, types.int32, ir.IntType(32))
 def _copy(typing: Any, target: Any, source: Any, size: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         to, at = (builder.inttoptr(arg, _BYTE.as_pointer()) for arg in args[:2])
-        cgutils.raw_memcpy(builder, to, at, args[2], 1)
+        memcpy: Any = cgutils.raw_memcpy
+        memcpy(builder, to, at, args[2], 1)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
@@ -96,7 +97,8 @@ def _copy(typing: Any, target: Any, source: Any, size: Any) -> Any:
 
 def _zero(typing: Any, target: Any, size: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        cgutils.memset(builder, builder.inttoptr(args[0], _BYTE.as_pointer()), args[1], 0)
+        memset: Any = cgutils.memset
+        memset(builder, builder.inttoptr(args[0], _BYTE.as_pointer()), args[1], 0)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
@@ -129,3 +131,15 @@ zero = cast(Callable[[int, int], None], intrinsic(_zero))  # (target, size_bytes
 multiply_high = cast(Callable[[Any, Any], Any], intrinsic(_multiply_high))  # upper 64 bits of an unsigned product
 leading_zeros = cast(Callable[[Any], int], intrinsic(_leading_zeros))  # of a uint64; 64 for 0
 trailing_zeros = cast(Callable[[Any], int], intrinsic(_trailing_zeros))
+
+
+def _stand_alone(typing: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+# Called in a part: the part is compiled once and called, not copied into all its callers (which costs seconds of compilation).
+stand_alone = cast(Callable[[], None], intrinsic(_stand_alone))

@@ -22,4 +22,4 @@ def dead_letters(dead: DeadBlock, query: str) -> RawBlock:
 def _headers(raw: RawBlock, row: int, reason: str, query: str, window: str) -> bytes:
     origin = {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset[row]}
     added = {"reason": reason, "query": query, "window": window, **origin}
-    return add_headers(raw.headers(row), {f"esp-{name}": str(value).encode() for name, value in added.items()})
+    return add_headers(raw.headers(row), [(f"esp-{name}", str(value).encode()) for name, value in added.items()])

@@ -39,8 +39,9 @@ def pack_keys(columns: Sequence[Column], validity: Sequence[Bools | None], n: in
 
 def _as_bytes(column: Column) -> U8:
     assert isinstance(column, np.ndarray)
-    if column.dtype.kind == "f":
-        column = np.where(np.isnan(column), column.dtype.type(np.nan), column + column.dtype.type(0))
+    if np.issubdtype(column.dtype, np.floating):
+        column = np.where(np.isnan(column) | (column == 0), np.abs(column), column)  # one bit pattern for each value
+        column[np.isnan(column)] = np.nan
     return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), column.itemsize)
 
 

@@ -61,5 +61,4 @@ class QueryMeter:
     queue: Histogram = field(default_factory=Histogram)  # from the fetch to the worker
     batch: Histogram = field(default_factory=lambda: Histogram(EVENTS))
     lag: dict[str, dict[int, int]] = field(default_factory=dict)  # source -> partition -> events
-    checkpoints: int = 0
     state_size_bytes: int = 0

@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
@@ -11,16 +12,30 @@ from prometheus_client.registry import Collector
 import esp
 from esp.kernels.compile import compilations
 from esp.runtime.meters import Histogram, QueryMeter
-from esp.runtime.runner import QueryRunner
+from esp.runtime.scorer import Scorer
 
 COUNTERS = {"in": "that came into a window", "out": "that left a window", "late": "that came after their window had closed", "dead": "that could not be taken"}  # fmt: skip
 STAGES = {"source": "decode", "score": "score", "sink": "encode"}  # window kind -> what its blocks' time is called
 
 
+class Watched(Protocol):
+    """What is read of a running query."""
+
+    meter: QueryMeter
+    scorers: dict[str, Scorer]
+    is_ready: bool
+
+    @property
+    def is_connected(self) -> bool: ...
+
+    @property
+    def checkpoints(self) -> int: ...
+
+
 class EngineCollector(Collector):
     """Collects from the runners that the engine has at that moment."""
 
-    def __init__(self, runners: Mapping[str, QueryRunner]) -> None:
+    def __init__(self, runners: Mapping[str, Watched]) -> None:
         self.runners = runners
 
     def collect(self) -> Iterator[Metric]:
@@ -50,7 +65,7 @@ def _event_counters(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
 
 
 def _histograms(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
-    whole = {
+    whole: dict[str, tuple[str, Any]] = {
         "esp_latency_seconds": ("From the input record's time stamp to the sink", lambda meter: meter.latency),
         "esp_queue_seconds": ("From the fetch to the worker", lambda meter: meter.queue),
         "esp_batch_events": ("Events of one partition that go through the windows as one block", lambda meter: meter.batch),
@@ -74,7 +89,7 @@ def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram)
     family.add_metric(labels, list(zip(bounds, accumulate(histogram.counts.tolist()))), histogram.total)
 
 
-def _state(runners: Mapping[str, QueryRunner]) -> Iterator[Metric]:
+def _state(runners: Mapping[str, Watched]) -> Iterator[Metric]:
     lag = GaugeMetricFamily("esp_consumer_lag_events", "Records that wait in a partition", labels=["query", "source", "partition"])
     size = GaugeMetricFamily("esp_state_bytes", "Size of the state tables", labels=["query"])
     saved = CounterMetricFamily("esp_checkpoints", "Checkpoints made durable", labels=["query"])
@@ -84,12 +99,12 @@ def _state(runners: Mapping[str, QueryRunner]) -> Iterator[Metric]:
             for partition, events in partitions.items():
                 lag.add_metric([name, source, str(partition)], events)
         size.add_metric([name], runner.meter.state_size_bytes)
-        saved.add_metric([name], runner.meter.checkpoints)
+        saved.add_metric([name], runner.checkpoints)
         ready.add_metric([name], float(runner.is_ready and runner.is_connected))
     yield from (lag, size, saved, ready)
 
 
-def _models(runners: Mapping[str, QueryRunner]) -> Metric:
+def _models(runners: Mapping[str, Watched]) -> Metric:
     family = InfoMetricFamily("esp_model", "The model that scores in a window", labels=["query", "window"])
     for name, runner in runners.items():
         for window, scorer in runner.scorers.items():
@@ -99,9 +114,10 @@ def _models(runners: Mapping[str, QueryRunner]) -> Metric:
     return family
 
 
-def exposition(runners: Mapping[str, QueryRunner], others: Iterable[Collector] = ()) -> bytes:
+def exposition(runners: Mapping[str, Watched], others: Iterable[Collector] = ()) -> bytes:
     """The text that ``GET /metrics`` answers with."""
     registry = CollectorRegistry(auto_describe=False)
     for collector in (EngineCollector(runners), *others):
         registry.register(collector)
-    return generate_latest(registry)
+    text: bytes = generate_latest(registry)
+    return text

@@ -118,7 +118,7 @@ def describe(runner: QueryRunner) -> dict[str, Any]:
     lag = {source: sum(partitions.values()) for source, partitions in meter.lag.items()}
     return {
         "name": query.name, "state": _state(runner), "windows": windows, "latency_seconds": quantiles, "lag_events": lag,
-        "state_bytes": meter.state_size_bytes, "checkpoints": meter.checkpoints,
+        "state_bytes": meter.state_size_bytes, "checkpoints": runner.checkpoints,
     }  # fmt: skip
 
 

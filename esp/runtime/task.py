@@ -18,7 +18,7 @@ Outputs = list[tuple[str, RawBlock | DeadBlock]]  # sink window (or DEAD) and wh
 DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TaskContext:
     """The Context of one window of a task."""
 

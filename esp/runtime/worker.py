@@ -43,16 +43,22 @@ Output = tuple[str, Any] | Barrier
 class Worker:
     """Runs the tasks of one query in a thread of its own; everything reaches it through one channel, in order."""
 
-    def __init__(self, name: str, bounds: Bounds, max_batch: int, meter: QueryMeter, loop: asyncio.AbstractEventLoop) -> None:
-        self.tasks: dict[tuple[str, int], Task] = {}  # (source, partition); touched by the worker thread alone
-        self.max_batch, self.meter, self.loop = max_batch, meter, loop
-        self.inbox: ToWorker[_Records | _Call] = ToWorker(bounds, loop)
-        self.outbox: FromWorker[Output] = FromWorker(bounds, loop)
-        self.failed: asyncio.Future[None] = loop.create_future()
-        self.thread = threading.Thread(target=self._run, name=f"esp-{name}", daemon=True)
+    def __init__(self, name: str, bounds: Bounds, max_batch: int, meter: QueryMeter) -> None:
+        self.tasks: dict[tuple[str, int], Task] = {}  # (source, partition); changed by the worker thread alone
+        self.name, self.bounds, self.max_batch, self.meter = name, bounds, max_batch, meter
+        self.thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.inbox: ToWorker[_Records | _Call] = ToWorker(self.bounds, loop)
+        self.outbox: FromWorker[Output] = FromWorker(self.bounds, loop)
+        self.failed: asyncio.Future[None] = loop.create_future()
+        self.thread = threading.Thread(target=self._run, name=f"esp-{self.name}", daemon=True)
         self.thread.start()
+
+    async def watch(self) -> None:
+        """Raises what made the thread end, if something does."""
+        await asyncio.shield(self.failed)
 
     def put(self, source: str, raw: RawBlock) -> None:
         """Hands over the records of one partition; look at ``inbox.room`` before fetching more."""
@@ -68,10 +74,12 @@ class Worker:
         return cast(R, done.result())
 
     async def stop(self) -> None:
-        """Ends the thread once it has taken what is there; it must not be waiting for room in the outbox."""
-        self.inbox.close()
-        self.outbox.close()
-        await asyncio.to_thread(self.thread.join)
+        """Ends the thread; what nobody will send any more is dropped."""
+        if self.thread is not None:
+            self.outbox.close()
+            self.inbox.close()
+            await asyncio.to_thread(self.thread.join)
+            self.failed.cancel()
 
     def _run(self) -> None:
         try:

@@ -88,7 +88,11 @@ def split_groups(data: Dataset, names: Sequence[str]) -> Split:
     """Holds out the rows of the named groups."""
     for name in names:
         if name not in data.groups:
-            raise FileError(f"no group {name}", where="data.leave_out", mend=f"use of {', '.join(group_names(data)) or 'none: the data has no groups'}")
+            raise FileError(
+                f"no group {name}",
+                where="data.leave_out",
+                mend=f"use of {', '.join(group_names(data)) or 'none: the data has no groups'}",
+            )
     is_held = np.array([group in names for group in data.groups], dtype=bool)
     return Split(data.take(np.flatnonzero(~is_held)), data.take(np.flatnonzero(is_held)))
 

@@ -71,7 +71,9 @@ def fit(
     where the graph cannot be trained, or the loss is no longer a number.
     """
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise GraphError(f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs", mend="train a graph of one input and one output")
+        raise GraphError(
+            f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs", mend="train a graph of one input and one output"
+        )
     tape, loss, rng, maker = Tape.of(graph), Loss.of(graph, settings.loss), np.random.default_rng(seed), optimizer.make()
     history: list[Epoch] = []
     best, best_weights = 0, tape.weights

@@ -13,6 +13,7 @@ from esp.astore.model import Astore, Input, Output, Step, check
 from esp.astore.preprocess import prepare, prepared_shape
 from esp.errors import FileError, GraphError
 from esp.train.augment import Augment
+from esp.train.blas import limit_threads
 from esp.train.data import Array, Dataset, Split, folds, split_fraction, split_groups, statistics
 from esp.train.evaluate import Metrics, evaluate
 from esp.train.fit import Epoch, Fitted, Rows, Transform, fit
@@ -87,11 +88,10 @@ def train(recipe: Recipe, split: Split, title: str, progress: ProgressMaker) -> 
     if recipe.stop is not None and watched is not None:
         seen = _windowed(recipe, watched, is_training=False)
         stop = recipe.stop, Rows(seen.array, seen.targets)
-    with progress(title, recipe.fit.epochs) as on_epoch:
-        fitted = fit(
-            graph, Rows(data.array, data.targets), recipe.fit, recipe.optimizer, stop, transform, recipe.seed + 1, on_epoch
-        )
-    metrics = None if held is None else evaluate(fitted.graph, held.array, held.targets, recipe.fit.loss, transform)
+    with limit_threads(recipe.fit.threads), progress(title, recipe.fit.epochs) as on_epoch:
+        target = Rows(data.array, data.targets)
+        fitted = fit(graph, target, recipe.fit, recipe.optimizer, stop, transform, recipe.seed + 1, on_epoch)
+        metrics = None if held is None else evaluate(fitted.graph, held.array, held.targets, recipe.fit.loss, transform)
     astore = _astore(recipe, source, fitted, data, metrics)
     return TrainedModel(astore, fitted.history, metrics, split.held_out)
 
@@ -135,15 +135,14 @@ def _input(recipe: Recipe, data: Dataset) -> Input:
 
 
 def _with_step(source: Input, step: Step) -> Input:
-    return Input(
-        source.name, source.dtype, source.shape, (*source.steps, step), source.missing, source.impute, source.statistics
-    )
+    return Input(source.name, source.dtype, source.shape, (*source.steps, step), source.missing, source.impute, source.statistics)
 
 
 def _learn_scale(rows: Array) -> dict[str, list[float]]:
-    """Mean and standard deviation of each channel; a constant channel is divided by 1."""
-    found = statistics(rows)
-    return {"mean": [float(mean) for mean in found["mean"]], "std": [float(std) or 1.0 for std in found["std"]]}
+    """Mean and standard deviation of each channel (or feature: the last axis); a constant one is divided by 1."""
+    values = np.asarray(rows, np.float64).reshape(-1, rows.shape[-1] if rows.ndim > 1 else 1)
+    mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    return {"mean": [float(value) for value in mean], "std": [float(value) or 1.0 for value in std]}
 
 
 def _fit_to_train(source: Input, data: Dataset) -> Dataset:
@@ -157,7 +156,11 @@ def _graph(recipe: Recipe, source: Input, data: Dataset) -> Graph:
     graph = build_graph([first, *layers_of(recipe)], recipe.seed, output=recipe.output.name)
     made = math.prod(size for size in graph.outputs[0].shape if size is not None)
     if data.classes and recipe.fit.loss == "cross_entropy" and made != len(data.classes):
-        raise GraphError(f"{made} outputs for {len(data.classes)} classes", where="layers", mend=f"give the last layer units = {len(data.classes)}")
+        raise GraphError(
+            f"{made} outputs for {len(data.classes)} classes",
+            where="layers",
+            mend=f"give the last layer units = {len(data.classes)}",
+        )
     return graph
 
 
@@ -176,7 +179,9 @@ def _astore(recipe: Recipe, source: Input, fitted: Fitted, data: Dataset, metric
     value = graph.outputs[0]
     shape = tuple(size for size in value.shape if size is not None)
     is_classifier = bool(data.classes) and recipe.fit.loss == "cross_entropy"
-    output = Output(value.name, value.dtype, shape, "probabilities" if is_classifier else "tensor", data.classes if is_classifier else ())
+    output = Output(
+        value.name, value.dtype, shape, "probabilities" if is_classifier else "tensor", data.classes if is_classifier else ()
+    )
     card = {
         "data": {"source": recipe.data.source, "sha256": data.digest, "rows": len(data)},
         "settings": recipe.model_dump(mode="json", exclude_none=True),

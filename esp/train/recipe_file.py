@@ -14,6 +14,8 @@ from esp.train.layers import LAYERS, LayerSettings
 from esp.train.settings import AdamSettings, AugmentSettings, FitSettings, OptimizerSettings, Settings, StopSettings
 from esp.train.sources import AnySource
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
 
 class InputSettings(Settings):
     """The input as an event gives it, and the steps to what the network takes.
@@ -86,12 +88,12 @@ def _layer(table: Any, index: int, path: Path) -> LayerSettings:
 
 
 def _one_line(err: pydantic.ValidationError, path: Path, prefix: Sequence[str | int], owner: Any) -> FileError:
-    """The first thing wrong, as a line."""
-    first = err.errors(include_url=False)[0]
+    """The first thing wrong, an unknown key before all others, as a line."""
+    first = min(err.errors(include_url=False), key=lambda error: error["type"] not in _UNKNOWN)
     at, keys = _locate(owner, first["loc"])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in [*prefix, *at]).lstrip(".")
     where = f"{path}: {key}" if key else str(path)
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if first["type"] in _UNKNOWN:
         return FileError("unknown key", where=where, mend=_use(str(at[-1]), keys))
     if first["type"] in ("missing", "missing_argument"):
         return FileError("a key is missing", where=where, mend="add it")
@@ -117,7 +119,7 @@ def _locate(owner: Any, loc: Sequence[str | int]) -> tuple[list[str | int], list
 
 def _keys(tables: Sequence[Any]) -> list[str]:
     names = dict.fromkeys(
-        name for table in tables for name in getattr(table, "model_fields", None) or getattr(table, "__dataclass_fields__", ())
+        name for table in tables for name in (*getattr(table, "model_fields", ()), *getattr(table, "__dataclass_fields__", ()))
     )
     return list(names)
 

@@ -54,6 +54,7 @@ class FitSettings(Settings):
     epochs: int = Field(20, ge=1, description="passes over the training data, at most")
     batch_size: int = Field(64, ge=1)
     loss: LossName = "cross_entropy"
+    threads: int = Field(1, ge=0, description="threads of the matrix products; 0 = as many as there are cores")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a row's target spread over all classes")
 
 
@@ -69,6 +70,8 @@ class AugmentSettings(Settings):
     """Random changes of the training rows, drawn anew for every batch, on the values as events give them."""
 
     shift: int = Field(0, ge=0, description="pictures: up to so many pixels up, down, left, right, zeros coming in")
-    rotate: float = Field(0.0, ge=0, le=180, description="sensors: degrees by which each triad of channels turns about a random axis, at most")
+    rotate: float = Field(
+        0.0, ge=0, le=180, description="sensors: degrees by which each triad of channels turns about a random axis, at most"
+    )
     scale: float = Field(0.0, ge=0, lt=1, description="the row times a number within 1 +- scale")
     noise: float = Field(0.0, ge=0, description="normal noise, in standard deviations of the channel")

@@ -31,7 +31,9 @@ class Source(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    hold_out: float = pydantic.Field(0.0, ge=0.0, lt=1.0, description="share of the rows (of the groups, if any) held out by chance")
+    hold_out: float = pydantic.Field(
+        0.0, ge=0.0, lt=1.0, description="share of the rows (of the groups, if any) held out by chance"
+    )
     leave_out: tuple[str, ...] = pydantic.Field((), description="groups held out by name, instead of by chance")
     windows: Windows | None = pydantic.Field(None, description="cut recordings into windows")
 
@@ -139,7 +141,9 @@ class Idx(Source):
                 raws.append(path.read_bytes())
         images, targets = (read_idx(raw, str(folder / path)) for raw, path in zip(raws, (self.images, self.labels)))
         if len(images) != len(targets):
-            raise FileError(f"{len(targets)} labels for {len(images)} images", where=str(self.labels), mend="name files that belong together")
+            raise FileError(
+                f"{len(targets)} labels for {len(images)} images", where=str(self.labels), mend="name files that belong together"
+            )
         classes = self.classes or tuple(str(i) for i in range(int(targets.max()) + 1))
         return Dataset(self.images.name.split(".")[0], images[..., None], targets.astype(np.int64), classes, digest=_sha256(raws))
 

@@ -74,13 +74,12 @@ def test_a_forged_file_with_nothing_changed_is_taken() -> None:
 def test_every_flipped_byte_is_found_by_verify(tmp_path: Path) -> None:
     path = tmp_path / "m.astore"
     for at in range(len(DATA)):
-        for bits in (0x01, 0x80, 0xFF):
-            data = bytearray(DATA)
-            data[at] ^= bits
-            path.write_bytes(data)
-            with pytest.raises(FileError) as error:
-                verify(path)
-            assert "\n" not in str(error.value)
+        data = bytearray(DATA)
+        data[at] ^= 1 << at % 8
+        path.write_bytes(data)
+        with pytest.raises(FileError) as error:
+            verify(path)
+        assert "\n" not in str(error.value)
 
 
 def test_every_flipped_byte_but_those_of_tensors_is_found_by_read() -> None:

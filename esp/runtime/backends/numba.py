@@ -6,11 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from esp.astore.graph import Array, Graph
+from esp.kernels.intake import address
 from esp.kernels.lanes import TILE_ROWS
 from esp.kernels.plan import run
 from esp.runtime.backends.lowering.assembly import Table, assemble
 from esp.runtime.backends.lowering.lowering import lower
 from esp.runtime.backends.lowering.rules import CLAMPED, RULES
+from esp.runtime.backends.lowering.values import size_of
 
 
 class NumbaBound:
@@ -19,7 +21,7 @@ class NumbaBound:
     def __init__(self, graph: Graph, table: Table) -> None:
         self.table, self.lock = table, threading.Lock()  # the arena serves one batch at a time
         self.shapes = [tuple(size for size in value.shape if size is not None) for value in graph.outputs]
-        sizes = [int(np.prod(value.shape[1:], dtype=np.int64)) for value in (*graph.inputs, *graph.outputs)]
+        sizes = [size_of(value.shape) for value in (*graph.inputs, *graph.outputs)]
         self.arrays = np.zeros(len(sizes), np.int64)
         self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(max(TILE_ROWS), np.int64)
         self.ends = (table.rows.ctypes.data, len(table.rows))
@@ -30,7 +32,7 @@ class NumbaBound:
         outputs = tuple(np.empty((n, *shape), np.float32) for shape in self.shapes)
         with self.lock:
             for at, array in enumerate((*inputs, *outputs)):
-                self.arrays[at] = array.__array_interface__["data"][0]
+                self.arrays[at] = address(array.reshape(-1))
             run(*self.ends, n, self.table.chunk, *self.places)
         return outputs
 

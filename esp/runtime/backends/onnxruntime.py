@@ -20,7 +20,7 @@ class OnnxruntimeBound:
         options.intra_op_num_threads = THREADS
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3  # errors
+        options.log_severity_level = 4  # what goes wrong is raised
         model = to_onnx(graph).SerializeToString()
         self.session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.inputs = [value.name for value in graph.inputs]

@@ -30,9 +30,16 @@ class CsvCodec:
     OPTIONS: ClassVar[tuple[str, ...]] = ("delimiter",)
 
     def __init__(self, schema: Schema, delimiter: str = ",") -> None:
-        from esp.kernels import csv as read, csv_write as write  # loaded where the format is used
+        from esp.kernels import csv as read  # loaded where the format is used
+        from esp.kernels import csv_write as write
 
-        if not isinstance(delimiter, str) or len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0+-._' or delimiter.isalnum():
+        if (
+            not isinstance(delimiter, str)
+            or len(delimiter) != 1
+            or not delimiter.isascii()
+            or delimiter in '"\r\n\0+-._'
+            or delimiter.isalnum()
+        ):
             raise QueryError(f"{delimiter!r} is no delimiter of CSV", mend='use one ASCII sign, such as "," or ";"')
         self._schema, self._delimiter = schema, delimiter
         self._width = sum(math.prod(field.type.shape) for field in schema)

@@ -15,8 +15,6 @@ from esp.runtime.events import I64, U8, Bools, Column, RawBlock, VarColumn
 Kernel = Callable[[I64, I64], int]
 ReadRecord = Callable[[bytes], Sequence[Any]]  # the values of the fields, in order (None = null); EventError where it is no record
 
-_ALIGNMENT = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -45,11 +43,11 @@ class Decoder:
     def decode(self, raw: RawBlock) -> Decoded:
         sheet = _Sheet.over(self.table, len(raw))
         at, size = np.ascontiguousarray(raw.value_at), np.ascontiguousarray(raw.value_size)
-        base, taken = raw.buffer.ctypes.data, np.empty(len(raw), np.bool_)
-        job = np.array((len(raw), base, *map(_address, (at, size, taken)), 0, self.option), np.int64)
+        base = raw.buffer.ctypes.data
+        job = (len(raw), base, at.ctypes.data, size.ctypes.data, sheet.arena.ctypes.data, self.option, 0)
         bad: dict[int, str] = {}
-        if self.kernel(job, sheet.rows) < len(raw):
-            for row in np.flatnonzero(~taken).tolist():
+        if self.kernel(np.array(job, np.int64), sheet.rows) < len(raw):
+            for row in np.flatnonzero(~sheet.taken).tolist():
                 self._read_row(raw, row, sheet, bad)
         return sheet.finish(base, bad)
 
@@ -70,31 +68,30 @@ class Decoder:
 
 @dataclass(frozen=True, slots=True)
 class _Sheet:
-    """Columns being filled: one allocation holds them all, each at a multiple of 64 bytes."""
+    """Columns being filled, all in one allocation, divided as the kernel's ``lay_out`` has it."""
 
     table: FieldTable
-    rows: I64  # the field table with the addresses of the columns
+    rows: I64  # the field table, in which the kernel notes addresses and counts nulls
+    arena: I64
     cells: tuple[np.ndarray[Any, Any], ...]
     valid: Bools
+    taken: Bools
     extra: bytearray
 
     @classmethod
     def over(cls, table: FieldTable, count: int) -> "_Sheet":
-        rows = table.rows.copy()
         starts, size = [], 0
-        for stride in rows[:, c.SIZE].tolist():
+        for stride in table.strides:
             starts.append(size)
-            size += -(-stride * count // _ALIGNMENT) * _ALIGNMENT
-        arena, valid = np.empty(size // 8 + 1, np.int64), np.empty((len(starts), count), np.bool_)
-        rows[:, c.CELL] = starts
-        rows[:, c.CELL] += _address(arena)
-        rows[:, c.VALID] = np.arange(len(starts)) * count + _address(valid)
-        kinds = (field.type for field in table.schema)
+            size += -(-stride * count // c.ALIGNMENT) * c.ALIGNMENT
+        arena, fields = np.empty((size + (len(starts) + 1) * count) // 8 + 1, np.int64), table.schema.fields
         cells = tuple(
             np.ndarray((count, 2) if kind.is_var else (count, *kind.shape), np.int64 if kind.is_var else kind.dtype, arena, start)
-            for kind, start in zip(kinds, starts)
+            for kind, start in zip((field.type for field in fields), starts)
         )
-        return cls(table, rows, cells, valid, bytearray())
+        valid: Bools = np.ndarray((len(starts), count), np.bool_, arena, size)
+        taken: Bools = np.ndarray(count, np.bool_, arena, size + len(starts) * count)
+        return cls(table, table.rows.copy(), arena, cells, valid, taken, bytearray())
 
     def put(self, field: int, row: int, value: Any) -> None:
         self.valid[field, row] = value is not None
@@ -103,7 +100,7 @@ class _Sheet:
             self.cells[field][row] = 0 if value is None else value
             return
         self.cells[field][row] = -1 - len(self.extra), len(value or b"")
-        self.extra += value or b""
+        self.extra.extend(value or b"")
 
     def finish(self, base: int, bad: dict[int, str]) -> Decoded:
         """The columns without the bad rows, strings and blobs gathered."""
@@ -112,21 +109,16 @@ class _Sheet:
         if bad:
             good = np.setdiff1d(np.arange(valid.shape[1]), list(bad))
             cells, valid = tuple(part[good] for part in cells), valid[:, good]
-        extra = np.frombuffer(self.extra or b"\0", np.uint8)
+        extra = np.frombuffer(self.extra or bytearray(1), np.uint8)
         columns, validity = [], []
-        for field, part, mask, row in zip(self.table.schema, cells, valid, self.rows.tolist()):
-            columns.append(_gather(part, base, extra, bool(row[c.BASE64])) if field.type.is_var else part)
-            validity.append(None if row[c.NULLS] == 0 or mask.all() else mask)
+        for at, (field, part) in enumerate(zip(self.table.schema.fields, cells)):
+            columns.append(_gather(part, base, extra, bool(self.rows[at, c.BASE64])) if field.type.is_var else part)
+            validity.append(None if self.rows[at, c.NULLS] == 0 or valid[at].all() else valid[at])
         return Decoded(tuple(columns), tuple(validity), good, np.array(list(bad), np.int64), tuple(bad.values()))
 
 
 def _gather(cuts: I64, base: int, extra: U8, is_base64: bool) -> VarColumn:
-    offsets = np.zeros(len(cuts) + 1, np.int64)
-    np.cumsum(cuts[:, 1], out=offsets[1:])
-    data = np.empty(int(offsets[-1]), np.uint8)
-    c.gather(len(cuts), base, _address(extra), _address(cuts), _address(offsets), _address(data), is_base64)
+    offsets = np.empty(len(cuts) + 1, np.int64)
+    data = np.empty(c.measure(cuts, offsets), np.uint8)
+    c.gather(base, extra, cuts, offsets, data, is_base64)
     return VarColumn(offsets, data)
-
-
-def _address(array: np.ndarray[Any, Any]) -> int:
-    return array.ctypes.data

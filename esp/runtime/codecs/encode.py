@@ -24,28 +24,27 @@ class Encoder:
     option: int = 0
 
     def encode(self, block: EventBlock) -> tuple[U8, I64, I64]:
-        n = len(block)
-        rows, held, var_bytes = self.table.rows.copy(), [], 0
-        for at, (column, field) in enumerate(zip(block.columns, self.table.schema)):
+        n, rows = len(block), self.table.rows.copy()
+        held: list[np.ndarray[Any, Any]] = []  # what the addresses in the table point to
+        var_bytes = 0
+        for row, column, field, valid in zip(rows, block.columns, self.table.schema.fields, block.validity):
             if isinstance(column, VarColumn):
-                offsets, data = np.ascontiguousarray(column.offsets), np.ascontiguousarray(column.data)
-                rows[at, c.DATA] = _address(data)
-                var_bytes += int(offsets[-1] - offsets[0])
-                held += [offsets, data]
-                rows[at, c.CELL] = _address(offsets)
+                row[c.CELL], row[c.DATA] = _hold(column.offsets, held), _hold(column.data, held)
+                var_bytes += int(column.offsets[-1] - column.offsets[0])
             else:
-                held.append(np.ascontiguousarray(column, field.type.dtype))
-                rows[at, c.CELL] = _address(held[-1])
-            valid = block.validity[at]
-            if valid is not None:
-                held.append(np.ascontiguousarray(valid))
-                rows[at, c.VALID] = _address(held[-1])
+                row[c.CELL] = _hold(column.astype(field.type.dtype, copy=False), held)
+            row[c.VALID] = 0 if valid is None else _hold(valid, held)
         out = np.empty(n * self.row_bound + self.var_bound * var_bytes, np.uint8)
         spans = np.empty((2, n), np.int64)
-        spans_at = _address(spans)
-        job = np.array((n, 0, spans_at, spans_at + 8 * n, 0, _address(out), self.option), np.int64)
-        size = self.kernel(job, rows)
-        return out[:size], spans[0], spans[1]
+        at = spans.ctypes.data
+        job = np.array((n, 0, at, at + 8 * n, out.ctypes.data, self.option, 0), np.int64)
+        return out[: self.kernel(job, rows)], spans[0], spans[1]
+
+
+def _hold(array: np.ndarray[Any, Any], held: list[np.ndarray[Any, Any]]) -> int:
+    """The address of an array's values, row after row; ``held`` keeps them there."""
+    held.append(np.ascontiguousarray(array))
+    return held[-1].ctypes.data
 
 
 _SCALAR_BOUND = 40  # letters of the longest scalar, its quotes and commas, or of what surrounds a string
@@ -54,7 +53,3 @@ _SCALAR_BOUND = 40  # letters of the longest scalar, its quotes and commas, or o
 def text_bound(table: FieldTable) -> int:
     """The most letters that the values of a row take in JSON or CSV, strings and blobs apart."""
     return int(_SCALAR_BOUND * np.maximum(table.rows[:, c.COUNT] + 1, 1).sum())
-
-
-def _address(array: np.ndarray[Any, Any]) -> int:
-    return array.ctypes.data

@@ -27,7 +27,8 @@ class JsonCodec:
     OPTIONS: ClassVar[tuple[str, ...]] = ("tensors",)
 
     def __init__(self, schema: Schema, tensors: str = "array") -> None:
-        from esp.kernels import json as read, json_write as write  # loaded where the format is used
+        from esp.kernels import json as read  # loaded where the format is used
+        from esp.kernels import json_write as write
 
         if tensors not in _TENSORS:
             raise QueryError(f"JSON has no tensors '{tensors}'", mend=f"use one of {', '.join(_TENSORS)}")

@@ -28,7 +28,8 @@ class MsgpackCodec:
     OPTIONS: ClassVar[tuple[str, ...]] = ("layout",)
 
     def __init__(self, schema: Schema, layout: str = "map") -> None:
-        from esp.kernels import msgpack as read, msgpack_write as write  # loaded where the format is used
+        from esp.kernels import msgpack as read  # loaded where the format is used
+        from esp.kernels import msgpack_write as write
 
         if layout not in _LAYOUTS:
             raise QueryError(f"msgpack has no layout '{layout}'", mend=f"use one of {', '.join(_LAYOUTS)}")

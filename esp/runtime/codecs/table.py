@@ -23,6 +23,7 @@ class FieldTable:
     rows: I64
     names: U8
     dims: I64
+    strides: tuple[int, ...]  # bytes that a row takes in each column
 
     @classmethod
     def of(cls, schema: Schema, *, names: tuple[bytes, ...] | None = None, is_base64: bool = False) -> "FieldTable":
@@ -37,7 +38,7 @@ class FieldTable:
             rows[at, [c.NAME, c.NAME_SIZE, c.DIMS, c.GUESS]] = name_at, len(names[at]), dims_at, at
             rows[at, c.BASE64] = is_base64 and field.type.base == "blob"
             name_at, dims_at = name_at + len(names[at]), dims_at + 8 * len(field.type.shape)
-        return cls(schema, rows, text, dims)
+        return cls(schema, rows, text, dims, tuple(rows[:, c.SIZE].tolist()))
 
 
 def _describe(row: I64, field: Field) -> None:

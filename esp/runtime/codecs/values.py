@@ -13,7 +13,8 @@ from esp.errors import EventError
 from esp.runtime.schema import ELEMENTS, STAMP_UNITS, Field, FieldType
 
 _ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(?:(Z)|([+-])(\d\d):?(\d\d))?)?", re.ASCII | re.IGNORECASE
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(?:(Z)|([+-])(\d\d):?(\d\d))?)?",
+    re.ASCII | re.IGNORECASE,
 )
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_NS = 86_400 * 10**9
@@ -146,7 +147,8 @@ def _stamp(kind: FieldType, value: Any) -> int | None:
     elif isinstance(value, bool) or not isinstance(value, int | float) or kind.unit == "iso" or not math.isfinite(value):
         return None
     else:
-        ns = round(value * STAMP_UNITS[kind.unit])
+        unit, whole = STAMP_UNITS[kind.unit], math.floor(value)
+        ns = whole * unit + round((value - whole) * unit)
     return ns if ns is not None and abs(ns) < 1 << 63 else None
 
 

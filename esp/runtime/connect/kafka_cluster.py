@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ def take_log_aside() -> None:
     logger = logging.getLogger("aiokafka")
     if CLIENT_LOG not in logger.handlers:
         logger.addHandler(CLIENT_LOG)
+        logger.setLevel(logging.WARNING)
         logger.propagate = False
 
 
@@ -165,9 +166,13 @@ class Watch:
             await self._task
 
 
-async def stop_in_time(stopping: Awaitable[Any], place: str) -> None:
-    """Ends a client; one that waits for a broker that is gone is left after ten seconds."""
-    try:
-        await asyncio.wait_for(stopping, STOP_S)
-    except (KafkaError, OSError, TimeoutError) as err:
-        log.warning("%s: the Kafka client did not end well (%s)", place, str(err) or type(err).__name__)
+async def stop_in_time(stopping: Coroutine[Any, Any, None], client: Any, place: str) -> None:
+    """Ends a consumer or producer, then its connections; one that waits for a broker that is gone is left after ten seconds."""
+    task = asyncio.create_task(stopping)
+    await asyncio.wait({task}, timeout=STOP_S)
+    if task.done() and not task.cancelled() and task.exception() is None:
+        return
+    log.warning("%s: the Kafka client could not end in good order; its connections are cut", place)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.gather(client.close(), return_exceptions=True)

@@ -12,8 +12,8 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from esp.errors import EspError, QueryError, TransportError
-from esp.runtime.connect.headers import Headers, decode_headers
+from esp.errors import QueryError, TransportError
+from esp.runtime.connect.headers import decode_headers
 from esp.runtime.connect.kafka import KafkaConnection, client_options
 from esp.runtime.connect.kafka_cluster import Topic, Watch, reach, stop_in_time
 from esp.runtime.events import I64, RawBlock
@@ -21,6 +21,7 @@ from esp.runtime.events import I64, RawBlock
 RECORD_OVERHEAD_BYTES = 96  # what a batch of one record adds to it: header of the batch (61) and at most 35 for the record's own
 YIELD_RECORDS = 1024  # records packed before the event loop gets its turn
 
+Headers = list[tuple[str, bytes | None]]
 Record = tuple[int | None, bytes | None, bytes | None, Headers]  # stamp, key, value, headers
 
 
@@ -57,7 +58,7 @@ class KafkaSink:
         self._lanes: dict[int, _Lane] = {}
         self._in_flight_bytes = 0
         self._progress = asyncio.Event()
-        self._failure: EspError | None = None
+        self._failure: Exception | None = None
         self._producer: Any = None
         self._watch: Watch | None = None
 
@@ -127,6 +128,8 @@ class KafkaSink:
                 acknowledged.add_done_callback(partial(self._on_acknowledged, lane, batch.record_count(), batch.size()))
         except KafkaError as err:
             self._fail(self._error(err, 0))
+        except Exception as err:  # a fault of ours: whoever waits must learn of it
+            self._fail(err)
 
     async def _pack(self, lane: _Lane) -> Any:
         """One batch as large as what waits and as the topic allows."""
@@ -177,7 +180,7 @@ class KafkaSink:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._producer is not None:
-            await stop_in_time(self._producer.stop(), self.place)
+            await stop_in_time(self._producer.stop(), self._producer.client, self.place)
 
     async def _wait(self) -> None:
         """Until something has been acknowledged; raises what has failed."""
@@ -189,7 +192,7 @@ class KafkaSink:
         if self._failure is not None:
             raise self._failure
 
-    def _fail(self, err: EspError) -> None:
+    def _fail(self, err: Exception) -> None:
         self._failure = self._failure or err
         self._progress.set()
 
@@ -234,7 +237,7 @@ def _cut(data: bytes, at: I64, size: I64) -> Iterable[bytes | None]:
 def _headers(data: bytes, block: RawBlock) -> Iterable[Headers]:
     """Headers of each record; those that lie at one place, as the engine's own do, are decoded once."""
     if (block.header_size <= 0).all():
-        return repeat(())
+        return repeat([])
     known: dict[tuple[int, int], Headers] = {}
     places = list(zip(block.header_at.tolist(), block.header_size.tolist()))
     for at, size in places:

@@ -140,7 +140,7 @@ class KafkaSource:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._taking
         if self._consumer is not None:
-            await stop_in_time(self._consumer.stop(), self.place)
+            await stop_in_time(self._consumer.stop(), self._consumer._client, self.place)
 
     # ------------------------------------------------------------------------------------ partitions come and go
 

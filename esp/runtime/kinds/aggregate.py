@@ -1,5 +1,6 @@
 """The aggregate kind: tumbling windows of event time, folded event by event and emitted when the watermark passes their end."""
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from esp.kernels import windows as kernels
 from esp.runtime.durations import Duration
 from esp.runtime.events import END_NS, I64, Block, Bools, Column, EventBlock, Opcode, VarColumn
 from esp.runtime.keys import pack_keys, unpack_keys
+from esp.runtime.kinds.assemble import empty_block
 from esp.runtime.kinds.folds import Fold, parse_folds
 from esp.runtime.kinds.keyed import KeyedSettings
 from esp.runtime.kinds.window import Context, Environment, Ports, Stream, Window
@@ -66,6 +68,7 @@ class AggregateWindow:
 
     def __init__(self, settings: AggregateSettings, by: tuple[str, ...], schema: Schema, folds: tuple[Fold, ...]) -> None:
         self.settings, self.by, self.schema, self.folds = settings, by, schema, folds
+        self.nothing = empty_block(schema, END_NS)
         self.fields = tuple(dict.fromkeys(fold.field for fold in folds if fold.field))  # each is folded once
 
     def open(self, context: Context) -> None:
@@ -120,21 +123,22 @@ class AggregateWindow:
         if isinstance(values, VarColumn) or values.ndim > 1 or values.dtype.kind == "b":  # only count(x) takes these
             values = np.zeros(len(rows), np.int64)
         if values.dtype.kind == "f":
-            kernels.fold_floats(rows, sign, np.ascontiguousarray(values, np.float64), there, place, column("counts"), column("reals"))
+            kernels.fold_floats(
+                rows, sign, np.ascontiguousarray(values, np.float64), there, place, column("counts"), column("reals")
+            )
         else:
             exact = np.ascontiguousarray(values, np.int64)
             kernels.fold_ints(rows, sign, exact, there, place, column("counts"), column("reals"), column("ints"))
 
     def _close(self, watermark_ns: int) -> EventBlock:
         """The results of all windows that the watermark has passed; they leave the table."""
-        rows = np.empty(0, np.int64)
-        if watermark_ns >= self.next_end_ns:
-            live = self.table.live()
-            starts, born = self.table.column("start_ns")[live], self.table.column("born")[live]
-            is_due = starts + self.settings.size <= watermark_ns
-            order = np.lexsort((born[is_due], starts[is_due]))
-            rows = live[is_due][order]
-            self.next_end_ns = int(starts[~is_due].min()) + self.settings.size if not is_due.all() else END_NS + 1
+        if watermark_ns < self.next_end_ns:
+            return replace(self.nothing, end_watermark_ns=watermark_ns)
+        live = self.table.live()
+        starts, born = self.table.column("start_ns")[live], self.table.column("born")[live]
+        is_due = starts + self.settings.size <= watermark_ns
+        rows = live[is_due][np.lexsort((born[is_due], starts[is_due]))]
+        self.next_end_ns = END_NS + 1 if is_due.all() else int(starts[~is_due].min()) + self.settings.size
         out = self._results(rows[self.table.column("n")[rows] > 0], watermark_ns)
         self.table.remove(rows)
         return out

@@ -19,7 +19,7 @@ from esp.runtime.state.tables import KeyedTable
 
 F64 = npt.NDArray[np.float64]
 _TEXT = re.compile(r"\s*(\w+)\s*(?:\(\s*([A-Za-z_]\w*|\*)\s*\))?\s*")
-_INT64_BOUND = float(1 << 63)
+_WRAPPED = float(1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,9 @@ def _count(folded: Folded, kind: FieldType) -> tuple[npt.NDArray[Any], Bools]:
 
 def _sum(folded: Folded, kind: FieldType) -> tuple[npt.NDArray[Any], Bools]:
     there = folded.counts[:, COUNT] > 0
-    if kind.base in ("int32", "int64"):  # a sum past int64 is null
-        return folded.ints[:, INT_SUM], there & (np.abs(folded.real_sum()) < _INT64_BOUND)
+    if kind.base in ("int32", "int64"):  # past int64 the sum is null: the wrapped one is far from the real one then
+        total = folded.ints[:, INT_SUM]
+        return total, there & (np.abs(folded.real_sum() - total) < _WRAPPED)
     return folded.real_sum(), there
 
 
@@ -140,7 +141,11 @@ def _parse(name: str, text: str, stream: Stream, where: str) -> Fold:
     match = _TEXT.fullmatch(text)
     if not match or match[1] not in FOLDS:
         near = difflib.get_close_matches(match[1], FOLDS, 1) if match else []
-        mend = f"did you mean '{near[0]}'?" if near else "write count, or count, sum, mean, min, max or std of a field: mean(probability)"
+        mend = (
+            f"did you mean '{near[0]}'?"
+            if near
+            else "write count, or count, sum, mean, min, max or std of a field: mean(probability)"
+        )
         raise QueryError(f"'{text}' is no aggregate", where=where, mend=mend)
     function, field = match[1], match[2] or "*"
     if field == "*":
@@ -157,9 +162,11 @@ def _parse(name: str, text: str, stream: Stream, where: str) -> Fold:
 def _check(function: str, field: str, kind: FieldType, stream: Stream, where: str) -> None:
     has_order = kind.is_number or kind.base in ("stamp", "date")
     if not (function == "count" or kind.is_number or (function in ("min", "max") and has_order)):
-        raise QueryError(f"{function}({field}): '{field}' is a {kind}, not a number", where=where, mend="take a number, or count it")
+        raise QueryError(
+            f"{function}({field}): '{field}' is a {kind}, not a number", where=where, mend="take a number, or count it"
+        )
     if stream.retracts and not FOLDS[function].retracts:
         raise QueryError(
             f"{function}({field}) cannot take back what the window before it deletes", where=where,
-            mend=f"use count, sum, mean or std, or aggregate the events from before they are retained",
+            mend="use count, sum, mean or std, or aggregate the events from before they are retained",
         )  # fmt: skip

@@ -12,7 +12,9 @@ from esp.runtime.kinds.window import Environment, Settings, Stream
 class KeyedSettings(Settings):
     """A window that keeps state for each key."""
 
-    by: tuple[str, ...] | None = pydantic.Field(None, description="fields that make the key; the key fields of the schema, if left out")
+    by: tuple[str, ...] | None = pydantic.Field(
+        None, description="fields that make the key; the key fields of the schema, if left out"
+    )
     scope: Literal["key", "partition"] = pydantic.Field(
         "key", description="partition: a key's events on different partitions are different keys, knowingly"
     )
@@ -21,7 +23,9 @@ class KeyedSettings(Settings):
         """The fields of the key; QueryError when one is missing or no key, or when a key's events would lie on several partitions."""
         names = stream.schema.keys if self.by is None else self.by
         if not names and self.by is None:
-            raise QueryError("it is not said which fields make the key", where=env.where, mend='add by = ["FIELD"], or mark keys with *')
+            raise QueryError(
+                "it is not said which fields make the key", where=env.where, mend='add by = ["FIELD"], or mark keys with *'
+            )
         for name in names:
             require_field(stream, name, f"{env.where}.by")
             if stream.schema[name].type.shape:

@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from esp.errors import QueryError
-from esp.kernels.columns import gather
 from esp.runtime.codecs import Codec, codec
-from esp.runtime.headers import add_headers
 from esp.runtime.events import I64, U8, Block, EventBlock, Opcode, RawBlock
+from esp.runtime.headers import add_headers
 from esp.runtime.keys import key_text
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
 from esp.runtime.schema import Schema
@@ -90,8 +89,7 @@ class SinkWindow:
             assert block.raw is not None
             assert block.raw_row is not None
             size = block.raw.key_size[block.raw_row]
-            buffer, at = gather(block.raw.buffer, block.raw.key_at[block.raw_row], size)
-            return buffer, at, size
+            return *_gathered(block.raw.buffer, block.raw.key_at[block.raw_row], size), size
         if not self.key_fields:
             return _nothing(len(block))
         text = key_text(block, self.key_fields)
@@ -99,7 +97,7 @@ class SinkWindow:
 
     def _headers(self, block: EventBlock) -> tuple[U8, I64, I64]:
         """The origin's headers, and the model's digest behind them; one copy serves all rows that have no headers of their own."""
-        model = {"esp-model": block.models[-1].encode()} if self.settings.model_header and block.models else None
+        model = [("esp-model", block.models[-1].encode())] if self.settings.model_header and block.models else None
         own = block.raw.header_size[block.raw_row] if block.raw is not None and block.raw_row is not None else np.empty(0, np.int64)
         if not _has_origin(block) or not (own > 0).any():
             if model is None:
@@ -116,6 +114,13 @@ class SinkWindow:
 
 def _has_origin(block: EventBlock) -> bool:
     return block.raw is not None and block.raw_row is not None and bool((block.raw_row >= 0).all())
+
+
+def _gathered(buffer: U8, at: I64, size: I64) -> tuple[U8, I64]:
+    """The pieces of a buffer joined, and where each now begins."""
+    length = np.maximum(size, 0)
+    begin = np.cumsum(length) - length
+    return buffer[np.repeat(at - begin, length) + np.arange(length.sum())], begin
 
 
 def _nothing(n: int) -> tuple[U8, I64, I64]:

@@ -19,11 +19,15 @@ class SourceSettings(Settings):
     """Decodes the records of its connector."""
 
     kind: Literal["source"]
-    schema_: str = pydantic.Field(alias="schema", description="fields of an event, such as 'id*:int64, ts:stamp(ms), acc:float32[3]'")
+    schema_: str = pydantic.Field(
+        alias="schema", description="fields of an event, such as 'id*:int64, ts:stamp(ms), acc:float32[3]'"
+    )
     format: str = pydantic.Field("json", description="codec of the values: msgpack, json or csv")
     options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the codec")
     time: str = pydantic.Field("", description="the field that holds event time; the record's time stamp, if left out")
-    max_delay: Duration = pydantic.Field(0, description="how far events may be out of order: what the watermark stays behind, such as '2s'")
+    max_delay: Duration = pydantic.Field(
+        0, description="how far events may be out of order: what the watermark stays behind, such as '2s'"
+    )
     partitioned_by: tuple[str, ...] | None = pydantic.Field(
         None, description="fields that decide which partition a record is on; needed by keyed windows"
     )
@@ -41,7 +45,10 @@ class SourceSettings(Settings):
             if schema[self.time].type.base != "stamp":
                 mend = f"write {self.time}:stamp(ms) in the schema"
                 raise QueryError(f"event time '{self.time}' is a {schema[self.time].type}", where=f"{env.where}.time", mend=mend)
-        codec(self.format, schema, **self.options)
+        try:
+            codec(self.format, schema, **self.options)
+        except QueryError as err:
+            raise QueryError(err.what, where=err.where or env.where, mend=err.mend) from err
         return {"out": out}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:
@@ -74,7 +81,9 @@ class SourceWindow:
                 self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, watermark_ns, end_ns, raw=block, raw_row=row
             )
             return self._ports(events, block, decoded.bad_row, tuple(decoded.reasons))
-        all_rows = EventBlock(self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, ts_ns, end_ns, raw=block, raw_row=row)
+        all_rows = EventBlock(
+            self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, ts_ns, end_ns, raw=block, raw_row=row
+        )
         kept = all_rows.take(np.flatnonzero(has_time))
         events = EventBlock(
             self.schema, kept.columns, kept.validity, kept.ts_ns, watermark_ns, end_ns, raw=block, raw_row=kept.raw_row

@@ -183,9 +183,17 @@ class CheckpointStore:
         }  # fmt: skip
 
     def _make(self) -> None:
-        if not self.path.is_dir():
-            self.path.mkdir(parents=True, exist_ok=True)
+        """Makes the directory, or says why it can't be."""
+        if self.path.is_dir():
+            return
+        try:
+            self.path.mkdir(parents=True)
             sync_directory(self.path.parent)
+        except OSError as err:
+            raise StateError(
+                f"the state directory cannot be made: {err.strerror}", where=str(self.path),
+                mend="let the engine write there, or name another directory",
+            ) from err  # fmt: skip
 
     def _listed(self, partition: int | None) -> list[tuple[re.Match[str], Path]]:
         """The checkpoint files of a partition, or of all."""

@@ -44,7 +44,10 @@ def write_segment(path: Path, image: Any) -> tuple[bytes, int]:
 
 def read_segment(path: Path) -> tuple[Any, bytes]:
     """The image of a segment and its digest; TornError when a byte is not as written, StateError for a later version."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise StateError(f"the checkpoint cannot be read: {err.strerror}", where=str(path), mend="let the engine read it") from err
     if len(data) < _HEAD.size + _DIGEST_BYTES:
         raise TornError("the checkpoint is cut short", where=str(path))
     magic, version, size = _HEAD.unpack_from(data)

@@ -9,9 +9,7 @@ from esp.train.gradients.row import Array, Call, Gradient, Grads, only, unbroadc
 
 def _two(call: Call, left: Callable[[], Array], right: Callable[[], Array]) -> Grads:
     """The gradients of both operands, each summed to its operand's shape, as far as wanted."""
-    return [
-        unbroadcast(make(), call.input(i).shape) if call.wants(i) else None for i, make in enumerate((left, right))
-    ]
+    return [unbroadcast(make(), call.input(i).shape) if call.wants(i) else None for i, make in enumerate((left, right))]
 
 
 def add(call: Call) -> list[Array]:

@@ -63,11 +63,16 @@ def forward(op: str, call: Call) -> list[Array]:
         order = _order(times, lengths, call.attrs["direction"] == "reverse" or at == 1)
         way, bias = _way(call, at, size)
         scan = Scan(make_cell(op, call.attrs, at), way, order, alive, [], _take(x, order))
-        first_h, first_c = (last[0, at] if start is None else start[at] for start in (call.optional(5), call.optional(6)))
+        first_h, first_c = (_start(call, i, at, (batch, size)) for i in (5, 6))
         made, last[0, at], last[1, at] = _scan(scan, scan.xs @ call.input(1)[at].T + bias, first_h, first_c)
         y[:, at] = _take(made, order)
         call.saved.append(scan)
-    return [y, last[0], last[1]][: 3 if op == "LSTM" else 2]
+    return [y, last[0], last[1]][: call.outputs]
+
+
+def _start(call: Call, index: int, at: int, shape: tuple[int, int]) -> Array:
+    given = call.optional(index)
+    return np.zeros(shape, call.input(0).dtype) if given is None else given[at]
 
 
 def _scan(scan: Scan, projected: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
@@ -128,6 +133,4 @@ def _outer(call: Call, grads: Sequence[Array | None]) -> tuple[Array, Array, Arr
     return found[0], found[1], found[2]
 
 
-RECURRENT = {
-    op: Gradient(partial(forward, op), partial(backward, op)) for op in ("RNN", "GRU", "LSTM")
-}
+RECURRENT = {op: Gradient(partial(forward, op), partial(backward, op)) for op in ("RNN", "GRU", "LSTM")}

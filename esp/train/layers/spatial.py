@@ -68,7 +68,9 @@ class ConvNd(LayerSettings):
     def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
         x = only_input(self, inputs)
         if self.rank not in (None, len(x.dims) - 1):
-            raise GraphError(f"{type(self).__name__} wants {self.rank} axes and channels, got shape {x.dims}", mend="use ConvNd, or reshape")
+            raise GraphError(
+                f"{type(self).__name__} wants {self.rank} axes and channels, got shape {x.dims}", mend="use ConvNd, or reshape"
+            )
         if x.dims[0] % self.groups or self.filters % self.groups:
             raise GraphError(f"{self.groups} groups do not divide {x.dims[0]} channels and {self.filters} filters")
         dilations = _each(self.dilation, len(x.dims) - 1, "dilation")

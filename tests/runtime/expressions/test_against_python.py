@@ -1,16 +1,16 @@
-"""The law of the expression language: on every row it gives what plain Python gives, with SQL's nulls (expression_oracle.py)."""
+"""The law of the expression language: on every row it gives what plain Python gives, with SQL's nulls (oracle.py)."""
 
 import math
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from expression_blocks import block_of, rows_of
-from expression_oracle import CALLS, judge
 from hypothesis import HealthCheck, assume, given, settings
 
 from esp.runtime import expressions
 from esp.runtime.schema import Schema
+from tests.runtime.expressions.blocks import block_of, rows_of
+from tests.runtime.expressions.oracle import CALLS, judge
 
 FIELDS = "i:int32, big:int64, f:float64, g:float32, b:bool, s:string, t:string, acc:float32[3], px:uint8[2,2]"
 SCHEMA = Schema.parse(FIELDS)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from expression_blocks import block_of, rows_of
-from expression_oracle import judge
 
 from esp.runtime import expressions
 from esp.runtime.schema import Schema
+from tests.runtime.expressions.blocks import block_of, rows_of
+from tests.runtime.expressions.oracle import judge
 
 INTS = [-(2**63), -(2**63) + 1, -(2**32), -7, -2, -1, 0, 1, 2, 3, 7, 2**31, 2**53 + 1, 2**62, 2**63 - 1, None]
 FLOATS = [

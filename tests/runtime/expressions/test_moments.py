@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from expression_blocks import block_of, rows_of
 
 from esp.runtime import expressions
+from tests.runtime.expressions.blocks import block_of, rows_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENTS = [

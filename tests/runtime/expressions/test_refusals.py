@@ -1,11 +1,11 @@
 """What is not of the language is refused at load, in one line that says what, where and the mend."""
 
 import pytest
-from expression_blocks import block_of, rows_of
 
 from esp.errors import QueryError
 from esp.runtime import expressions
 from esp.runtime.schema import Schema
+from tests.runtime.expressions.blocks import block_of, rows_of
 
 SCHEMA = Schema.parse("temp:float64, count:int64, flag:bool, unit:string, acc:float32[3], raw:blob, ts:stamp, d:date")
 

@@ -5,9 +5,14 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from esp.astore.graph import Graph, Node, Value
+from esp.astore.model import Astore, Input, Output
 from esp.runtime.events import END_NS, EventBlock, RawBlock, raw_block
-from esp.runtime.kinds.window import Stream
+from esp.runtime.kinds.window import Environment, Stream
 from esp.runtime.schema import Schema
+from esp.runtime.scorer import Scorer
 from tests.runtime.kinds.laws import Case, block_of
 
 SENSOR = "device*:string, lane:int32, p:float64, n:int64, acc:float32[2], note:blob"
@@ -34,8 +39,8 @@ def sensor_events(seed: int, n: int = 90, opcode: list[int] | None = None, delay
     return made
 
 
-def retained_events(seed: int, n: int = 60, keep: int = 7) -> Callable[[], EventBlock]:
-    """Inserts, and from the eighth on behind each the delete of the one seven before it."""
+def retained_events(seed: int, n: int = 80, keep: int = 25) -> Callable[[], EventBlock]:
+    """Inserts, and behind each the delete of the one ``keep`` before it; some deletes come too late for their window."""
 
     def made() -> EventBlock:
         rows, times = sensor_rows(seed, n)
@@ -64,6 +69,17 @@ def json_records(seed: int, n: int = 60) -> Callable[[], RawBlock]:
     return made
 
 
+def tiny_model() -> Astore:
+    """Probabilities of two classes from the two channels of acc; events without acc are refused."""
+    weights = {"w": np.array([[1.5, -1.0], [0.5, 2.0]], np.float32), "b": np.array([0.1, -0.2], np.float32)}
+    graph = Graph(
+        (Node("Gemm", ("acc", "w", "b"), ("z",)), Node("Softmax", ("z",), ("p_class",), {"axis": -1})),
+        (Value("acc", "float32", (None, 2)),), (Value("p_class", "float32", (None, 2)),), weights,
+    )  # fmt: skip
+    output = Output("p_class", "float32", (2,), "probabilities", ("still", "moving"))
+    return Astore("tiny", graph, (Input("acc", "float32", (2,)),), (output,), digest="0123456789ab" + "0" * 52)
+
+
 STREAM = Stream(Schema.parse(SENSOR), partitioned_by=("device",))
 RETAINED = Stream(Schema.parse(SENSOR), retracts=True, partitioned_by=("device",))
 ALL = {
@@ -73,7 +89,22 @@ ALL = {
 EXTREMES = {"min_p": "min(p)", "max_p": "max(p)", "min_n": "min(n)", "max_n": "max(n)", "max_lane": "max(lane)"}
 SOURCE = {"kind": "source", "schema": "device*:string, at:stamp(ms), p:float64", "partitioned_by": ["device"]}
 
+ENVIRONMENT = Environment("query.toml: windows.w")
+MODELS = Environment("query.toml: windows.w", {"tiny": tiny_model()})
+
+
+def tiny_scorer() -> dict[str, Any]:
+    return {"tiny": Scorer.bind(tiny_model(), "numpy")}
+
+
 CASES = [
+    Case("compute", {"kind": "compute", "fields": {"twice": "p * 2", "named": "device == 'a'"}}, RETAINED, retained_events(12)),
+    Case("score", {"kind": "score", "model": "tiny", "model_field": "model"}, STREAM, sensor_events(13), MODELS, tiny_scorer),
+    Case("score of deletes", {"kind": "score", "model": "tiny"}, RETAINED, retained_events(14), MODELS, tiny_scorer),
+    Case("sink of records", {"kind": "sink", "format": "json"}, STREAM, sensor_events(15)),
+    Case(
+        "sink of deletes", {"kind": "sink", "format": "msgpack", "key": ["device", "lane"], "deletes": "tombstone"}, RETAINED, retained_events(16)
+    ),
     Case("source by a field's time", {**SOURCE, "time": "at", "max_delay": "200ms"}, None, json_records(1)),
     Case("source by the record's time", SOURCE, None, json_records(2)),
     Case("copy of the last three", {"kind": "copy", "keep": 3}, STREAM, sensor_events(3)),
@@ -88,5 +119,15 @@ CASES = [
         "aggregate by partition", {"kind": "aggregate", "size": "700ms", "offset": "50ms", "by": ["lane"], "scope": "partition", "aggregates": ALL},
         STREAM, sensor_events(8),
     ),
-    Case("aggregate that takes back", {"kind": "aggregate", "size": "2s", "aggregates": ALL}, RETAINED, retained_events(9)),
+    Case("aggregate that takes back", {"kind": "aggregate", "size": "800ms", "aggregates": ALL}, RETAINED, retained_events(9)),
+    Case("filter by a condition with nulls", {"kind": "filter", "where": "p > -0.5 and device != 'b' or lane is None"}, STREAM, sensor_events(20)),
+    Case("filter of retractions", {"kind": "filter", "where": "n % 3 != 0"}, RETAINED, retained_events(21)),
+    Case(
+        "compute that adds, replaces and drops",
+        {
+            "kind": "compute", "drop": ["note"],
+            "fields": {"p": "sqrt(p) + exp(acc[1])", "r": "norm(acc) * n", "name": "upper(device) + '/' + str(lane)", "m": "mean(acc) if n > 0 else None"},
+        },
+        STREAM, sensor_events(22),
+    ),
 ]  # fmt: skip

@@ -4,6 +4,7 @@ A case is a window with its input. Output is compared row by row, each port for 
 watermark, models, and the record that a row comes from; blocks are not seen.
 """
 
+import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -89,7 +90,7 @@ def cut(block: EventBlock | RawBlock, borders: Sequence[int]) -> list[EventBlock
     """The block in pieces; each ends with the watermark that it has come to."""
     edges = [0, *borders, len(block)]
     pieces: list[EventBlock | RawBlock] = []
-    for first, after in zip(edges, edges[1:], strict=False):
+    for first, after in itertools.pairwise(edges):
         piece = block.take(np.arange(first, after))
         if isinstance(piece, EventBlock) and after < len(block):
             piece = replace(piece, end_watermark_ns=int(block.watermark_ns[after - 1]) if after else -(1 << 62))

@@ -113,7 +113,7 @@ def test_every_flipped_byte_of_the_base_is_an_error_of_one_line(tmp_path: Path) 
     data = base.read_bytes()
     for at in range(0, len(data), 7):
         base.write_bytes(data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :])
-        with pytest.raises(StateError, match="damaged; .*--fresh") as caught:
+        with pytest.raises(StateError, match=r"damaged; .*--fresh") as caught:
             opened(tmp_path).load(3)
         assert "\n" not in str(caught.value)
 
@@ -171,3 +171,9 @@ def test_after_a_failed_save_the_next_one_is_full(tmp_path: Path, monkeypatch: p
 def test_changes_without_a_base_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="without a full checkpoint"):
         opened(tmp_path).save(0, Checkpoint({}, Tables().dump(changed_only=True)))
+
+
+def test_a_state_directory_that_cannot_be_made_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StateError, match="cannot be made: Not a directory; let the engine write there"):
+        opened(tmp_path / "file").lock()

@@ -120,5 +120,5 @@ def test_loaded_tables_refuse_other_columns() -> None:
     tables, other = Tables(), Tables()
     tables.table("window", "t", {"n": ("int64", ())})
     other.load(tables.dump(changed_only=False))
-    with pytest.raises(StateError, match="window/t.*--fresh"):
+    with pytest.raises(StateError, match=r"window/t.*--fresh"):
         other.table("window", "t", {"n": ("float64", ())})

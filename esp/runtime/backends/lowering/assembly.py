@@ -14,6 +14,7 @@ ALIGN = 64  # bytes: a cache line, a vector
 LINE = ALIGN // 4  # floats
 SLACK = 256  # floats that a masked tile may read past the end
 ARENA_BYTES = 512 << 10  # what a chunk of events may take: so much stays in the second cache
+LARGE_BYTES, FEW = 4 << 20, 16  # but up to so much for a few rows, that weights are read for several at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +33,8 @@ class Table:
 def assemble(instructions: list[Instruction], max_batch: int) -> Table:
     """Addresses for everything; the arena holds as many events as stay in cache, at most ``max_batch``."""
     places, row_floats = _place(instructions)
-    chunk = max(1, min(max_batch, ARENA_BYTES // max(4 * row_floats, 1)))
+    row_bytes = max(4 * row_floats, 1)
+    chunk = max(1, min(max_batch, max(ARENA_BYTES // row_bytes, min(FEW, LARGE_BYTES // row_bytes))))
     arena, arena_at = _memory(4 * (row_floats * chunk + SLACK))
     packed, addresses = _pack(instructions)
 

@@ -68,8 +68,9 @@ def matmul(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     if weights.ndim == 1:
         weights = weights[:, None]
     last = len(x.shape) - 1
+    order: tuple[int, ...] = (0, 1)
     if len(x.shape) == 2 and x.batch == 0:
-        weights, order = _rows_as_lying(x, weights), (0, 1)
+        weights = _rows_as_lying(x, weights)
     else:
         order = x.order if x.flat is None and x.order[-1] == last else plain(x.shape)
         x = made.arranged(x, order)
@@ -91,9 +92,7 @@ def _pairs(made: Lowering, node: Node) -> Value:
     columns, count = sides[1][-1], prod(lead)
     out = Value(Buffer(count * (rows or 0) * (columns or 0)), shape, plain(shape))
     steps = [operand.size if isinstance(operand, Buffer) else 0 for operand in operands]
-    made.emit(
-        plan.MULTIPLY_PAIRS, operands[0], out.buffer, count, rows, inner, columns, steps[0], steps[1], b=operands[1]
-    )
+    made.emit(plan.MULTIPLY_PAIRS, operands[0], out.buffer, count, rows, inner, columns, steps[0], steps[1], b=operands[1])
     if made.low == 0.0:
         made.emit(plan.ACTIVATE, out.buffer, out.buffer, 0, out.size, 0.0)
     return out

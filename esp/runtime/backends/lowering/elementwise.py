@@ -8,7 +8,7 @@ from esp.astore.graph import Array, Node, Shape
 from esp.kernels import elementwise, plan
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Value, lying, plain
+from esp.runtime.backends.lowering.values import Buffer, Value, plain, size_of
 
 _KINDS = {"Add": elementwise.ADD, "Sub": elementwise.SUB, "Mul": elementwise.MUL, "Div": elementwise.DIV}
 _REVERSED = {"Sub": elementwise.REVERSED_SUB, "Div": elementwise.REVERSED_DIV}
@@ -39,7 +39,7 @@ def arithmetic(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     """Add, Sub, Mul, Div: the larger operand keeps its layout, the other is a constant or brought beside it."""
     shape, names = made.net.shapes[node.outputs[0]], node.inputs
     sides = [_widened(made.values[name], len(shape)) if name in made.values else None for name in names]
-    size = prod(dim for dim in shape if dim is not None)
+    size = size_of(shape)
     main = max((side for side in sides if side is not None), key=lambda side: side.size)
     at = next(index for index, side in enumerate(sides) if side is main)
     main = _filled(made, main, shape) if main.size != size or main.flat is not None else main

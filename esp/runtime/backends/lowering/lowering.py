@@ -10,7 +10,7 @@ from esp.astore.graph import Array, Graph, Node, complete_attrs
 from esp.errors import BackendError
 from esp.kernels import plan
 from esp.runtime.backends.lowering.passes import Attrs, Net, simplify
-from esp.runtime.backends.lowering.values import Buffer, Value, lying, plain
+from esp.runtime.backends.lowering.values import Buffer, Value, lying, plain, size_of
 
 Operand = Buffer | Array | None  # an array is a constant
 FREE = float("-inf")  # no lower bound
@@ -94,7 +94,7 @@ def lower(graph: Graph, rules: Mapping[str, Rule], clamped: Sequence[str]) -> Lo
     _check_dtypes(graph)
     made = Lowering(simplify(graph))
     for slot, value in enumerate(graph.inputs):
-        buffer = Buffer(int(np.prod(value.shape[1:], dtype=np.int64)), -1 - slot)
+        buffer = Buffer(size_of(value.shape), -1 - slot)
         made.values[value.name] = Value(buffer, value.shape, plain(value.shape))
     done: set[int] = set()
     for node in made.net.nodes:

@@ -138,10 +138,11 @@ def _fold_bias(net: Net, node: Node, user: Node) -> Node | None:
     other = net.weight(user, 1 if user.inputs[0] == node.outputs[0] else 0)
     shape = net.shapes[node.outputs[0]]
     channel = 1 if node.op == "Conv" else len(shape) - 1
-    if other is None or net.shapes[user.outputs[0]] != shape or shape[channel] is None or other.ndim > len(shape):
+    columns = shape[channel]
+    if other is None or net.shapes[user.outputs[0]] != shape or columns is None or other.ndim > len(shape):
         return None
     sizes = (1,) * (len(shape) - other.ndim) + other.shape
     if any(size != 1 for axis, size in enumerate(sizes) if axis != channel):
         return None
-    bias = net.put(user.outputs[0] + ".bias", np.ascontiguousarray(np.broadcast_to(other.reshape(-1), (shape[channel],))))
+    bias = net.put(user.outputs[0] + ".bias", np.ascontiguousarray(np.broadcast_to(other.reshape(-1), (columns,))))
     return replace(node, inputs=(*node.inputs[:2], bias), outputs=user.outputs)

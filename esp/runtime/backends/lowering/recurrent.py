@@ -10,7 +10,7 @@ from esp.kernels.dense import pack, padded
 from esp.runtime.backends.lowering.dense import ZERO, multiply, padded_bias
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Value, plain
+from esp.runtime.backends.lowering.values import Buffer, Value, plain, size_of
 
 _DEFAULTS = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -53,8 +53,7 @@ def _room(made: Lowering, name: str) -> Value | None:
     if not name:
         return None
     shape = made.net.shapes[name]
-    dims = [size for size in shape if size is not None]
-    return Value(Buffer(int(np.prod(dims))), shape, plain(shape))
+    return Value(Buffer(size_of(shape)), shape, plain(shape))
 
 
 def _check(made: Lowering, node: Node, attrs: Attrs) -> int:
@@ -75,7 +74,8 @@ def _check(made: Lowering, node: Node, attrs: Attrs) -> int:
 
 def _cell(made: Lowering, node: Node, direction: int) -> _Cell:
     w, r, bias = (made.weight(node, index) for index in (1, 2, 3))
-    assert w is not None and r is not None
+    assert w is not None
+    assert r is not None
     both = np.zeros(2 * w.shape[1], np.float32) if bias is None else bias[direction]
     return _Cell(w[direction].T, r[direction].T, both[: w.shape[1]], both[w.shape[1] :])
 
@@ -104,7 +104,7 @@ def _walk(
     if node.op == "GRU":
         kept = slice(0, 2 * units)
         if flag:  # the recurrent bias of the new state is added before the reset
-            bias = np.concatenate([bias[:2 * units], cell.bias_w[2 * units :]])
+            bias = np.concatenate([bias[: 2 * units], cell.bias_w[2 * units :]])
     gates = Buffer(steps * _GATES[node.op] * units)
     multiply(made, x.buffer, gates, steps, cell.w, bias)
     fields = [steps, units, is_reversed, pack(np.ascontiguousarray(cell.r[:, kept])), ZERO]

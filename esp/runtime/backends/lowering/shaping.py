@@ -6,7 +6,7 @@ from esp.astore.graph import Node
 from esp.kernels import plan
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Value, plain
+from esp.runtime.backends.lowering.values import Buffer, Value, plain, size_of
 
 
 def transpose(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
@@ -34,7 +34,7 @@ def concat(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     order = plain(shape) if first.flat is not None else first.order
     after = order[order.index(axis) + 1 :]
     inner = prod(shape[one] or 1 for one in after)
-    out, at = Value(Buffer(prod(size for size in shape if size is not None)), shape, order), 0
+    out, at = Value(Buffer(size_of(shape)), shape, order), 0
     for index in range(len(node.inputs)):
         part = made.arranged(made.value(node, index), order)
         run = (part.shape[axis] or 1) * inner

@@ -12,7 +12,7 @@ from esp.kernels.dense import pack
 from esp.runtime.backends.lowering.dense import padded_bias
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying
+from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying, size_of
 
 
 def _channels_last(rank: int) -> tuple[int, ...]:
@@ -27,7 +27,7 @@ def _picture(made: Lowering, node: Node) -> Value:
 
 def _result(made: Lowering, node: Node) -> Value:
     shape = made.net.shapes[node.outputs[0]]
-    return Value(Buffer(prod(size for size in shape if size is not None)), shape, _channels_last(len(shape)))
+    return Value(Buffer(size_of(shape)), shape, _channels_last(len(shape)))
 
 
 def _outer(axes: list[Index], strides: list[int]) -> Index:

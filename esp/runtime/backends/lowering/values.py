@@ -43,7 +43,7 @@ class Value:
 
     @property
     def size(self) -> int:
-        return prod(self.dims)
+        return size_of(self.shape)
 
     @property
     def physical(self) -> tuple[int, ...]:
@@ -59,6 +59,11 @@ class Value:
     def lies_as(self, order: tuple[int, ...]) -> bool:
         """Whether the numbers already lie as that order of axes says (axes of one do not count)."""
         return self.flat is None and _solid(self.shape, self.order) == _solid(self.shape, order)
+
+
+def size_of(shape: Shape) -> int:
+    """The numbers of one event."""
+    return prod(size for size in shape if size is not None)
 
 
 def _solid(shape: Shape, order: tuple[int, ...]) -> list[int]:

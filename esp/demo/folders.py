@@ -1,0 +1,82 @@
+"""The queries that the demonstration runs: copied out of the package, their topics renamed where others may hold them."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import esp
+from esp.errors import FileError
+from esp.settings import read_toml
+
+TOPIC = re.compile(r'(\btopic\s*=\s*")([^"]+)(")')
+QUERY_TABLE = re.compile(r"^\[query\]\s*$", re.MULTILINE)
+RECIPE, QUERY = "recipe.toml", "query.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFolder:
+    """A folder with a query file, the recipe of its model and a place for the astore; ``tables`` are those of the query file."""
+
+    path: Path
+    tables: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.tables["query"]["name"])
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / RECIPE
+
+    @property
+    def astore(self) -> Path:
+        """Where the query looks for its only model."""
+        (model,) = self.tables["models"].values()
+        return self.path / str(model["path"])
+
+    @property
+    def dead_topic(self) -> str:
+        return str(self.tables["query"]["dead"]["topic"])
+
+    def topic(self, window: str) -> str:
+        return str(self.window(window)["connect"]["topic"])
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Every topic that the query reads or writes."""
+        connected = [window["connect"]["topic"] for window in self.tables["windows"].values() if "connect" in window]
+        return (*connected, self.dead_topic)
+
+    def window(self, name: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.tables["windows"][name]
+        return found
+
+
+def windows_folder() -> Path:
+    """The folder of ready queries: beside the package in a checkout, inside it where it was installed."""
+    package = Path(esp.__file__).parent
+    for folder in (package / "_windows", package.parent / "windows"):
+        if folder.is_dir():
+            return folder
+    raise FileError(
+        "the queries of the demonstration are not there", where=str(package / "_windows"), mend="install esp-engine anew"
+    )
+
+
+def copy_query(name: str, into: Path, suffix: str = "") -> QueryFolder:
+    """Copies query file and recipe; with a suffix every topic, and the consumer group, gets a name that is its own."""
+    source, target = windows_folder() / name, into / name
+    target.mkdir(parents=True)
+    try:
+        shutil.copyfile(source / RECIPE, target / RECIPE)
+        text = (source / QUERY).read_text(encoding="utf-8")
+    except OSError as err:
+        raise FileError(f"the query cannot be read ({err.strerror})", where=str(source), mend="install esp-engine anew") from err
+    if suffix:
+        text = TOPIC.sub(rf"\g<1>\g<2>-{suffix}\g<3>", text)
+        text = QUERY_TABLE.sub(f'[query]\ngroup = "{name}-{suffix}"', text, count=1)
+    (target / QUERY).write_text(text, encoding="utf-8")
+    return QueryFolder(target, read_toml(target / QUERY))

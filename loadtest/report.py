@@ -1,0 +1,72 @@
+"""The table that a person reads: one column for the engine, one for the bare client beside it."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.analysis import QUANTILES
+
+COUNTS = ("events", "lost", "doubled", "unknown", "wrong", "dead")
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Prints the result of a run."""
+    load, host = result["load"], result["machine"]
+    how = f"open loop, {load['rate']:,.0f} events/s for {load['seconds']:g} s" if load["rate"] else "draining a filled topic"
+    console.print(
+        f"digits, {how}: {load['events']:,} events ({load['images']}) of {load['event_bytes']} bytes in {load['partitions']} partitions; "
+        f"linger: generator {load['linger_ms']:g} ms, engine and pass-through 0"
+    )
+    console.print(
+        f"{host['cpu']}, {host['cores']} cores, {host['simd']}, {host['memory_gb']} GB, load {host['load_1m']} at the start; "
+        f"{result['kafka']}; commit {result['commit']}"
+    )
+    console.print(", ".join(f"{name} {version}" for name, version in result["versions"].items()))
+    columns = [name for name in ("engine", "passthrough") if name in result]
+    table = Table("", *({"passthrough": "aiokafka pass-through"}.get(name, name) for name in columns))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for title, *path in _rows():
+        cells = [_at(result[name], path) for name in columns]
+        if any(cell is not None for cell in cells):
+            table.add_row(title, *map(_cell, cells))
+    console.print(table)
+
+
+def _rows() -> list[tuple[str, ...]]:
+    """Title and key path of every line."""
+    return [
+        ("events/s, sustained", "events_per_s"),
+        *((name, name) for name in COUNTS),
+        ("accuracy", "accuracy"),
+        *((f"latency to receipt {name}, ms", "latency_ms", name) for name in QUANTILES),
+        *((f"latency to log append {name}, ms", "append_latency_ms", name) for name in ("p50", "p99", "max")),
+        *((f"of it, generator late {name}, ms", "generator_late_ms", name) for name in ("p50", "p99", "max")),
+        ("CPU us an event", "cpu_us_per_event"),
+        ("CPU cores", "cpu_cores"),
+        ("memory after 12 s, MB", "memory_mb", "after_12_s"),
+        ("memory at the end, MB", "memory_mb", "end"),
+        ("memory at its peak, MB", "memory_mb", "peak"),
+        ("memory growth since 12 s, %", "memory_mb", "growth_percent"),
+        *((f"batch {name}, events", "batch_events", name) for name in ("p50", "p99")),
+        ("kernels compiled at the start", "compilations", "at_start"),
+        ("kernels compiled while running", "compilations", "while_running"),
+        *((f"{stage}, us an event", "stage_us_per_event", stage) for stage in ("decode", "score", "encode")),
+        ("wait for the worker, us an event", "stage_us_per_event", "queue"),
+    ]
+
+
+def _at(figures: dict[str, Any], path: list[str]) -> Any:
+    value: Any = figures
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) or (abs(value) >= 1000 or value == int(value)):
+        return f"{value:,.0f}"
+    return f"{value:,.4g}"

@@ -1,0 +1,63 @@
+"""The topics of one load test: made with a name that nobody else has, counted, and taken away again."""
+
+import time
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+READY_S, ASK_S = 30.0, 0.05
+
+
+class Topics:
+    """Topics ``PREFIX.NAME``; a context that deletes them at its end."""
+
+    def __init__(self, brokers: str, prefix: str, partitions: int) -> None:
+        self.brokers, self.prefix, self.partitions = brokers, prefix, partitions
+        client = {"bootstrap.servers": brokers, "log_level": 0}
+        self._admin = AdminClient(client)
+        self._reader = Consumer({**client, "group.id": f"{prefix}-count", "enable.auto.commit": False})
+        self._made: list[str] = []
+
+    def __enter__(self) -> "Topics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+        if self._made:
+            for done in self._admin.delete_topics(self._made).values():
+                done.exception(READY_S)
+
+    def name(self, short: str) -> str:
+        return f"{self.prefix}.{short}"
+
+    def make(self, *shorts: str, notes_append: bool = True) -> None:
+        """Makes topics; those that note the append carry the broker's time with each record, the others the producer's."""
+        config = {"message.timestamp.type": "LogAppendTime"} if notes_append else {}
+        wanted = [NewTopic(self.name(short), self.partitions, 1, config=config) for short in shorts]
+        for name, done in self._admin.create_topics(wanted).items():
+            done.result(READY_S)
+            self._made.append(name)
+        self._wait_for_leaders()
+
+    def _wait_for_leaders(self) -> None:
+        """A topic that has just been made has no leader for a moment."""
+        deadline = time.monotonic() + READY_S
+        for name in self._made:
+            while not self._is_there(name):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"topic {name} has no leader after {READY_S:g} s")
+                time.sleep(ASK_S)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            return self._count(name) == 0
+        except KafkaException:
+            return False
+
+    def count(self, short: str) -> int:
+        """How many records a topic holds."""
+        return self._count(self.name(short))
+
+    def _count(self, name: str) -> int:
+        ends = [self._reader.get_watermark_offsets(TopicPartition(name, p), timeout=READY_S) for p in range(self.partitions)]
+        return sum(high - low for low, high in ends)

@@ -1,0 +1,207 @@
+"""Kernel path and generic path must agree: on values, on nulls, on which rows are bad and why; whatever the bytes."""
+
+import base64
+import csv
+import dataclasses
+import io
+import json
+import math
+from datetime import datetime
+from typing import Any
+
+import msgpack
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+from esp.kernels import columns
+from esp.runtime.codecs import Decoded, codec
+from esp.runtime.events import RawBlock, VarColumn, raw_block
+from esp.runtime.schema import FieldType, Schema
+
+TYPES = (
+    "bool", "int32", "int64", "float32", "float64", "string", "blob", "stamp", "stamp(ms)", "stamp(s)", "stamp(iso)", "date",
+    "uint8[4]", "float32[2,3]", "int32[1,2]", "bool[3]", "float64[1]",
+)  # fmt: skip
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-300, 300), st.integers(-(2**63), 2**64 - 1), st.floats(), st.floats(width=32),
+    st.integers(-(10**6), 10**6).map(float), st.text(max_size=12), st.binary(max_size=12),
+    st.sampled_from(["2026-02-28", "2024-02-29T23:59:59.25Z", "1999-12-31 00:00:00+05:30", "2023-02-29", "AAECAw==", "1", "", "nan", '"', "a\nb"]),
+)  # fmt: skip
+NUMBERS = st.one_of(st.integers(0, 255), st.integers(-(2**40), 2**40), st.floats(width=32), st.booleans(), st.none())
+ARRAYS = st.one_of(
+    st.lists(st.integers(0, 255), min_size=4, max_size=4), st.lists(st.lists(NUMBERS, min_size=3, max_size=3), min_size=2, max_size=2),
+    st.lists(st.booleans(), min_size=3, max_size=3), st.lists(NUMBERS, max_size=6), st.lists(NUMBERS, min_size=2, max_size=2).map(lambda a: [a]),
+    st.binary(min_size=4, max_size=4), st.binary(min_size=24, max_size=24), st.binary(min_size=8, max_size=8), st.sampled_from([b"\0\1\1", b"\0\1\2"]),
+)  # fmt: skip
+VALUES = st.one_of(SCALARS, ARRAYS)
+UNKNOWN = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3), max_leaves=5
+)
+LIKELY = {
+    "bool": st.booleans(), "int32": st.integers(-(2**31), 2**31 - 1), "int64": st.integers(-(2**63), 2**63 - 1),
+    "float32": st.floats(width=32) | st.floats(-1e6, 1e6), "float64": st.floats(), "string": st.text(max_size=20), "blob": st.binary(max_size=20),
+    "stamp": st.integers(-(10**10), 10**10) | st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)).map(lambda time: time.isoformat() + "Z"),
+    "date": st.integers(-(2**31), 2**31 - 1) | st.dates().map(str),
+}  # fmt: skip
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> Schema:
+    types = draw(st.lists(st.sampled_from(TYPES), min_size=1, max_size=6))
+    return Schema.parse(
+        ", ".join(f"{'ab'[at % 2]}{at}{'*' * (at == 0 and draw(st.booleans()))}:{kind}" for at, kind in enumerate(types))
+    )
+
+
+def tensors(kind: FieldType) -> st.SearchStrategy[Any]:
+    """Bytes, flat arrays and nested ones, seldom of another size."""
+    element = {"bool": st.booleans(), "uint8": st.integers(0, 255), "int32": st.integers(-(2**31), 2**31 - 1)}
+    size, width = math.prod(kind.shape), kind.dtype.itemsize
+    number = element.get(kind.base, st.floats(width=32) | st.integers(-300, 300) | st.none())
+    flat = st.lists(number, min_size=size, max_size=size)
+    nested = flat.map(lambda values: np.array(values, object).reshape(kind.shape).tolist())
+    data = st.binary(min_size=size * width, max_size=size * width)
+    return st.one_of(flat, nested, data, flat, nested, data, ARRAYS)
+
+
+@st.composite
+def records(draw: st.DrawFn, schema: Schema) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in schema:
+        choice = draw(st.integers(0, 40))
+        if choice < 39:
+            found[field.name] = draw(tensors(field.type) if field.type.shape else LIKELY[field.type.base])
+        elif choice == 39:
+            found[field.name] = draw(VALUES)
+    for name in draw(st.lists(st.sampled_from(["x", "zz", "é"]), max_size=1)):
+        found[name] = draw(UNKNOWN)
+    return dict(draw(st.permutations(list(found.items()))))
+
+
+def plain(value: Any, is_finite: bool = True) -> Any:
+    """What JSON can hold of a value."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_msgpack(draw: st.DrawFn, schema: Schema, record: dict[str, Any]) -> bytes:
+    packer = msgpack.Packer(use_single_float=draw(st.booleans()), strict_types=True)
+    try:
+        return packer.pack([record.get(name) for name in schema.names] if draw(st.booleans()) else record)
+    except OverflowError:
+        return msgpack.packb({})
+
+
+def to_json(draw: st.DrawFn, schema: Schema, record: dict[str, Any]) -> bytes:
+    way = draw(st.integers(0, 2))
+    if way == 0:
+        return json.dumps(plain(record), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1]))).encode(
+            "utf-8", "replace"
+        )
+    return json.dumps(plain(record), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def to_csv(draw: st.DrawFn, schema: Schema, record: dict[str, Any]) -> bytes:
+    cells: list[Any] = []
+    for field in schema:
+        value, width = record.get(field.name), math.prod(field.type.shape)
+        value = plain(value) if isinstance(value, bytes) else value
+        flat = list(np.ravel(np.array(value, object))) if isinstance(value, list) else [value]
+        cells += (flat + [None] * width)[:width] if field.type.shape else flat[:1] or [None]
+    out = io.StringIO()
+    csv.writer(out, lineterminator=draw(st.sampled_from(["", "\n", "\r\n"]))).writerow(cells)
+    return out.getvalue().encode("utf-8", "replace")
+
+
+@st.composite
+def mutated(draw: st.DrawFn, value: bytes) -> bytes:
+    """The bytes as they are, or with one to three of them changed, cut out or put in."""
+    if draw(st.integers(0, 9)) < 7 or not value:
+        return value
+    data = bytearray(value)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, max(len(data) - 1, 0)))
+        way = draw(st.integers(0, 3))
+        if way == 0 and data:
+            data[at] = draw(st.integers(0, 255))
+        elif way == 1:
+            del data[at : at + draw(st.integers(1, 4))]
+        elif way == 2:
+            data[at:at] = draw(
+                st.sampled_from([b",", b'"', b"1", b"e9", b".5", b"null", b"\\n", b"\xc3\xa9", b"\xff", b"\xc0", b"[", b"}", b"-"])
+            )
+        else:
+            del data[at:]
+    return bytes(data)
+
+
+WRITERS = {"msgpack": to_msgpack, "json": to_json, "csv": to_csv}
+
+
+def generic(name: str, schema: Schema, raw: RawBlock) -> Decoded:
+    """What the generic library alone makes of a block: the kernel sees null values only, and refuses them."""
+    decoder = codec(name, schema)._decoder  # type: ignore[attr-defined]
+
+    def refuse_all(job: np.ndarray[Any, Any], fields: np.ndarray[Any, Any]) -> int:
+        nulls = np.full(len(raw), -1, np.int64)
+        job[columns.VALUE_SIZE] = nulls.ctypes.data
+        return int(decoder.kernel(job, fields))
+
+    return dataclasses.replace(decoder, kernel=refuse_all).decode(raw)
+
+
+def same(a: Decoded, b: Decoded) -> None:
+    assert a.reasons == b.reasons
+    assert a.bad_row.tolist() == b.bad_row.tolist()
+    assert (a.row is None) == (b.row is None)
+    assert a.row is None or a.row.tolist() == b.row.tolist()
+    for left, right, valid_left, valid_right in zip(a.columns, b.columns, a.validity, b.validity):
+        assert (valid_left is None) == (valid_right is None)
+        assert valid_left is None or valid_left.tolist() == valid_right.tolist()
+        if isinstance(left, VarColumn):
+            assert left.offsets.tolist() == right.offsets.tolist()
+            assert left.data.tobytes() == right.data.tobytes()
+        else:
+            assert left.dtype == right.dtype
+            np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_kernel_and_generic_library_read_the_same(name: str) -> None:
+    @seed(3)
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        schema = data.draw(schemas())
+        values: list[bytes | None] = []
+        for _ in range(data.draw(st.integers(1, 5))):
+            value = WRITERS[name](data.draw, schema, data.draw(records(schema)))
+            values.append(data.draw(mutated(value)))
+        values += data.draw(st.lists(st.none(), max_size=1))
+        raw = raw_block(values)
+        same(codec(name, schema).decode(raw), generic(name, schema, raw))
+
+    check()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_lies_around_a_record_does_not_show(name: str) -> None:
+    schema = Schema.parse("a:string, b:int64, c:float64, d:uint8[3]")
+    whole = {
+        "msgpack": msgpack.packb({"a": "xyz", "b": 2**40, "c": 0.1, "d": b"\1\2\3"}),
+        "json": orjson.dumps({"a": "xyz", "b": 2**40, "c": 0.1, "d": [1, 2, 3]}),
+        "csv": b"xyz,1099511627776,0.1,1,2,3",
+    }[name]
+    cut = [whole[:end] for end in range(len(whole) + 1)]
+    rest = [whole[len(part) :] + b"0" for part in cut]
+    alone = raw_block(cut)
+    pairs = raw_block([piece for pair in zip(cut, rest) for piece in pair]).take(slice(0, None, 2))
+    same(codec(name, schema).decode(alone), codec(name, schema).decode(pairs))

@@ -1,0 +1,109 @@
+"""The source window: event time, watermark and dead letters of records written by hand."""
+
+import json
+from typing import Any
+
+import pytest
+
+from esp.errors import QueryError
+from esp.runtime.events import END_NS, NEVER_NS, DeadBlock, EventBlock, RawBlock, raw_block
+from esp.runtime.kinds.source import SourceSettings, SourceWindow
+from esp.runtime.kinds.window import Environment
+from tests.runtime.kinds.laws import Case, opened
+
+ENV = Environment("query.toml: windows.in")
+BASE = {"kind": "source", "schema": "device*:string, at:stamp(ms), p:float64"}
+MS = 1_000_000
+
+
+def source(**settings: Any) -> SourceWindow:
+    window = opened(Case("", {**BASE, **settings}, None, lambda: raw_block([]), ENV))
+    assert isinstance(window, SourceWindow)
+    return window
+
+
+def records(*values: Any, **columns: Any) -> RawBlock:
+    """JSON records; bytes stand as they are."""
+    return raw_block([value if isinstance(value, bytes) else json.dumps(value).encode() for value in values], **columns)
+
+
+def event(at: int | None, p: float = 0.5) -> dict[str, Any]:
+    return {"device": "a", "at": at, "p": p}
+
+
+def taken(window: SourceWindow, raw: RawBlock) -> tuple[EventBlock, DeadBlock | None]:
+    (_, out), *dead = window.on_block("in", raw)
+    assert isinstance(out, EventBlock)
+    return out, dead[0][1] if dead else None  # type: ignore[return-value]
+
+
+def test_the_watermark_is_the_running_maximum_of_event_time_less_the_delay() -> None:
+    out, dead = taken(source(time="at", max_delay="20ms"), records(*map(event, [100, 150, 120, 170])))
+    assert dead is None
+    assert (out.ts_ns // MS).tolist() == [100, 150, 120, 170]
+    assert (out.watermark_ns // MS).tolist() == [80, 130, 130, 150]
+    assert out.end_watermark_ns == 150 * MS
+
+
+def test_event_time_is_the_records_stamp_where_no_field_is_named() -> None:
+    out, _ = taken(source(), records(event(1), event(2), ts_ms=[7, 5]))
+    assert (out.ts_ns // MS).tolist() == [7, 5]
+    assert (out.watermark_ns // MS).tolist() == [7, 7]
+
+
+def test_the_watermark_goes_on_from_block_to_block() -> None:
+    window = source(time="at")
+    taken(window, records(event(500)))
+    out, _ = taken(window, records(event(100), event(600)))
+    assert (out.watermark_ns // MS).tolist() == [500, 600]
+
+
+def test_bad_records_and_null_times_are_dead_letters_in_order_and_move_no_watermark() -> None:
+    values = [event(None), b"{", event(40), {"device": "a", "at": "soon"}, event(None), event(50)]
+    raw = records(*values, offsets=[10, 11, 12, 13, 14, 15])
+    out, dead = taken(source(time="at"), raw)
+    assert out.raw is raw
+    assert out.raw_row is not None
+    assert out.raw_row.tolist() == [2, 5]
+    assert (out.watermark_ns // MS).tolist() == [40, 50]
+    assert dead is not None
+    assert dead.row.tolist() == [0, 1, 3, 4]
+    assert dead.window == "w"
+    assert [reason == "field 'at', the event time, is null" for reason in dead.reasons] == [True, False, False, True]
+
+
+def test_a_block_of_bad_records_only_leaves_the_watermark_where_it_was() -> None:
+    window = source(time="at")
+    out, dead = taken(window, records(b"{"))
+    assert (len(out), out.end_watermark_ns) == (0, NEVER_NS)
+    assert dead is not None
+    taken(window, records(event(9)))
+    assert taken(window, records(b"{"))[0].end_watermark_ns == 9 * MS
+
+
+def test_the_end_of_a_bounded_stream_is_a_watermark_after_everything() -> None:
+    [(port, block)] = source().end_of_stream()
+    assert isinstance(block, EventBlock)
+    assert (port, len(block), block.end_watermark_ns, block.schema.names) == ("out", 0, END_NS, ("device", "at", "p"))
+
+
+def refusal(env: Environment = ENV, **settings: Any) -> str:
+    with pytest.raises(QueryError) as caught:
+        SourceSettings.model_validate({**BASE, **settings}).resolve(None, env)
+    return str(caught.value)
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    assert refusal(time="att") == "query.toml: windows.in.time: there is no field 'att'; did you mean 'at'?"
+    assert "event time 'p' is a float64" in refusal(time="p")
+    assert "there is no field 'lane'" in refusal(partitioned_by=["lane"])
+    assert refusal(schema="p:float46").startswith("query.toml: windows.in.schema: field 'p' has the unknown type 'float46'")
+    assert refusal(format="xml").startswith("query.toml: windows.in: there is no codec 'xml'")
+    assert "no fields" in refusal(schema=" ")
+
+
+def test_what_the_stream_is_partitioned_by_is_passed_on() -> None:
+    settings = SourceSettings.model_validate({**BASE, "partitioned_by": ["device"]})
+    assert settings.resolve(None, ENV)["out"].partitioned_by == ("device",)
+    assert SourceSettings.model_validate(BASE).resolve(None, ENV)["out"].partitioned_by is None
+    assert SourceSettings.model_validate(BASE).resolve(None, Environment("", one_partition=True))["out"].partitioned_by == ()

@@ -1,0 +1,212 @@
+"""The scorer: columns of events in, scores out; preprocessing judged by ``prepare``, scores by the numpy references."""
+
+import logging
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from esp.astore.graph import Graph, Node, Value, run_reference
+from esp.astore.model import Astore, Input, Output, Step, check
+from esp.astore.preprocess import prepare
+from esp.errors import BackendError
+from esp.runtime.events import VarColumn
+from esp.runtime.scorer import Scorer
+from tests.runtime.backends.nets import Maker
+
+LABELS = ("cat", "dog", "owl")
+
+
+def classifier(
+    steps: tuple[Step, ...] = (),
+    missing: Any = "refuse",
+    dtype: str = "uint8",
+    shape: tuple[int, ...] = (4, 5, 2),
+    channels: int = 2,
+) -> Astore:
+    """A small convolutional network over a picture whose events have the channels last."""
+    m = Maker(5, (channels, 4, 5))
+    x = m.add("Relu", m.add("Conv", "x0", m.weight(6, channels, 3, 3, fan=18), m.weight(6)))
+    m.add("Softmax", m.add("Gemm", m.add("Flatten", x), m.weight(36, 3, fan=36)))
+    graph = m.graph()
+    name = graph.outputs[0].name
+    source = Input("image", dtype, shape, steps, missing)
+    made = Astore("pets", graph, (source,), (Output(name, "float32", (3,), "probabilities", LABELS),), digest="ab" * 32)
+    check(made)
+    return made
+
+
+STEPS = (
+    Step("scale", {"scale": 1 / 16, "offset": -0.5}), Step("normalise", {"mean": (0.1, 0.3), "std": (0.5, 0.25)}), Step("channels_first"),
+)  # fmt: skip
+
+
+def pictures(n: int, seed: int = 1) -> Any:
+    return np.random.default_rng(seed).integers(0, 17, (n, 4, 5, 2)).astype(np.uint8)
+
+
+def expected(astore: Astore, column: Any, valid: Any = None) -> Any:
+    return run_reference(astore.graph, [prepare(astore.inputs[0], column, valid).array])[0]
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy", "onnxruntime"])
+@pytest.mark.parametrize("n", [0, 1, 40])
+def test_every_backend_scores_as_the_reference_preprocessing_and_graph_do(backend: str, n: int) -> None:
+    astore, column = classifier(STEPS), pictures(n)
+    scorer = Scorer.bind(astore, backend, max_batch=16)
+    scorer.warm()
+    scores = scorer.score([column], [None])
+    assert (scorer.backend, scorer.digest, scores.refused, scores.reasons) == (backend, astore.digest, None, ())
+    assert scores.outputs[0].shape == (n, 3)
+    if n:
+        np.testing.assert_allclose(scores.outputs[0], expected(astore, column), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "int32", "int64", "float32", "float64"])
+def test_fused_intake_gives_the_bits_that_prepare_gives(dtype: str) -> None:
+    astore, column = classifier(STEPS, dtype=dtype), pictures(9).astype(dtype)
+    (intake,) = Scorer.bind(astore, "numpy").intakes
+    assert intake.is_fused
+    np.testing.assert_array_equal(intake.take(column, None).array, prepare(astore.inputs[0], column).array)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Step("reshape", {"shape": (5, 4, 2)}), Step("reshape", {"shape": (4, 5, 2)}), Step("channels_first")),
+        (Step("channels_first"), Step("scale", {"scale": 0.5, "offset": 1.0})),
+        (Step("resize", {"height": 4, "width": 5}), Step("channels_first")),
+        (Step("scale", {"scale": (0.5, 2.0), "offset": 1.0}), Step("reshape", {"shape": (2, 4, 5)})),
+    ],
+)
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_any_chain_of_steps_scores_as_prepare_says(steps: tuple[Step, ...], backend: str) -> None:
+    astore, column = classifier(steps), pictures(7)
+    np.testing.assert_allclose(Scorer.bind(astore, backend).score([column], [None]).outputs[0], expected(astore, column), atol=1e-5)
+
+
+def test_image_files_are_decoded_and_a_broken_one_is_refused() -> None:
+    steps = Step("decode", {"channels": 3}), Step("resize", {"height": 4, "width": 5}), Step("channels_first")
+    astore = classifier(steps, dtype="blob", shape=(), channels=3)
+    files = []
+    for picture in np.random.default_rng(2).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8):
+        files.append(BytesIO())
+        Image.fromarray(picture).save(files[-1], "PNG")
+    column = VarColumn.of([files[0].getvalue(), b"no image", files[1].getvalue()])
+    scores = Scorer.bind(astore).score([column], [None])
+    assert scores.refused is not None
+    assert scores.refused.tolist() == [False, True, False]
+    assert len(scores.reasons) == 1
+    wanted = expected(astore, column)
+    np.testing.assert_allclose(scores.outputs[0][[0, 2]], wanted[[0, 2]], atol=1e-5)
+    assert not scores.outputs[0][1].any()
+
+
+def test_rows_with_missing_values_are_refused_and_the_others_keep_their_bits() -> None:
+    astore = classifier((Step("channels_first"),), dtype="float32")
+    column = pictures(6).astype(np.float32)
+    scorer = Scorer.bind(astore)
+    whole = scorer.score([column], [None]).outputs[0]
+    column[2, 1, 1, 1] = np.nan
+    scores = scorer.score([column], [np.array([True, True, True, True, False, True])])
+    assert scores.refused is not None
+    assert scores.refused.tolist() == [False, False, True, False, True, False]
+    assert scores.reasons == ("input 'image' is NaN at [1,1,1]", "input 'image' is null")
+    np.testing.assert_array_equal(scores.outputs[0][~scores.refused], whole[~scores.refused])
+
+
+def test_nan_is_passed_on_or_imputed_as_the_input_says() -> None:
+    column = pictures(3).astype(np.float32)
+    column[1, 0, 0, 0] = np.nan
+    passed = classifier((Step("channels_first"),), "nan", "float32")
+    scores = Scorer.bind(passed).score([column], [None])
+    assert scores.refused is None
+    assert np.isnan(scores.outputs[0]).all(axis=1).tolist() == [False, True, False]
+    imputed = replace(passed, inputs=(replace(passed.inputs[0], missing="impute", impute=3.0),))
+    filled = np.nan_to_num(column, nan=3.0)
+    np.testing.assert_array_equal(
+        Scorer.bind(imputed).score([column], [None]).outputs[0], Scorer.bind(passed).score([filled], [None]).outputs[0]
+    )
+
+
+def two_inputs(missing: Any = "refuse") -> Astore:
+    m = Maker(6, (3,), ())
+    x = m.add("Gemm", "x0", m.weight(3, 4))
+    one = m.add("Reshape", "x1", m.const(np.array([0, 1])))
+    total = m.add("Add", x, one)
+    inputs = Input("acc", "float32", (3,), (), missing), Input("temp", "float64", (), (), missing)
+    astore = Astore(
+        "two", m.graph(total, x), inputs, (Output(total, "float32", (4,)), Output(x, "float32", (4,))), digest="cd" * 32
+    )
+    check(astore)
+    return astore
+
+
+def test_several_inputs_and_outputs_are_taken_in_the_models_order() -> None:
+    astore = two_inputs()
+    acc, temp = np.random.default_rng(3).random((5, 3), np.float32), np.arange(5.0)
+    scores = Scorer.bind(astore).score([acc, temp], [None, None])
+    for found, wanted in zip(scores.outputs, run_reference(astore.graph, [acc, temp.astype(np.float32)])):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_a_row_that_two_inputs_refuse_is_refused_once() -> None:
+    acc, temp = np.ones((4, 3), np.float32), np.ones(4)
+    there = np.array([True, False, True, False]), np.array([True, False, False, True])
+    scores = Scorer.bind(two_inputs()).score([acc, temp], list(there))
+    assert scores.refused is not None
+    assert scores.refused.tolist() == [False, True, True, True]
+    assert scores.reasons == ("input 'acc' is null", "input 'temp' is null", "input 'acc' is null")
+
+
+@pytest.mark.parametrize("cut", [1, 3, 64])
+def test_scores_do_not_depend_on_the_batch_they_travel_in(cut: int) -> None:
+    scorer, column = Scorer.bind(classifier(STEPS), "numba", max_batch=16), pictures(50)
+    parts = [scorer.score([column[at : at + cut]], [None]).outputs[0] for at in range(0, 50, cut)]
+    np.testing.assert_array_equal(np.concatenate(parts), scorer.score([column], [None]).outputs[0])
+
+
+def _unplanned() -> Astore:
+    """A graph that the references and onnxruntime know, but no plan: a cell with another activation."""
+    m = Maker(7, (5, 3))
+    m.add(
+        "RNN",
+        m.add("Transpose", "x0", perm=(1, 0, 2)),
+        m.weight(1, 4, 3),
+        m.weight(1, 4, 4),
+        outputs=2,
+        activations=("Softsign",),
+        hidden_size=4,
+    )
+    out = m.add("Transpose", m.nodes[-1].outputs[1], perm=(1, 0, 2))
+    return Astore("bent", m.graph(out), (Input("x", "float32", (5, 3)),), (Output(out, "float32", (1, 4)),), digest="ef" * 32)
+
+
+def test_auto_takes_numba_for_a_small_graph() -> None:
+    assert Scorer.bind(classifier(STEPS), "auto").backend == "numba"
+
+
+def test_auto_takes_onnxruntime_for_what_a_plan_cannot_express_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "esp"):
+        scorer = Scorer.bind(_unplanned())
+    assert scorer.backend == "onnxruntime"
+    assert "cannot take RNN: activations softsign" in caplog.text
+    x = np.ones((2, 5, 3), np.float32)
+    np.testing.assert_allclose(scorer.score([x], [None]).outputs[0], run_reference(scorer.astore.graph, [x])[0], atol=1e-5)
+
+
+def test_auto_takes_onnxruntime_for_a_large_graph() -> None:
+    size = 4100
+    weights = {f"w{i}": np.zeros((size, size), np.float32) for i in range(6)}
+    chain = tuple(Node("MatMul", (f"x{i}", f"w{i}"), (f"x{i + 1}",)) for i in range(6))
+    graph = Graph(chain, (Value("x0", "float32", (None, size)),), (Value("x6", "float32", (None, size)),), weights)
+    astore = Astore("large", graph, (Input("x0", "float32", (size,)),), (Output("x6", "float32", (size,)),), digest="01" * 32)
+    assert Scorer.bind(astore).backend == "onnxruntime"
+
+
+def test_a_backend_asked_for_that_cannot_take_the_graph_is_refused() -> None:
+    with pytest.raises(BackendError, match=r"model 'bent'.*numba backend cannot take RNN.*; use the backend onnxruntime"):
+        Scorer.bind(_unplanned(), "numba")
