@@ -42,7 +42,7 @@ class Run:
 
     received: Received
     samples: Samples
-    began_s: float  # when the subject was started on a filled topic, or the first event was due
+    began_s: float  # when the subject was ready on a filled topic, or the first event was due
     dead: int
     metrics: tuple[str, str]  # when the subject was ready, and at the end; empty for one that has none
 
@@ -62,9 +62,9 @@ def open_loop(topics: Topics, route: Route, subject: Subject, load: Load, images
 def drain(topics: Topics, route: Route, subject: Subject, events: int) -> Run:
     """The subject works off a topic that is full; nobody else uses the machine meanwhile, the outputs are read afterwards."""
     with subject:
-        began_s, sampler = time.time(), Sampler(subject.pid)
+        sampler = Sampler(subject.pid)
         subject.wait_ready()
-        ready = subject.metrics()
+        began_s, ready = time.time(), subject.metrics()
         dead = _wait_for_outputs(topics, route, events, subject)
         metrics, samples = (ready, subject.metrics()), sampler.stop()
         subject.stop()

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)  # in the place of the script's own folder, whose modules are reached by the package's name
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # in the place of the script's own folder, whose modules are reached by the package's name
 
 from rich.console import Console  # noqa: E402
 

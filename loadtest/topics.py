@@ -50,7 +50,8 @@ class Topics:
 
     def _is_there(self, name: str) -> bool:
         try:
-            return self._count(name) == 0
+            self._reader.list_topics(name, timeout=READY_S)  # asks anew: what the client knows may be older than the topic
+            return self._count(name) >= 0
         except KafkaException:
             return False
 

@@ -1,6 +1,7 @@
 """A real Apache Kafka for tests and load tests: fetched with Maven, started, killed and stopped as a child process."""
 
 import atexit
+import base64
 import fcntl
 import os
 import shutil
@@ -82,12 +83,10 @@ class Broker:
         self._properties = self.folder / "server.properties"
         self._properties.write_text(PROPERTIES.format(port=self.port, controller=controller, folder=self.folder))
         self._process: subprocess.Popen[bytes] | None = None
-        self._tool("format", "-t", self._tool("random-uuid").splitlines()[-1], "-c", str(self._properties))
+        cluster = base64.urlsafe_b64encode(b"esp" + os.urandom(13)).decode().rstrip("=")
+        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         atexit.register(self.remove)
-
-    def _tool(self, *arguments: str) -> str:
-        command = [*self._java, "kafka.tools.StorageTool", *arguments]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
 
     @property
     def log(self) -> Path:

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from esp.astore.binary import write
 from esp.demo.folders import QueryFolder
 from esp.train.data import Dataset, split_fraction
 from esp.train.progress import quiet
 from esp.train.recipe import TrainedModel, run_recipe, train
 from esp.train.recipe_file import read_recipe
+
+ONE_THREAD = 1  # of linear algebra: such small products gain nothing from a second one, and it would fight with the compiler
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Model:
 
 def train_model(query: QueryFolder) -> Model:
     """The model that the query names, with a progress bar (lines, where there is no terminal)."""
-    return _written(run_recipe(query.recipe), query.astore)
+    with threadpool_limits(ONE_THREAD):
+        return _written(run_recipe(query.recipe), query.astore)
 
 
 def train_second(query: QueryFolder) -> Model:
@@ -35,7 +40,8 @@ def train_second(query: QueryFolder) -> Model:
     recipe = read_recipe(query.recipe)
     split = split_fraction(recipe.data.load(query.path), recipe.data.hold_out, recipe.seed)
     other = recipe.model_copy(update={"seed": recipe.seed + 1})
-    return _written(train(other, split, recipe.name, quiet), query.path / "second" / query.astore.name)
+    with threadpool_limits(ONE_THREAD):
+        return _written(train(other, split, recipe.name, quiet), query.path / "second" / query.astore.name)
 
 
 def _written(trained: TrainedModel, path: Path) -> Model:

@@ -1,8 +1,7 @@
 """Text to numbers and back: correctly rounded floats, shortest texts that read back the same.
 
-Sources: D. Lemire, Number Parsing at a Gigabyte per Second (2021); R. Giulietti, The Schubfach way to render doubles (2020);
-H. Hinnant, chrono-compatible low-level date algorithms (2013). Texts lie at addresses; parsers return (what was found, position
-after it), with position -1 where the text is not one they take.
+Sources: D. Lemire, Number Parsing at a Gigabyte per Second (2021); R. Giulietti, The Schubfach way to render doubles (2020).
+Texts lie at addresses; what the fast paths do not take is NO_NUMBER, and the generic library reads it.
 """
 
 from typing import Any

@@ -10,7 +10,8 @@ import numpy as np
 
 from esp.kernels.compile import part
 from esp.kernels.dense import multiply
-from esp.kernels.functions import ONE, ZERO, logistic, tanh
+from esp.kernels.elementwise import RELU, SIGMOID, TANH, activate
+from esp.kernels.functions import ONE, ZERO, tanh
 from esp.kernels.pointers import copy_floats, f4
 
 FREE = np.float32(-np.inf)  # the tile's lower bound, where there is none
@@ -36,15 +37,50 @@ def simple(n, steps, size, is_reversed, is_relu, gates, h, panels, zero_at, work
     for s in range(steps):
         t = steps - 1 - s if is_reversed else s
         _product(n, size, h, zero_at, panels, gates + 4 * t * size, steps * size, work, size, scratch)
-        source, state = f4(work), f4(h)
-        if is_relu:
-            for j in range(n * size):
-                value = source[j]
-                state[j] = ZERO if value < ZERO else value
-        else:
-            for j in range(n * size):
-                state[j] = tanh(source[j])
+        activate(n * size, RELU if is_relu else TANH, ZERO, work, h)
         _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)
+
+
+# The steps' loops stand apart and touch few arrays each, so that the compiler can tell that they do not overlap.
+
+
+@part
+def _next_cell(size, enter, keep, new, cell):
+    """cell = keep * cell + enter * new."""
+    i, f, g, c = f4(enter), f4(keep), f4(new), f4(cell)
+    for j in range(size):
+        c[j] = f[j] * c[j] + i[j] * g[j]
+
+
+@part
+def _times_tanh(size, gate, x, y):
+    """y = gate * tanh(x)."""
+    u, v, w = f4(gate), f4(x), f4(y)
+    for j in range(size):
+        w[j] = u[j] * tanh(v[j])
+
+
+@part
+def _times(size, a, b, y):
+    u, v, w = f4(a), f4(b), f4(y)
+    for j in range(size):
+        w[j] = u[j] * v[j]
+
+
+@part
+def _tanh_of_sum(size, a, y):
+    """y = tanh(a + y)."""
+    u, w = f4(a), f4(y)
+    for j in range(size):
+        w[j] = tanh(u[j] + w[j])
+
+
+@part
+def _blend(size, gate, new, state):
+    """state = (1 - gate) * new + gate * state."""
+    z, u, w = f4(gate), f4(new), f4(state)
+    for j in range(size):
+        w[j] = (ONE - z[j]) * u[j] + z[j] * w[j]
 
 
 @part
@@ -54,13 +90,11 @@ def lstm(n, steps, size, is_reversed, gates, h, c, panels, zero_at, work, y, y_s
         t = steps - 1 - s if is_reversed else s
         _product(n, size, h, zero_at, panels, gates + 16 * t * size, 4 * steps * size, work, 4 * size, scratch)
         for i in range(n):
-            base = work + 16 * i * size
-            enter, leave, keep, new = f4(base), f4(base + 4 * size), f4(base + 8 * size), f4(base + 12 * size)
-            state, cell = f4(h + 4 * i * size), f4(c + 4 * i * size)
-            for j in range(size):
-                value = logistic(keep[j]) * cell[j] + logistic(enter[j]) * tanh(new[j])
-                cell[j] = value
-                state[j] = logistic(leave[j]) * tanh(value)
+            base, cell = work + 16 * i * size, c + 4 * i * size
+            activate(3 * size, SIGMOID, ZERO, base, base)
+            activate(size, TANH, ZERO, base + 12 * size, base + 12 * size)
+            _next_cell(size, base, base + 8 * size, base + 12 * size, cell)
+            _times_tanh(size, base + 4 * size, cell, h + 4 * i * size)
         _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)
 
 
@@ -76,17 +110,14 @@ def gru(n, steps, size, is_reversed, is_linear, gates, h, panels, bias, new_pane
         t = steps - 1 - s if is_reversed else s
         step = gates + 12 * t * size
         _product(n, size, h, zero_at, panels, step, 3 * steps * size, both, 2 * size, scratch)
+        activate(2 * n * size, SIGMOID, ZERO, both, both)
         for i in range(n):
-            ratio, state, scaled = f4(both + 4 * (2 * i + 1) * size), f4(h + 4 * i * size), f4(reset + 4 * i * size)
-            for j in range(size):
-                ratio[j] = logistic(ratio[j])
-                scaled[j] = ratio[j] * state[j]
+            _times(size, both + 4 * (2 * i + 1) * size, h + 4 * i * size, reset + 4 * i * size)
         _product(n, size, h if is_linear else reset, zero_at, new_panels, bias, 0, product, size, scratch)
         for i in range(n):
-            update, ratio, other = f4(both + 8 * i * size), f4(both + 4 * (2 * i + 1) * size), f4(product + 4 * i * size)
-            given, state = f4(step + 12 * steps * i * size + 8 * size), f4(h + 4 * i * size)
-            for j in range(size):
-                new = tanh(given[j] + (ratio[j] * other[j] if is_linear else other[j]))
-                z = logistic(update[j])
-                state[j] = (ONE - z) * new + z * state[j]
+            new = product + 4 * i * size
+            if is_linear:
+                _times(size, both + 4 * (2 * i + 1) * size, new, new)
+            _tanh_of_sum(size, step + 12 * steps * i * size + 8 * size, new)
+            _blend(size, both + 8 * i * size, new, h + 4 * i * size)
         _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)

@@ -1,10 +1,8 @@
 """Runs a recipe: data in, a trained astore with its card out; once with rows held out, or in folds."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +12,7 @@ from esp.astore.preprocess import prepare, prepared_shape
 from esp.errors import FileError, GraphError
 from esp.train.augment import Augment
 from esp.train.blas import limit_threads
-from esp.train.data import Array, Dataset, Split, folds, split_fraction, split_groups, statistics
+from esp.train.data import Array, Dataset, Split, folds, group_names, split_fraction, split_groups, statistics
 from esp.train.evaluate import Metrics, evaluate
 from esp.train.fit import Epoch, Fitted, Rows, Transform, fit
 from esp.train.layers import InputLayer, build_graph
@@ -66,7 +64,7 @@ def run_folds(path: Path, count: int = 5, progress: ProgressMaker | None = None)
     for i, split in enumerate(folds(recipe.data.load(path.parent), count)):
         trained = train(recipe, split, f"{recipe.name}, fold {i + 1} of {count}", show)
         if trained.metrics is not None:
-            results.append(FoldResult(tuple(dict.fromkeys(sorted(split.held_out.groups))), trained.metrics))
+            results.append(FoldResult(tuple(group_names(split.held_out)), trained.metrics))
     return tuple(results)
 
 
@@ -128,18 +126,16 @@ def _input(recipe: Recipe, data: Dataset) -> Input:
     for table in settings.steps:
         params = {key: value for key, value in table.items() if key != "op"}
         if table.get("op") == "normalise" and not params:
-            params = _learn_scale(prepare(source, rows).array)
-        source = _with_step(source, Step(table.get("op", ""), params))
+            params = _learn_scale(source, rows)
+        source = replace(source, steps=(*source.steps, Step(table.get("op", ""), params)))
     prepared_shape(source)
     return source
 
 
-def _with_step(source: Input, step: Step) -> Input:
-    return Input(source.name, source.dtype, source.shape, (*source.steps, step), source.missing, source.impute, source.statistics)
-
-
-def _learn_scale(rows: Array) -> dict[str, list[float]]:
-    """Mean and standard deviation of each channel (or feature: the last axis); a constant one is divided by 1."""
+def _learn_scale(source: Input, rows: Array) -> dict[str, list[float]]:
+    """Mean and standard deviation of each channel (or feature: the last axis) of rows that the input takes; a constant one is divided by 1."""
+    prepared = prepare(source, rows)
+    rows = prepared.array if prepared.refused is None else prepared.array[~prepared.refused]
     values = np.asarray(rows, np.float64).reshape(-1, rows.shape[-1] if rows.ndim > 1 else 1)
     mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     return {"mean": [float(value) for value in mean], "std": [float(value) or 1.0 for value in std]}
@@ -198,9 +194,3 @@ def _astore(recipe: Recipe, source: Input, fitted: Fitted, data: Dataset, metric
 def parameters(graph: Graph) -> int:
     """How many numbers training may change."""
     return sum(int(np.asarray(graph.weights[name]).size) for name in trainable_weights(graph))
-
-
-def card_metrics(card: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The held-out metrics of a training card; empty where nothing was held out."""
-    found: Mapping[str, Any] = card.get("metrics", {}).get("held_out", {})
-    return found

@@ -4,7 +4,8 @@ import csv
 import gzip
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -175,18 +176,13 @@ def read_idx(raw: bytes, where: str) -> Array:
     return values.reshape(shape)
 
 
-class _reading:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     """Turns what can go wrong in reading a file into one line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, err: BaseException | None, trace: Any) -> None:
-        if isinstance(err, OSError | ValueError | KeyError | IndexError | TypeError | EOFError):
-            raise FileError(f"cannot read: {err}", where=str(self.path), mend="name a file of the right kind") from err
+    try:
+        yield
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError) as err:
+        raise FileError(f"cannot read: {err}", where=str(path), mend="name a file of the right kind") from err
 
 
 def _number(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Losses, optimisers and the training loop, against arithmetic by hand and onnxruntime."""
+"""Losses, optimisers and the training loop, against arithmetic by hand, the references of the ops and central differences."""
 
 import math
 from dataclasses import replace

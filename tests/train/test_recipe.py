@@ -112,6 +112,9 @@ def test_rows_that_the_input_refuses_are_not_trained_on(recipe: Path) -> None:
     recipe.write_text(RECIPE.replace('missing = "impute"\nimpute = 1.5\n', ""))
     trained = run_recipe(recipe, quiet)
     assert trained.astore.card["data"]["rows"] == 159
+    with np.load(recipe.parent / "blobs.npz") as blobs:
+        seen = np.delete(blobs["x"][:160], 5, axis=0)  # the row with the missing value teaches no scale either
+    np.testing.assert_allclose(trained.astore.inputs[0].steps[0].params["mean"], seen.mean(axis=0), rtol=1e-5)
     assert trained.metrics is not None
     assert np.isfinite(trained.metrics.loss)
 

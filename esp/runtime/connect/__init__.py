@@ -7,7 +7,6 @@ from typing import Any, Literal
 from esp.errors import QueryError
 from esp.runtime.connect.base import Assigned, Connection, Revoked, Sink, Source
 from esp.runtime.connect.file import FileConnection, FileSink, FileSource
-from esp.runtime.connect.headers import decode_headers, encode_headers
 from esp.runtime.connect.kafka import KafkaConnection
 from esp.runtime.connect.kafka_sink import KafkaSink
 from esp.runtime.connect.kafka_source import KafkaSource
@@ -69,5 +68,5 @@ def _check_role(settings: Connection, role: Role, where: str) -> None:
 
 __all__ = [
     "CONNECTORS", "Assigned", "Connection", "Connector", "KafkaConnection", "FileConnection", "MemoryConnection", "MemoryTopic", "Revoked",
-    "Sink", "Source", "connection", "decode_headers", "encode_headers", "open_sink", "open_source",
+    "Sink", "Source", "connection", "open_sink", "open_source",
 ]  # fmt: skip

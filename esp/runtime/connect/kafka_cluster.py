@@ -14,7 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from esp.errors import StartError, TransportError
+from esp.errors import StartError
 from esp.runtime.connect.kafka import KafkaConnection, client_options
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Topic:
 
 
 async def reach(settings: KafkaConnection, where: str) -> Topic:
-    """Waits for a broker, then for the topic. Raises StartError without a broker, TransportError without the topic."""
+    """Waits for a broker, then for the topic. StartError without a broker or without the topic."""
     take_log_aside()
     if not is_fast():
         log.warning("%s: aiokafka came without its C extension and will be slow; install a wheel of it", where)
@@ -103,7 +103,7 @@ async def _look(settings: KafkaConnection, where: str) -> Topic:
 
 async def _create(admin: Any, settings: KafkaConnection, where: str) -> None:
     if settings.create is None:
-        raise TransportError(
+        raise StartError(
             f"there is no topic '{settings.topic}'",
             where=f"{where}: {settings.brokers}",
             mend="create it, or say create = { partitions = 4 }",
@@ -115,7 +115,7 @@ async def _create(admin: Any, settings: KafkaConnection, where: str) -> None:
     if code and error is not TopicAlreadyExistsError:
         if error.retriable:
             raise error(message)
-        raise TransportError(
+        raise StartError(
             f"the topic '{settings.topic}' cannot be created ({error.__name__}: {message})",
             where=f"{where}: {settings.brokers}",
             mend="create it by hand, or mend 'create'",

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from esp.errors import QueryError, TransportError
-from esp.runtime.connect.headers import decode_headers
+from esp.runtime.headers import decode_headers
 from esp.runtime.connect.kafka import KafkaConnection, client_options
 from esp.runtime.connect.kafka_cluster import Topic, Watch, reach, stop_in_time
 from esp.runtime.events import I64, RawBlock

@@ -18,7 +18,6 @@ from esp.runtime.kinds.keyed import KeyedSettings
 from esp.runtime.kinds.window import Context, Environment, Ports, Stream, Window
 from esp.runtime.schema import Field, FieldType, Schema
 
-_STAMP = FieldType("stamp")
 _PARTITION = FieldType("int32")
 
 
@@ -51,7 +50,9 @@ class AggregateSettings(KeyedSettings):
         keys = [Field(name, stream.schema[name].type, is_key=True) for name in self.key_fields(stream, env)]
         if self.scope == "partition":
             keys.append(Field("partition", _PARTITION, is_key=True))
-        bounds = [Field("window_start", _STAMP), Field("window_end", _STAMP)]
+        is_whole_ms = self.size % 1_000_000 == self.offset % 1_000_000 == 0
+        bound = FieldType("stamp", unit="ms" if is_whole_ms else "ns")
+        bounds = [Field("window_start", bound), Field("window_end", bound)]
         made = [Field(fold.name, fold.type) for fold in self._folds(stream, env)]
         try:
             return Schema((*keys, *bounds, *made))

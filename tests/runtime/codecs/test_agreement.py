@@ -205,3 +205,67 @@ def test_what_lies_around_a_record_does_not_show(name: str) -> None:
     alone = raw_block(cut)
     pairs = raw_block([piece for pair in zip(cut, rest) for piece in pair]).take(slice(0, None, 2))
     same(codec(name, schema).decode(alone), codec(name, schema).decode(pairs))
+
+
+def base_records() -> tuple[Schema, list[dict[str, Any]]]:
+    schema = Schema.parse(
+        "camera:string, id*:int64, ts:stamp(ms), x:float64, y:float32, t:float32[2,2], u:uint8[3], ok:bool, n:int32, day:date, b:blob"
+    )
+    one = {
+        "camera": "cam-é", "id": 12345678901, "ts": 1_700_000_000_123, "x": -0.1234567890123, "y": 1.5e-3, "t": [[1.5, 2], [None, -4e2]], "u": [1, 2, 255],
+        "ok": True, "n": -70_000, "day": 19_782, "b": b"\0\1\2\3",
+    }  # fmt: skip
+    two = one | {
+        "t": [1, 2, 3, 4.25],
+        "u": b"\1\2\3",
+        "ts": "2024-02-29T12:00:00.5Z",
+        "day": "2024-02-29",
+        "more": {"a": [1, "x", {}], "b": 2},
+    }
+    return schema, [one, two, {"id": 7}]
+
+
+def plain_msgpack(schema: Schema, record: dict[str, Any]) -> bytes:
+    return bytes(msgpack.packb(record))
+
+
+def plain_json(schema: Schema, record: dict[str, Any]) -> bytes:
+    return orjson.dumps(plain(record))
+
+
+def plain_csv(schema: Schema, record: dict[str, Any]) -> bytes:
+    cells: list[Any] = []
+    for field in schema:
+        value = record.get(field.name)
+        value = list(value) if field.type.shape and isinstance(value, bytes) else plain(value)
+        width = math.prod(field.type.shape)
+        cells += list(np.ravel(np.array(value if value is not None else [None] * width, object))) if field.type.shape else [value]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(cells)
+    return out.getvalue().encode()
+
+
+def damaged(random: np.random.Generator, value: bytes) -> bytes:
+    data = bytearray(value)
+    for _ in range(random.integers(0, 3)):
+        at, way = random.integers(0, len(data) + 1), random.integers(0, 4)
+        if way == 0:
+            data[at : at + 1] = bytes([random.integers(0, 256)])
+        elif way == 1:
+            del data[at : at + random.integers(1, 4)]
+        elif way == 2:
+            data[at:at] = data[random.integers(0, len(data) + 1) :][: random.integers(1, 9)]
+        else:
+            data[at : at + 1] = bytes([data[at] ^ 1 << random.integers(0, 8)]) if at < len(data) else b""
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("name", "write"), [("msgpack", plain_msgpack), ("json", plain_json), ("csv", plain_csv)])
+def test_damaged_records_are_read_the_same(name: str, write: Any) -> None:
+    random = np.random.default_rng(17)
+    schema, found = base_records()
+    whole = [write(schema, record) for record in found]
+    raw = raw_block([damaged(random, whole[at % len(whole)]) for at in range(3000)])
+    kernel = codec(name, schema).decode(raw)
+    assert 300 < len(kernel.reasons) < 2700
+    same(kernel, generic(name, schema, raw))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esp.runtime.connect import decode_headers, encode_headers
+from esp.runtime.headers import decode_headers, encode_headers
 
 headers = st.lists(st.tuples(st.text(max_size=80), st.none() | st.binary(max_size=200)), max_size=70)
 

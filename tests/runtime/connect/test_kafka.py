@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from esp.errors import TransportError
-from esp.runtime.connect import Sink, connection, decode_headers, encode_headers, open_sink
+from esp.errors import StartError, TransportError
+from esp.runtime.connect import Sink, connection, open_sink
 from esp.runtime.events import raw_block
+from esp.runtime.headers import decode_headers, encode_headers
 from tests.conftest import Kafka
 from tests.runtime.connect.members import Member
 
@@ -281,12 +282,12 @@ def test_a_topic_that_is_not_there_is_named_or_made(kafka: Kafka) -> None:
     async def start(**settings: Any) -> None:
         await send_all(make_sink(kafka, topic, **settings), raw_block([b"x"], partition=2))
 
-    with pytest.raises(TransportError, match=rf"there is no topic '{topic}'; create it"):
+    with pytest.raises(StartError, match=rf"there is no topic '{topic}'; create it"):
         asyncio.run(start())
     asyncio.run(start(create={"partitions": 3, "config": {"retention.ms": "60000"}}))
     asyncio.run(start(create={"partitions": 9}))
     assert [m.partition() for m in consume(kafka, topic, 2, partitions=3)] == [2, 2]
-    with pytest.raises(TransportError, match="cannot be created"):
+    with pytest.raises(StartError, match="cannot be created"):
         asyncio.run(send_all(make_sink(kafka, topic + "-2", create={"replication": 5})))
 
 

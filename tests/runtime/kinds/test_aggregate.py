@@ -196,7 +196,7 @@ def test_a_group_that_is_deleted_whole_makes_no_result() -> None:
 def test_scope_partition_adds_the_partition_to_the_key() -> None:
     settings = settings_of(by=["n"], scope="partition")
     stream = AggregateSettings.model_validate(settings).resolve(STREAM, ENV)["out"]
-    assert str(stream.schema) == "n*:int64, partition*:int32, window_start:stamp, window_end:stamp, rows:int64"
+    assert str(stream.schema) == "n*:int64, partition*:int32, window_start:stamp(ms), window_end:stamp(ms), rows:int64"
     assert stream.partitioned_by == ("partition",)
     [row] = folded([["a", 1, 8, 1, 1], ["b", 1, 8, 1, 1]], [0.5, 0.6], by=["n"], scope="partition")
     assert (row["n"], row["partition"], row["rows"]) == (8, 3, 2)

@@ -1,6 +1,8 @@
 """The score kind: what it adds, what it refuses at load, deletes, dead events and swaps."""
 
+import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from esp.runtime.schema import Schema
 from esp.runtime.scorer import Scorer
 from esp.runtime.state.tables import Tables
 from tests.runtime.backends.nets import Maker
-from tests.runtime.kinds.laws import LawContext, block_of
+from tests.runtime.kinds.laws import Case, LawContext, block_of, random_borders, rows_of, run, run_with_crashes
 
 SCHEMA = "id*:int64, x:float32[2]"
 WHERE = "q.toml: windows.scored"
@@ -210,3 +212,27 @@ def test_a_model_with_another_output_is_refused() -> None:
         QueryError, match=r"would be \(.*probs:float32\[2\]\), but others rely on \(.*label:string.*; deploy a model"
     ):
         check_swap(model(), other, planned())
+
+
+def law_case() -> Case:
+    """Events with updates, deletes, nulls and NaN among them."""
+    rng = np.random.default_rng(5)
+    x = [None if rng.random() < 0.1 else rng.choice([np.nan, 1.0, -1.0, 0.3], 2, p=[0.05, 0.35, 0.3, 0.3]) for _ in range(70)]
+    opcode = rng.choice([0, 1, 2, 3, 4], 70)
+    scorers = {"m": Scorer.bind(model(), "numba", max_batch=16)}
+    keys = {"kind": "score", "model": "m", "model_field": "by", "output": {"probs": "p"}}
+    return Case("score", keys, replace(stream(), retracts=True), lambda: events(*x, opcode=opcode), env(model()), lambda: scorers)
+
+
+def test_any_cutting_into_blocks_gives_the_same_scores() -> None:
+    case, rng = law_case(), random.Random(3)
+    whole = rows_of(run(case, []))
+    assert set(whole) == {"out", "dead"}
+    for borders in [list(range(1, 70)), *(random_borders(70, rng) for _ in range(8))]:
+        assert rows_of(run(case, borders)) == whole
+
+
+def test_crash_anywhere_and_go_on_gives_the_same_scores(tmp_path: Path) -> None:
+    case, rng = law_case(), random.Random(4)
+    whole = rows_of(run(case, []))
+    assert rows_of(run_with_crashes(case, random_borders(70, rng), tmp_path, rng)) == whole
