@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
+from esp.errors import EspError, StateError, TransportError
 from esp.runtime.connect import Source
 from esp.runtime.query import Query
 from esp.runtime.state.checkpoint import Checkpoint, CheckpointStore
 from esp.runtime.state.tables import Tables
-from esp.runtime.task import Task
 from esp.runtime.worker import Barrier, Worker
 
 TaskKey = tuple[str, int]  # source, partition
@@ -21,6 +23,7 @@ class _Snapshot:
     """What a checkpoint will hold of one task."""
 
     key: TaskKey
+    steps: int
     next_offset: int
     tables: Mapping[str, Any]
 
@@ -30,14 +33,22 @@ class Durability:
 
     At-least-once: outputs are acknowledged before the state that made them is written, and that before its offsets are
     committed. So what a crash takes away is made again from the state and the offsets that belong together.
+    ``failure`` is why the last checkpoint could not be written, until one can.
     """
 
     def __init__(self, query: Query, state_dir: Path) -> None:
+        self.name = query.name
         self.stores = {
             source: CheckpointStore(state_dir, f"{query.name}/{source}", query.fingerprint(source)) for source in query.sources
         }
-        self.saved: dict[TaskKey, int] = {}  # the offset of each task's last checkpoint
         self.count = 0
+        self.failure: StateError | None = None
+        self._steps: dict[TaskKey, int] = {}  # how far each task was at its last checkpoint
+        self._offsets: dict[TaskKey, int] = {}  # the offset of each task's last checkpoint
+        self._committed: dict[TaskKey, int] = {}
+        self._unsaved: set[TaskKey] = set()  # dumped, and not on disk: changes alone are not enough for the next dump
+        self._barrier: Barrier | None = None
+        self._is_abandoned = False
         self._one_at_a_time = asyncio.Lock()
 
     def open(self, is_fresh: bool) -> None:
@@ -55,48 +66,103 @@ class Durability:
         """The state of a task and the offset that it equals; empty and None where there is no checkpoint."""
         source, partition = key
         checkpoint, tables = self.stores[source].load(partition), Tables()
+        self._unsaved.discard(key)
+        self._committed.pop(key, None)
+        self._offsets.pop(key, None)
+        self._steps[key] = 0
         if checkpoint is None:
-            self.saved[key] = 0
             return tables, None
         tables.load(checkpoint.tables)
-        self.saved[key] = checkpoint.offsets[source, partition]
-        return tables, self.saved[key]
+        self._offsets[key] = checkpoint.offsets[key]
+        return tables, self._offsets[key]
 
-    async def checkpoint(
-        self,
-        worker: Worker,
-        sources: Mapping[str, Source],
-        keys: Collection[TaskKey] | None = None,
-        then: Callable[[], None] | None = None,
-    ) -> None:
-        """Makes durable what has been worked off, of some tasks or all; ``then`` runs in the worker at that point of the stream."""
+    async def checkpoint(self, worker: Worker, sources: Mapping[str, Source], keys: Collection[TaskKey] | None = None) -> None:
+        """Makes durable what has been worked off, of some tasks or all.
+
+        Raises StateError when it cannot be written (the state before stands, the next one takes all in), TransportError when
+        the outputs cannot be confirmed.
+        """
         async with self._one_at_a_time:
-            barrier = Barrier(asyncio.get_running_loop().create_future())
+            barrier = self._new_barrier()
+            taken = await worker.call(partial(self._cut, worker, barrier, keys))
+            await self._save(barrier, taken)
+            await self._commit(sources, worker.tasks.keys() if keys is None else keys)
 
-            def cut() -> list[_Snapshot]:
-                taken = self._snapshots(worker.tasks, keys)
-                worker.outbox.put(barrier)
-                if then is not None:
+    async def checkpoint_then(self, worker: Worker, sources: Mapping[str, Source], then: Callable[[], None]) -> None:
+        """The same of all tasks, and ``then`` runs in the worker at that very point of the stream, once it is durable.
+
+        Nothing is worked off between; so a restart finds either the state before with what stood then, or this state with what
+        ``then`` has made of it. If anything fails before, ``then`` does not run.
+        """
+        async with self._one_at_a_time:
+            barrier, verdict = self._new_barrier(), SimpleQueue[bool]()
+            cut: asyncio.Future[list[_Snapshot]] = asyncio.get_running_loop().create_future()
+
+            def stand() -> None:
+                worker.answer(cut, self._cut(worker, barrier, None))
+                if verdict.get():
                     then()
-                return taken
 
-            taken = await worker.call(cut)
-            await barrier.reached
-            await asyncio.to_thread(self._save, taken)
-            for name in {snapshot.key[0] for snapshot in taken}:
-                await sources[name].commit({taken.key[1]: taken.next_offset for taken in taken if taken.key[0] == name})
+            standing = asyncio.create_task(worker.call(stand))
+            try:
+                await asyncio.wait({standing, cut}, return_when=asyncio.FIRST_COMPLETED)
+                if cut.done():
+                    await self._save(barrier, cut.result())
+                    verdict.put(True)
+                await standing
+            finally:
+                verdict.put(False)  # where it has been decided already, nobody asks again
+                standing.cancel()
+            await self._commit(sources, worker.tasks.keys())
 
-    def _snapshots(self, tasks: Mapping[TaskKey, Task], keys: Collection[TaskKey] | None) -> list[_Snapshot]:
-        moved = [(key, task) for key, task in tasks.items() if keys is None or key in keys]
-        return [
-            _Snapshot(key, task.next_offset, task.tables.dump(changed_only=self.stores[key[0]].wants_changes(key[1])))
-            for key, task in moved
-            if task.next_offset != self.saved[key]
+    def abandon(self) -> None:
+        """Nothing is sent any more: tells it to whoever waits for outputs to be acknowledged, now or later."""
+        self._is_abandoned = True
+        if self._barrier is not None and not self._barrier.reached.done():
+            self._barrier.reached.set_exception(self._ended())
+
+    def _ended(self) -> EspError:
+        return TransportError(f"query '{self.name}' has ended, and its last outputs were not confirmed", mend="start it again")
+
+    def _new_barrier(self) -> Barrier:
+        if self._is_abandoned:
+            raise self._ended()
+        self._barrier = Barrier(asyncio.get_running_loop().create_future())
+        return self._barrier
+
+    def _cut(self, worker: Worker, barrier: Barrier, keys: Collection[TaskKey] | None) -> list[_Snapshot]:
+        """Runs in the worker: copies the state of the tasks that have moved on, and marks the place in the outputs."""
+        moved = [
+            (key, task) for key, task in worker.tasks.items() if (keys is None or key in keys) and task.steps != self._steps[key]
         ]
+        taken = []
+        for key, task in moved:
+            changed_only = key not in self._unsaved and self.stores[key[0]].wants_changes(key[1])
+            self._unsaved.add(key)
+            taken.append(_Snapshot(key, task.steps, task.next_offset, task.tables.dump(changed_only)))
+        worker.outbox.put(barrier)
+        return taken
 
-    def _save(self, taken: list[_Snapshot]) -> None:
+    async def _save(self, barrier: Barrier, taken: list[_Snapshot]) -> None:
+        await barrier.reached
+        try:
+            await asyncio.to_thread(self._write, taken)
+        except StateError as err:
+            self.failure = err
+            raise
+        self.failure = None
+
+    def _write(self, taken: list[_Snapshot]) -> None:
         for snapshot in taken:
-            source, partition = snapshot.key
-            self.stores[source].save(partition, Checkpoint({snapshot.key: snapshot.next_offset}, snapshot.tables))
-            self.saved[snapshot.key] = snapshot.next_offset
+            source, partition = key = snapshot.key
+            self.stores[source].save(partition, Checkpoint({key: snapshot.next_offset}, snapshot.tables))
+            self._unsaved.discard(key)
+            self._steps[key], self._offsets[key] = snapshot.steps, snapshot.next_offset
         self.count += bool(taken)
+
+    async def _commit(self, sources: Mapping[str, Source], keys: Collection[TaskKey]) -> None:
+        """Commits the offsets of checkpoints that the group does not know yet, those found at a restart among them."""
+        due = {key: offset for key in keys if (offset := self._offsets.get(key)) is not None and self._committed.get(key) != offset}
+        for name in {source for source, _ in due}:
+            await sources[name].commit({partition: offset for (source, partition), offset in due.items() if source == name})
+        self._committed |= due

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Coroutine, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from esp.runtime.kinds.score import ScoreSettings, check_swap
 
 from esp.astore.binary import from_bytes
 from esp.astore.model import Astore
-from esp.errors import EspError, FileError, QueryError
+from esp.errors import EspError, FileError, QueryError, StateError, TransportError
 from esp.runtime.channels import Bounds
 from esp.runtime.connect import Sink, Source, open_sink, open_source
 from esp.runtime.dead_letters import dead_letters
@@ -27,6 +28,9 @@ from esp.runtime.worker import Barrier, Worker
 
 log = logging.getLogger("esp.runner")
 POLL_S = 0.5  # how long a fetch waits for the first record
+LOOK_S = 0.5  # how often a draining query looks whether its peers are there
+AWAY_S = 10.0  # how long it bears that they are not
+LONGEST_RETRY_S = 30.0  # from one attempt to write a checkpoint to the next
 
 
 class QueryRunner:
@@ -42,7 +46,9 @@ class QueryRunner:
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
         self.assigned: dict[str, set[int]] = {source: set() for source in query.sources}
-        self.is_paused = self.is_ready = False
+        self.is_paused = self.is_ready = self._is_running = False
+        self.crowded: set[str] = set()  # sources that wait for room
+        self._polls = {source: asyncio.Lock() for source in query.sources}
         self._deploying = asyncio.Lock()
 
     # ---- life -----------------------------------------------------------------------------------------------------
@@ -53,29 +59,34 @@ class QueryRunner:
         Raises EspError when it cannot start, or when a peer refuses for good.
         """
         try:
-            await self._start()
-            async with asyncio.TaskGroup() as group:
-                sender = group.create_task(self._send())
-                helpers = [group.create_task(work) for work in (self._checkpoint_often(), self._watch(), self.worker.watch())]
-                for name, source in self.sources.items():
-                    await source.start(partial(self._assigned, name), partial(self._revoked, name))
-                fetchers = [group.create_task(self._fetch(name)) for name in self.sources]
-                self.is_ready = True
-                log.info("query %s is running", self.query.name)
-                await _until(stopping, fetchers)
-                await _cancel(fetchers)
-                await self.checkpoint()
-                log.info("query %s has drained: everything is sent, saved and committed", self.query.name)
-                await _cancel([*helpers, sender])
+            if await _unless(stopping, self._start()):
+                await self._stream(stopping)
         except BaseExceptionGroup as failures:
             raise _first_cause(failures) from None
         finally:
-            self.is_ready = False
+            self.is_ready = self._is_running = False
             await self._close()
+
+    async def _stream(self, stopping: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(work) for work in (self._send(), self.worker.watch())]
+            if await _unless(stopping, self._start_sources()):
+                helpers += [group.create_task(work) for work in (self._checkpoint_often(), self._watch())]
+                fetchers = [group.create_task(self._fetch(name)) for name in self.sources]
+                self.is_ready = self._is_running = True
+                log.info("query %s is running", self.query.name)
+                await _until(stopping, fetchers)
+                await _cancel(fetchers)
+                await self._last_checkpoint()
+                log.info("query %s has drained: everything is sent, saved and committed", self.query.name)
+                await asyncio.gather(*(source.stop() for source in self.sources.values()))
+            await _cancel(helpers)
 
     async def _start(self) -> None:
         """Opens the state, binds and warms the models, reaches the sinks; raises before the first event what is wrong."""
         self.durability.open(self.is_fresh)
+        if self.is_fresh:
+            await asyncio.to_thread(shutil.rmtree, self.deployments.folder, ignore_errors=True)
         await asyncio.to_thread(self._bind_all)
         self.worker.start(asyncio.get_running_loop())
         windows = self.query.windows
@@ -91,6 +102,10 @@ class QueryRunner:
                 connection, group=self.query.settings.group or self.query.name, where=self._where(name)
             )
 
+    async def _start_sources(self) -> None:
+        for name, source in self.sources.items():
+            await source.start(partial(self._assigned, name), partial(self._revoked, name))
+
     def _bind_all(self) -> None:
         for window, model in models_used(self.query).items():
             named = self.query.models[model]
@@ -105,11 +120,29 @@ class QueryRunner:
         scorer.warm()
         return scorer
 
+    async def _last_checkpoint(self) -> None:
+        """Drains; TransportError when a peer stays away meanwhile."""
+        saving, away_s = asyncio.ensure_future(self.checkpoint()), 0.0
+        try:
+            while not saving.done():
+                await asyncio.wait({saving}, timeout=LOOK_S)
+                away_s = 0.0 if self.is_connected else away_s + LOOK_S
+                if away_s > AWAY_S:
+                    raise TransportError(
+                        f"query '{self.query.name}' ends while its broker is gone, and its last outputs could not be confirmed",
+                        mend="start it again: it goes on from its checkpoint, and sends them again",
+                    )
+            saving.result()
+        finally:
+            saving.cancel()
+
     async def _close(self) -> None:
+        """Lets everything go; what connectors could not say before, nobody waits for any more."""
+        self.durability.abandon()
         connectors: list[Source | Sink] = [*self.sources.values(), *self.sinks.values()]
-        for connector in connectors:
-            with contextlib.suppress(EspError, OSError):  # what it could not say before, nobody waits for any more
-                await connector.stop()
+        for result in await asyncio.gather(*(connector.stop() for connector in connectors), return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.debug("query %s: %s", self.query.name, result)
         await self.worker.stop()
         self.durability.close()
 
@@ -119,15 +152,18 @@ class QueryRunner:
         """Hands the records of a source to the worker, until a bounded one has ended."""
         source = self.sources[name]
         while not source.ended:
-            for block in await source.poll(POLL_S):
-                self.worker.put(name, block)
+            async with self._polls[name]:
+                for block in await source.poll(POLL_S):
+                    self.worker.put(name, block)
             if self.worker.inbox.is_full:
                 await self._wait_for_room(name)
+            await asyncio.sleep(0)  # a source that always has something must not keep the loop to itself
         await self.worker.call(partial(self._end, name))
 
     async def _wait_for_room(self, name: str) -> None:
         """Pauses the partitions but goes on polling, so that the group does not think us dead."""
         source, room = self.sources[name], self.worker.inbox.room
+        self.crowded.add(name)
         source.pause(self.assigned[name])
         while not room.is_set():
             for block in await source.poll(0):
@@ -135,6 +171,7 @@ class QueryRunner:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await room.wait()
+        self.crowded.discard(name)
         if not self.is_paused:
             source.resume(self.assigned[name])
 
@@ -148,7 +185,8 @@ class QueryRunner:
             for item in await self.worker.outbox.take_all():
                 if isinstance(item, Barrier):
                     await asyncio.gather(*(sink.flush() for sink in self.sinks.values()))
-                    item.reached.set_result(None)
+                    if not item.reached.done():
+                        item.reached.set_result(None)
                 else:
                     await self._send_one(*item)
 
@@ -177,6 +215,8 @@ class QueryRunner:
             tables, offsets[number] = await asyncio.to_thread(self.durability.restore, (name, number))
             await self.worker.call(partial(self._open_task, name, number, tables, offsets[number] or 0))
         self.assigned[name] |= partitions
+        if self.is_paused or name in self.crowded:
+            self.sources[name].pause(partitions)
         log.info("query %s source %s: partitions %s assigned", self.query.name, name, sorted(partitions))
         return offsets
 
@@ -187,7 +227,10 @@ class QueryRunner:
     async def _revoked(self, name: str, partitions: set[int]) -> None:
         """Lets partitions go: what is fetched is worked off, sent, saved and committed first."""
         keys = {(name, number) for number in partitions}
-        await self.durability.checkpoint(self.worker, self.sources, keys)
+        try:
+            await self.durability.checkpoint(self.worker, self.sources, keys)
+        except StateError as err:  # who takes them over goes on from the checkpoint before
+            log.error("query %s source %s: partitions go without a last checkpoint: %s", self.query.name, name, err)
         await self.worker.call(partial(self._close_tasks, keys))
         self.assigned[name] -= partitions
         log.info("query %s source %s: partitions %s revoked", self.query.name, name, sorted(partitions))
@@ -212,13 +255,17 @@ class QueryRunner:
         if planned is None or not isinstance(planned.settings, ScoreSettings):
             scoring = ", ".join(models_used(self.query)) or "none"
             raise QueryError(f"'{window}' is no score window of query '{self.query.name}'", mend=f"score windows: {scoring}")
+        self._require_running()
         async with self._deploying:
             old = self.scorers[window].astore
             scorer = await asyncio.to_thread(self._prepare, data, digest, old, planned)
-            swap = partial(self.scorers.__setitem__, window, scorer)
-            await self.durability.checkpoint(self.worker, self.sources, then=swap)
             named = self.query.models[planned.settings.model]
-            await asyncio.to_thread(self.deployments.record, window, scorer.digest, named)
+
+            def swap() -> None:
+                self.deployments.record(window, scorer.digest, named)
+                self.scorers[window] = scorer
+
+            await self.durability.checkpoint_then(self.worker, self.sources, swap)
         log.info("query %s window %s: %s scores in the place of %s", self.query.name, window, scorer.digest[:12], old.short_digest)
         return {"window": f"{self.query.name}/{window}", "old": old.digest, "new": scorer.digest, "backend": scorer.backend}
 
@@ -228,6 +275,10 @@ class QueryRunner:
             raise FileError(f"the upload has the digest {uploaded.digest}, {digest} was announced", mend="send it again")
         check_swap(old, uploaded, planned)
         return self._bind(self.deployments.store(uploaded.digest, data), planned)
+
+    def _require_running(self) -> None:
+        if not self._is_running:
+            raise EspError(f"query '{self.query.name}' is not running", mend="wait until /readyz says that it is")
 
     async def pause(self) -> None:
         """Fetches no more; what is under way goes on to the sinks."""
@@ -240,12 +291,17 @@ class QueryRunner:
         """Fetches again."""
         self.is_paused = False
         for name, source in self.sources.items():
-            source.resume(self.assigned[name])
+            if name not in self.crowded:
+                source.resume(self.assigned[name])
         log.info("query %s goes on", self.query.name)
 
     async def drain(self) -> None:
         """Pauses, then returns when all that was fetched is sent, saved and committed."""
+        self._require_running()
         await self.pause()
+        for poll in self._polls.values():
+            async with poll:  # what it was about to give is handed over now
+                pass
         await self.checkpoint()
         log.info("query %s is drained", self.query.name)
 
@@ -261,9 +317,21 @@ class QueryRunner:
         return self.durability.count
 
     async def _checkpoint_often(self) -> None:
+        """Checkpoints at the query's interval; while none can be written, tries on ever more seldom, for the stream itself is well."""
+        interval_s = self.query.settings.checkpoint / 1e9
+        failures = 0
         while True:
-            await asyncio.sleep(self.query.settings.checkpoint / 1e9)
-            await self.checkpoint()
+            await asyncio.sleep(min(interval_s * 2**failures, max(interval_s, LONGEST_RETRY_S)))
+            try:
+                await self.checkpoint()
+            except StateError as err:
+                failures = min(failures + 1, 10)
+                self.is_ready = False
+                log.error("query %s goes on, but a restart would go back to its last checkpoint: %s", self.query.name, err)
+                continue
+            if failures:
+                failures, self.is_ready = 0, True
+                log.info("query %s: checkpoints can be written again", self.query.name)
 
     async def _watch(self) -> None:
         """Keeps lag and state size fresh, and says when a peer is lost or found again."""
@@ -282,18 +350,27 @@ class QueryRunner:
         return f"{self.query.path}: {'query.dead' if name == DEAD else f'windows.{name}.connect'}"
 
 
-async def _until(stopping: asyncio.Event, fetchers: list["asyncio.Task[None]"]) -> None:
-    """Returns when a stop is asked for or every fetcher has come to the end of its source."""
-    stop, going = asyncio.ensure_future(stopping.wait()), set(fetchers)
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Does the work to its end, unless a stop is asked for before; tells whether it was done."""
+    doing = asyncio.ensure_future(work)
+    await _until(stopping, [doing])
+    is_done = doing.done()
+    await _cancel([doing])
+    return is_done
+
+
+async def _until(stopping: asyncio.Event, works: Iterable["asyncio.Future[None]"]) -> None:
+    """Returns when a stop is asked for or all of them are done."""
+    stop, going = asyncio.ensure_future(stopping.wait()), set(works)
     try:
         while going and not stop.done():
             await asyncio.wait({stop, *going}, return_when=asyncio.FIRST_COMPLETED)
-            going = {fetcher for fetcher in going if not fetcher.done()}
+            going = {work for work in going if not work.done()}
     finally:
         stop.cancel()
 
 
-async def _cancel(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+async def _cancel(tasks: Iterable["asyncio.Future[Any]"]) -> None:
     """Cancels tasks and waits until they are gone; the first failure of their own is raised."""
     tasks = list(tasks)
     for task in tasks:

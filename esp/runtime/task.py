@@ -27,8 +27,10 @@ class TaskContext:
     partition: int
     tables: Tables
     scorers: Callable[[str], Scorer]
+    remembering: set[str]
 
     def table(self, name: str, columns: Columns) -> KeyedTable:
+        self.remembering.add(self.window)
         return self.tables.table(self.window, name, columns)
 
     def scorer(self, model: str) -> Scorer:
@@ -39,7 +41,8 @@ class Task:
     """The windows that one source feeds, opened for one partition over its state tables.
 
     ``scorers`` maps score windows to scorers; the caller may change it between two blocks. ``next_offset`` is the offset
-    that the state has come to: a restart with this state goes on from there, and records before it are passed over.
+    that the state has come to: a restart with this state goes on from there, and records before it are passed over. ``steps``
+    counts what may have changed the state since the task was opened; ``remembering`` are the windows that keep state.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class Task:
         self.query, self.source, self.partition, self.next_offset = query, source, partition, next_offset
         self.tables = tables if tables is not None else Tables()
         self.meter = meter if meter is not None else new_meter(query)
+        self.steps = 0
+        self.remembering: set[str] = set()
         self.windows: dict[str, Window] = {}
         for name in query.downstream(source):
             planned = query.windows[name]
             self.windows[name] = planned.settings.build(planned.stream, planned.environment)
-            self.windows[name].open(TaskContext(query.name, name, partition, self.tables, scorers.__getitem__))
+            self.windows[name].open(TaskContext(query.name, name, partition, self.tables, scorers.__getitem__, self.remembering))
 
     def process(self, raw: RawBlock) -> Outputs:
         """Runs a block of records through every window; records before ``next_offset`` are passed over."""
@@ -62,12 +67,14 @@ class Task:
         if not len(raw):
             return []
         self.next_offset = raw.next_offset
+        self.steps += 1
         outputs: Outputs = []
         self._run(self.query.windows[self.source], "in", raw, outputs)
         return outputs
 
     def end(self) -> Outputs:
         """The end of a bounded source: its watermark passes everything that is still open."""
+        self.steps += 1
         outputs: Outputs = []
         source = self.windows[self.source]
         assert isinstance(source, SourceWindow)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from esp.errors import EspError
 from esp.runtime.channels import Bounds, FromWorker, ToWorker
 from esp.runtime.events import RawBlock
 from esp.runtime.meters import QueryMeter
@@ -65,13 +66,21 @@ class Worker:
         self.inbox.put(_Records(source, raw, perf_counter()), len(raw), raw.buffer.nbytes)
 
     async def call(self, function: Callable[[], R]) -> R:
-        """Runs a function in the worker thread, between two blocks, after everything that was put before it."""
+        """Runs a function in the worker thread, between two blocks, after everything that was put before it.
+
+        A function that fails ends the worker, for it may have left a task half-way. Raises what ended it, EspError once stopped.
+        """
         done: asyncio.Future[Any] = self.loop.create_future()
         self.inbox.put(_Call(function, done))
-        await asyncio.wait((done, self.failed), return_when=asyncio.FIRST_COMPLETED)
-        if not done.done():
-            self.failed.result()
-        return cast(R, done.result())
+        try:
+            await asyncio.wait((done, self.failed), return_when=asyncio.FIRST_COMPLETED)
+            if not done.done():
+                if self.failed.cancelled():
+                    raise EspError(f"query '{self.name}' has ended", mend="start it again")
+                self.failed.result()
+            return cast(R, done.result())
+        finally:
+            done.cancel()
 
     async def stop(self) -> None:
         """Ends the thread; what nobody will send any more is dropped."""
@@ -79,11 +88,12 @@ class Worker:
             self.outbox.close()
             self.inbox.close()
             await asyncio.to_thread(self.thread.join)
-            self.failed.cancel()
+            if not self.failed.cancel() and not self.failed.cancelled():
+                self.failed.exception()  # it has been told, or everything ends anyway
 
     def _run(self) -> None:
         try:
-            while (item := self.inbox.take()) is not None:
+            while (item := self.inbox.take()) is not None and not self.outbox.is_closed:
                 if isinstance(item, _Call):
                     self._answer(item)
                 else:
@@ -91,11 +101,16 @@ class Worker:
         except BaseException as err:
             self._post(_set_exception, self.failed, err)
 
+    def answer(self, future: "asyncio.Future[R]", result: R) -> None:
+        """Sets the result of one of the loop's futures, from the worker thread."""
+        self._post(_set_result, future, result)
+
     def _answer(self, call: _Call) -> None:
         try:
             self._post(_set_result, call.done, call.function())
         except Exception as err:
             self._post(_set_exception, call.done, err)
+            raise
 
     def _records(self, item: _Records) -> None:
         task = self.tasks.get((item.source, item.raw.partition))

@@ -39,7 +39,6 @@ def test_records_go_through_the_embedded_broker(embedded: EmbeddedBroker) -> Non
 
 
 def test_a_topic_is_made_once(embedded: EmbeddedBroker) -> None:
-    from esp.errors import StartError
 
     with pytest.raises(StartError, match="did not make the topic 't'"):
         embedded.create_topic("t", 2)
