@@ -121,7 +121,7 @@ class Player:
         self.topic, self.events = topic, events
         self.sent = self.refused = 0
         self.failure = ""
-        self._producer: Any = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 25, "log_level": 0})
+        self._producer: Any = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 10, "log_level": 0})
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
         self._start_s = 0.0

@@ -1,6 +1,7 @@
 """Value by value work: binary operations with broadcasting, activations, scale and shift, softmax, copies and gathers.
 
-Every kernel takes n rows at float32 addresses; a row is contiguous, and its result does not depend on the others.
+Every kernel takes n rows at float32 addresses; a row is contiguous, and its result does not depend on the others. What is
+written lies apart from what is read: only then do the loops become vectors.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -93,7 +94,7 @@ def binary(n, kind, size, period, a, b, b_step, y):
 
 @part
 def activate(count, kind, alpha, x, y):
-    """y[count] = Relu, LeakyRelu(alpha), Tanh or Sigmoid of x; y may be x."""
+    """y[count] = Relu, LeakyRelu(alpha), Tanh or Sigmoid of x."""
     source, target = f4(x), f4(y)
     if kind == RELU:
         for j in range(count):
@@ -113,7 +114,7 @@ def activate(count, kind, alpha, x, y):
 
 @part
 def affine(rows, size, x, scale, shift, low, y):
-    """y[rows, size] = max(x * scale[size] + shift[size], low), NaN kept; y may be x."""
+    """y[rows, size] = max(x * scale[size] + shift[size], low), NaN kept."""
     times, plus = f4(scale), f4(shift)
     for i in range(rows):
         source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
@@ -124,7 +125,7 @@ def affine(rows, size, x, scale, shift, low, y):
 
 @part
 def softmax(rows, size, x, y):
-    """y[rows, size] = exp(x - max x) / its sum, in each row; a NaN makes its row NaN. y may be x."""
+    """y[rows, size] = exp(x - max x) / its sum, in each row; a NaN makes its row NaN."""
     for i in range(rows):
         source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
         top, total = source[0], ZERO

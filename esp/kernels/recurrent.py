@@ -10,17 +10,17 @@ import numpy as np
 
 from esp.kernels.compile import part
 from esp.kernels.dense import multiply
-from esp.kernels.elementwise import RELU, SIGMOID, TANH, activate
-from esp.kernels.functions import ONE, ZERO, tanh
+from esp.kernels.functions import ONE, ZERO, logistic, tanh
 from esp.kernels.pointers import copy_floats, f4
 
 FREE = np.float32(-np.inf)  # the tile's lower bound, where there is none
+NONE, SINGLE = np.int64(0), np.int64(1)  # typed, for a literal would compile the callee anew
 
 
 @part
 def _product(n, size, h, zero_at, panels, bias, bias_step, out, columns, scratch):
     """out[n, columns] = bias + h[n, size] @ panels."""
-    multiply(n, 1, h, size, zero_at, 1, zero_at, size, panels, bias, bias_step, out, columns, columns, FREE, scratch)
+    multiply(n, SINGLE, h, size, zero_at, SINGLE, zero_at, size, panels, bias, bias_step, out, columns, columns, FREE, scratch)
 
 
 @part
@@ -37,11 +37,29 @@ def simple(n, steps, size, is_reversed, is_relu, gates, h, panels, zero_at, work
     for s in range(steps):
         t = steps - 1 - s if is_reversed else s
         _product(n, size, h, zero_at, panels, gates + 4 * t * size, steps * size, work, size, scratch)
-        activate(n * size, RELU if is_relu else TANH, ZERO, work, h)
+        if is_relu:
+            _relu_of(n * size, work, h)
+        else:
+            _tanh_of(n * size, work, h)
         _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)
 
 
-# The steps' loops stand apart and touch few arrays each, so that the compiler can tell that they do not overlap.
+# The steps' loops stand apart, touch few arrays each and name one that they change only once: so the compiler can tell
+# that the arrays do not overlap, and the loops become vectors.
+
+
+@part
+def _logistic(size, y):
+    w = f4(y)
+    for j in range(size):
+        w[j] = logistic(w[j])
+
+
+@part
+def _tanh(size, y):
+    w = f4(y)
+    for j in range(size):
+        w[j] = tanh(w[j])
 
 
 @part
@@ -61,7 +79,30 @@ def _times_tanh(size, gate, x, y):
 
 
 @part
+def _tanh_of(size, x, y):
+    v, w = f4(x), f4(y)
+    for j in range(size):
+        w[j] = tanh(v[j])
+
+
+@part
+def _relu_of(size, x, y):
+    v, w = f4(x), f4(y)
+    for j in range(size):
+        w[j] = ZERO if v[j] < ZERO else v[j]
+
+
+@part
+def _scale(size, a, y):
+    """y = a * y."""
+    u, w = f4(a), f4(y)
+    for j in range(size):
+        w[j] = u[j] * w[j]
+
+
+@part
 def _times(size, a, b, y):
+    """y = a * b."""
     u, v, w = f4(a), f4(b), f4(y)
     for j in range(size):
         w[j] = u[j] * v[j]
@@ -91,8 +132,8 @@ def lstm(n, steps, size, is_reversed, gates, h, c, panels, zero_at, work, y, y_s
         _product(n, size, h, zero_at, panels, gates + 16 * t * size, 4 * steps * size, work, 4 * size, scratch)
         for i in range(n):
             base, cell = work + 16 * i * size, c + 4 * i * size
-            activate(3 * size, SIGMOID, ZERO, base, base)
-            activate(size, TANH, ZERO, base + 12 * size, base + 12 * size)
+            _logistic(3 * size, base)
+            _tanh(size, base + 12 * size)
             _next_cell(size, base, base + 8 * size, base + 12 * size, cell)
             _times_tanh(size, base + 4 * size, cell, h + 4 * i * size)
         _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)
@@ -110,14 +151,14 @@ def gru(n, steps, size, is_reversed, is_linear, gates, h, panels, bias, new_pane
         t = steps - 1 - s if is_reversed else s
         step = gates + 12 * t * size
         _product(n, size, h, zero_at, panels, step, 3 * steps * size, both, 2 * size, scratch)
-        activate(2 * n * size, SIGMOID, ZERO, both, both)
+        _logistic(2 * n * size, both)
         for i in range(n):
             _times(size, both + 4 * (2 * i + 1) * size, h + 4 * i * size, reset + 4 * i * size)
-        _product(n, size, h if is_linear else reset, zero_at, new_panels, bias, 0, product, size, scratch)
+        _product(n, size, h if is_linear else reset, zero_at, new_panels, bias, NONE, product, size, scratch)
         for i in range(n):
             new = product + 4 * i * size
             if is_linear:
-                _times(size, both + 4 * (2 * i + 1) * size, new, new)
+                _scale(size, both + 4 * (2 * i + 1) * size, new)
             _tanh_of_sum(size, step + 12 * steps * i * size + 8 * size, new)
             _blend(size, both + 8 * i * size, new, h + 4 * i * size)
         _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)

@@ -4,12 +4,9 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from esp.runtime.kinds.score import ScoreSettings, check_swap
 
 from esp.astore.binary import from_bytes
 from esp.astore.model import Astore
@@ -20,10 +17,12 @@ from esp.runtime.dead_letters import dead_letters
 from esp.runtime.deployments import Deployments
 from esp.runtime.durability import Durability, TaskKey
 from esp.runtime.events import DeadBlock, RawBlock
+from esp.runtime.kinds.score import ScoreSettings, check_swap
 from esp.runtime.query import PlannedWindow, Query, models_used
 from esp.runtime.scorer import Scorer
 from esp.runtime.state.tables import Tables
 from esp.runtime.task import DEAD, Task, new_meter
+from esp.runtime.waiting import cancel, first_cause, unless, until
 from esp.runtime.worker import Barrier, Worker
 
 log = logging.getLogger("esp.runner")
@@ -59,10 +58,10 @@ class QueryRunner:
         Raises EspError when it cannot start, or when a peer refuses for good.
         """
         try:
-            if await _unless(stopping, self._start()):
+            if await unless(stopping, self._start()):
                 await self._stream(stopping)
         except BaseExceptionGroup as failures:
-            raise _first_cause(failures) from None
+            raise first_cause(failures) from None
         finally:
             self.is_ready = self._is_running = False
             await self._close()
@@ -70,17 +69,17 @@ class QueryRunner:
     async def _stream(self, stopping: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(work) for work in (self._send(), self.worker.watch())]
-            if await _unless(stopping, self._start_sources()):
+            if await unless(stopping, self._start_sources()):
                 helpers += [group.create_task(work) for work in (self._checkpoint_often(), self._watch())]
                 fetchers = [group.create_task(self._fetch(name)) for name in self.sources]
                 self.is_ready = self._is_running = True
                 log.info("query %s is running", self.query.name)
-                await _until(stopping, fetchers)
-                await _cancel(fetchers)
+                await until(stopping, fetchers)
+                await cancel(fetchers)
                 await self._last_checkpoint()
                 log.info("query %s has drained: everything is sent, saved and committed", self.query.name)
                 await asyncio.gather(*(source.stop() for source in self.sources.values()))
-            await _cancel(helpers)
+            await cancel(helpers)
 
     async def _start(self) -> None:
         """Opens the state, binds and warms the models, reaches the sinks; raises before the first event what is wrong."""
@@ -142,7 +141,7 @@ class QueryRunner:
         connectors: list[Source | Sink] = [*self.sources.values(), *self.sinks.values()]
         for result in await asyncio.gather(*(connector.stop() for connector in connectors), return_exceptions=True):
             if isinstance(result, BaseException):
-                log.debug("query %s: %s", self.query.name, result)
+                log.warning("query %s: a connector did not end well: %s", self.query.name, result)
         await self.worker.stop()
         self.durability.close()
 
@@ -348,45 +347,3 @@ class QueryRunner:
 
     def _where(self, name: str) -> str:
         return f"{self.query.path}: {'query.dead' if name == DEAD else f'windows.{name}.connect'}"
-
-
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Does the work to its end, unless a stop is asked for before; tells whether it was done."""
-    doing = asyncio.ensure_future(work)
-    await _until(stopping, [doing])
-    is_done = doing.done()
-    await _cancel([doing])
-    return is_done
-
-
-async def _until(stopping: asyncio.Event, works: Iterable["asyncio.Future[None]"]) -> None:
-    """Returns when a stop is asked for or all of them are done."""
-    stop, going = asyncio.ensure_future(stopping.wait()), set(works)
-    try:
-        while going and not stop.done():
-            await asyncio.wait({stop, *going}, return_when=asyncio.FIRST_COMPLETED)
-            going = {work for work in going if not work.done()}
-    finally:
-        stop.cancel()
-
-
-async def _cancel(tasks: Iterable["asyncio.Future[Any]"]) -> None:
-    """Cancels tasks and waits until they are gone; the first failure of their own is raised."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
-
-
-def _first_cause(failure: BaseException) -> BaseException:
-    """The failure that a user should read: the first of ours, else the first."""
-    flat = _flat(failure)
-    return next((cause for cause in flat if isinstance(cause, EspError)), flat[0])
-
-
-def _flat(failure: BaseException) -> list[BaseException]:
-    if isinstance(failure, BaseExceptionGroup):
-        return [cause for part in failure.exceptions for cause in _flat(part)]
-    return [failure]

@@ -1,5 +1,6 @@
 """A task: one source's part of a query on one partition. Blocks in, blocks for the sinks out; no asyncio, no Kafka."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,6 +15,7 @@ from esp.runtime.query import PlannedWindow, Query
 from esp.runtime.scorer import Scorer
 from esp.runtime.state.tables import Columns, KeyedTable, Tables
 
+log = logging.getLogger("esp.task")
 Outputs = list[tuple[str, RawBlock | DeadBlock]]  # sink window (or DEAD) and what goes there
 DEAD = "dead"
 
@@ -66,6 +68,9 @@ class Task:
             raw = raw.take(np.flatnonzero(raw.offset >= self.next_offset))
         if not len(raw):
             return []
+        if not self.next_offset and raw.offset[0] > 0 and self.remembering - {self.source}:
+            line = "query %s source %s: partition %d begins at offset %d without a checkpoint here; windows hold nothing of the events before"
+            log.warning(line, self.query.name, self.source, self.partition, raw.offset[0])
         self.next_offset = raw.next_offset
         self.steps += 1
         outputs: Outputs = []

@@ -206,8 +206,10 @@ class ScoreWindow:
             outputs = tuple(output[~scores.refused] for output in outputs)
         added = self._added(scorer.astore, outputs, _Place(len(block), rows))
         columns, validity = zip(*added) if added else ((), ())
-        scored = block.with_columns(self.schema, (*block.columns, *columns), (*block.validity, *validity))
-        scored = replace(scored, models=(*block.models, scorer.astore.short_digest))
+        scored = replace(
+            block, schema=self.schema, columns=(*block.columns, *columns), validity=(*block.validity, *validity),
+            models=(*block.models, scorer.astore.short_digest),
+        )  # fmt: skip
         if refused is None:
             return [("out", scored)]
         return self._without_dead(scored, refused, scores.reasons)
@@ -231,7 +233,7 @@ class ScoreWindow:
             if part.what == "tensor":
                 added.append((place.spread(output), place.is_scored))
                 continue
-            probability = np.take_along_axis(output, best[part.at][:, None], axis=1)[:, 0]
+            probability = output[np.arange(len(output)), best[part.at]]
             if part.what == "probability":
                 added.append((place.spread(probability), place.is_scored))
             else:

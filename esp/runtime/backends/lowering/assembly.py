@@ -14,7 +14,7 @@ ALIGN = 64  # bytes: a cache line, a vector
 LINE = ALIGN // 4  # floats
 SLACK = 256  # floats that a masked tile may read past the end
 ARENA_BYTES = 512 << 10  # what a chunk of events may take: so much stays in the second cache
-LARGE_BYTES, FEW = 4 << 20, 16  # but up to so much for a few rows, that weights are read for several at once
+LARGE_BYTES, FEW = 4 << 20, 8  # but up to so much for a few rows, that weights are read for several at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,18 +90,8 @@ def _place(instructions: list[Instruction]) -> tuple[dict[Buffer, int], int]:
                 last[buffer] = at
     places: dict[Buffer, int] = {}
     for buffer, begin in first.items():  # in the order of their first use
-        heir = _heir(instructions[begin], buffer, first, last, begin)
-        busy = [other for other in places if last[other] >= begin and other is not heir]
-        places[buffer] = places[heir] if heir is not None else _gap(buffer, busy, places)
+        places[buffer] = _gap(buffer, [other for other in places if last[other] >= begin], places)
     return places, max((place + _room(buffer) for buffer, place in places.items()), default=0)
-
-
-def _heir(one: Instruction, buffer: Buffer, first: dict[Buffer, int], last: dict[Buffer, int], at: int) -> Buffer | None:
-    """The buffer whose place a result may take, for it is read here for the last time."""
-    x = one.x
-    if one.in_place and one.y is buffer and isinstance(x, Buffer) and not x.slot and last[x] == at and one.b is not x:
-        return x if _room(x) == _room(buffer) and first[x] < at else None
-    return None
 
 
 def _room(buffer: Buffer) -> int:

@@ -19,7 +19,7 @@ MANY = 1 << 16  # a repeated constant is written out up to this size, so that it
 def activation(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     x = made.value(node, 0)
     out = Buffer(x.buffer.size)
-    made.emit(plan.ACTIVATE, x.buffer, out, _BENT[node.op], out.size, float(attrs.get("alpha", 0.0)), in_place=True)
+    made.emit(plan.ACTIVATE, x.buffer, out, _BENT[node.op], out.size, float(attrs.get("alpha", 0.0)))
     return [Value(out, x.shape, x.order, x.flat)]
 
 
@@ -31,7 +31,7 @@ def softmax(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     x = made.arranged(x, order)
     size = x.shape[axis] or 1
     out = Value(Buffer(x.size), x.shape, order)
-    made.emit(plan.SOFTMAX, x.buffer, out.buffer, x.size // size, size, in_place=True)
+    made.emit(plan.SOFTMAX, x.buffer, out.buffer, x.size // size, size)
     return [out]
 
 
@@ -55,7 +55,7 @@ def arithmetic(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     else:
         operand = _beside(made, other, main).buffer
         period = step = operand.size
-    made.emit(plan.BINARY, main.buffer, out.buffer, kind, size, period, step, b=operand, in_place=True)
+    made.emit(plan.BINARY, main.buffer, out.buffer, kind, size, period, step, b=operand)
     return [out]
 
 

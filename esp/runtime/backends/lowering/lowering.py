@@ -28,7 +28,6 @@ class Instruction:
     c: Operand = None
     x_at: int = 0
     y_at: int = 0
-    in_place: bool = False  # y may lie where x does
 
     @property
     def buffers(self) -> list[Buffer]:
@@ -148,7 +147,7 @@ def _rename(made: Lowering, old: Buffer, new: Buffer) -> None:
         if old in one.buffers:
             made.instructions[at] = Instruction(
                 one.opcode, swap(one.x), swap(one.y), tuple(swap(item) for item in one.fields), swap(one.b), swap(one.c),
-                one.x_at, one.y_at, one.in_place,
+                one.x_at, one.y_at,
             )  # fmt: skip
     for name, value in made.values.items():
         if value.buffer is old:

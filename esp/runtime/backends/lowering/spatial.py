@@ -169,5 +169,5 @@ def normalisation(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
         vectors = [lying(np.broadcast_to(vector.reshape(along), x.dims), x.shape, x.order) for vector in vectors]
     out = Value(Buffer(x.size), x.shape, x.order)
     scale, shift = (np.ascontiguousarray(vector, np.float32) for vector in vectors)
-    made.emit(plan.AFFINE, x.buffer, out.buffer, rows, x.size // rows, scale, shift, made.low, in_place=True)
+    made.emit(plan.AFFINE, x.buffer, out.buffer, rows, x.size // rows, scale, shift, made.low)
     return [out]
