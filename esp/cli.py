@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -24,13 +25,16 @@ out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Url = Annotated[str, typer.Option("--to", help="Address of the engine.", envvar="ESP_URL")]
 TokenFile = Annotated[Path | None, typer.Option(help="File that holds the token of the admin API (or set ESP_TOKEN).")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL.astore", help="The model.")]
+Queries = Annotated[list[Path], typer.Argument(metavar="QUERY...", help="Query files, or folders that hold a query.toml.")]
+QueryName = Annotated[str, typer.Argument(metavar="QUERY", help="Name of the query, as esp status shows it.")]
 DEFAULT_URL = "http://127.0.0.1:8088"
 
 
 def main() -> None:
     """Runs the command; every error of ours is one line on stderr with its exit status."""
     try:
-        app()
+        app(prog_name="esp")
     except EspError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -51,12 +55,12 @@ def show(result: Any, as_json: bool, render: Callable[[], None]) -> None:
 
 @app.command()
 def train(
-    recipe: Path,
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="Data, layers and optimiser.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the astore goes.")],
     folds: Annotated[int, typer.Option(help="Cross-validate over so many folds of the data's groups first.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a model as a recipe says, and write it as an astore."""
+    """Train a model as a recipe says."""
     from esp.astore.binary import write
     from esp.train.recipe import mean_accuracy, run_folds, run_recipe
 
@@ -67,8 +71,8 @@ def train(
 
 
 @app.command()
-def inspect(model: Path, as_json: Json = False) -> None:
-    """Show what an astore says of itself: inputs, outputs, layers, training card, digest."""
+def inspect(model: Model, as_json: Json = False) -> None:
+    """Show what an astore says of itself."""
     from esp.astore.binary import read
     from esp.astore.inspect import describe, render
 
@@ -77,7 +81,7 @@ def inspect(model: Path, as_json: Json = False) -> None:
 
 
 @app.command()
-def verify(model: Path, as_json: Json = False) -> None:
+def verify(model: Model, as_json: Json = False) -> None:
     """Check every byte of an astore against its digests."""
     from esp.astore.binary import verify as verify_file
 
@@ -86,8 +90,8 @@ def verify(model: Path, as_json: Json = False) -> None:
 
 
 @app.command()
-def check(queries: list[Path], as_json: Json = False) -> None:
-    """Load queries as ``run`` would, without starting them, and show the fields on every edge."""
+def check(queries: Queries, as_json: Json = False) -> None:
+    """Load queries without running them; show what flows."""
     from esp.runtime.query import load_query
 
     result = {}
@@ -100,7 +104,7 @@ def check(queries: list[Path], as_json: Json = False) -> None:
 
 @app.command()
 def run(
-    queries: list[Path],
+    queries: Queries,
     brokers: Annotated[
         str | None, typer.Option(envvar="ESP_BROKERS", help="Kafka brokers HOST:PORT,... instead of those in the query.")
     ] = None,
@@ -114,35 +118,44 @@ def run(
     log: Annotated[Literal["text", "json"], typer.Option(help="Form of the log lines.")] = "text",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="Least level that is logged.")] = "info",
 ) -> None:
-    """Run continuous queries until stopped (SIGTERM drains first, a second one ends at once)."""
+    """Run continuous queries until stopped.
+
+    The first SIGTERM (or Ctrl-C) drains: what was fetched is sent, saved and committed. A second one ends at once.
+    """
     from esp.runtime.engine import Engine, EngineSettings
     from esp.runtime.logs import set_up_logs
     from esp.runtime.query import load_query
 
     set_up_logs(log, log_level)
     overrides = {"brokers": brokers, "wait_for_broker_s": wait_for_broker}
-    loaded = [load_query(path, {key: value for key, value in overrides.items() if value is not None}) for path in queries]
-    asyncio.run(Engine(loaded, EngineSettings(listen, state, _token(token_file), fresh)).run())
+    try:
+        loaded = [load_query(path, {key: value for key, value in overrides.items() if value is not None}) for path in queries]
+        asyncio.run(Engine(loaded, EngineSettings(listen, state, _token(token_file), fresh)).run())
+    except EspError as error:
+        if log == "text":
+            raise
+        logging.getLogger("esp").error("%s", error)  # every line on stderr is JSON then, the last one too
+        sys.exit(error.exit_status)
 
 
 @app.command()
 def status(to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
-    """Show what a running engine does: queries, windows, models, counts, latency."""
-    from esp.client import AdminClient, status_table
+    """Show what a running engine does."""
+    from esp.client import AdminClient, status_tables
 
     result = AdminClient(to, _token(token_file)).status()
-    show(result, as_json, lambda: out.print(status_table(result)))
+    show(result, as_json, lambda: out.print(status_tables(result)))
 
 
 @app.command()
 def deploy(
-    model: Path,
+    model: Model,
     window: Annotated[str, typer.Option(help="QUERY/WINDOW whose model is replaced.")],
     to: Url = DEFAULT_URL,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Put a model in the place of a running window's, between two blocks of events."""
+    """Put a model in the place of a running window's."""
     from esp.client import AdminClient
 
     result = AdminClient(to, _token(token_file)).deploy(model, window)
@@ -151,29 +164,29 @@ def deploy(
     )
 
 
-def _act(action: str, query: str, to: str, token_file: Path | None) -> None:
+def _act(action: str, query: str, to: str, token_file: Path | None, as_json: bool) -> None:
     from esp.client import AdminClient
 
     result = AdminClient(to, _token(token_file)).act(query, action)
-    out.print(f"{result['query']}: {result['state']}")
+    show(result, as_json, lambda: out.print(f"{result['query']}: {result['state']}"))
 
 
 @app.command()
-def pause(query: str, to: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
+def pause(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
     """Let a running query fetch no more."""
-    _act("pause", query, to, token_file)
+    _act("pause", query, to, token_file, as_json)
 
 
 @app.command()
-def resume(query: str, to: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
+def resume(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
     """Let a paused query go on."""
-    _act("resume", query, to, token_file)
+    _act("resume", query, to, token_file, as_json)
 
 
 @app.command()
-def drain(query: str, to: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
-    """Pause a query and wait until all that it fetched is sent, saved and committed."""
-    _act("drain", query, to, token_file)
+def drain(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+    """Pause a query, and wait until its work is safe."""
+    _act("drain", query, to, token_file, as_json)
 
 
 @app.command()
@@ -182,7 +195,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up until interrupted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train two models on real data, stream real events through Kafka, score them live, swap a model under way."""
+    """Train, stream, score and deploy, live, in a minute."""
     from esp.demo.show import run_demo
 
     sys.exit(run_demo(brokers, keep=keep, as_json=as_json))
@@ -196,14 +209,15 @@ def version(show_version: Annotated[bool, typer.Option("--version", help="Print 
 
 
 def _token(file: Path | None) -> str | None:
-    if file is None:
-        return os.environ.get("ESP_TOKEN") or None
+    """The token of the admin API, from a file or the environment; UsageError where it cannot be one. It is never shown."""
+    where = f"--token-file {file}" if file else "ESP_TOKEN"
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        token = file.read_text(encoding="utf-8").strip() if file else os.environ.get("ESP_TOKEN", "")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the token cannot be read ({error})", where="--token-file", mend="give a text file that holds the token"
-        ) from error
-    if not token:
-        raise UsageError("the file is empty", where=f"--token-file {file}", mend="put the token into it")
-    return token
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"the token cannot be read ({reason})", where=where, mend="give a text file that holds it") from error
+    if file and not token:
+        raise UsageError("the file is empty", where=where, mend="put the token into it")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise UsageError("this is no token", where=where, mend="use letters, digits and signs of ASCII, without spaces")
+    return token or None

@@ -1,23 +1,35 @@
 """A client of the engine's admin API, as ``esp status`` and ``esp deploy`` use it."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
+from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from esp.astore.binary import read
 from esp.errors import TransportError, UsageError
 
+TIMEOUT_S = 120
+
 
 class AdminClient:
-    """Talks to one engine; TransportError when it cannot be reached or refuses, with the engine's own reason."""
+    """Talks to one engine.
+
+    UsageError when the engine refuses what was asked (its own reason), TransportError when it fails or cannot be reached.
+    """
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        if not url.startswith(("http://", "https://")):
-            url = f"http://{url}"
+        url = url if "://" in url else f"http://{url}"
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
+            raise UsageError(f"'{url}' is no address of an engine", where="--to", mend="write http://HOST:PORT")
         self.url, self.token = url.rstrip("/"), token
 
     def status(self) -> dict[str, Any]:
@@ -25,15 +37,16 @@ class AdminClient:
 
     def act(self, query: str, action: str) -> dict[str, Any]:
         """``pause``, ``resume`` or ``drain`` a query."""
-        return self._call("POST", f"/v1/queries/{query}/{action}")
+        return self._call("POST", f"/v1/queries/{quote(query, safe='')}/{action}")
 
     def deploy(self, model: Path, window: str) -> dict[str, Any]:
         """Sends an astore, checked here first, to QUERY/WINDOW."""
-        query, slash, name = window.partition("/")
-        if not slash or not query or not name:
+        query, _, name = window.partition("/")
+        if not query or not name:
             raise UsageError(f"'{window}' names no window", where="--window", mend="write QUERY/WINDOW, as esp status shows them")
         digest = read(model, verify=True).digest
-        return self._call("PUT", f"/v1/queries/{query}/windows/{name}/model", model.read_bytes(), {"esp-digest": digest})
+        path = f"/v1/queries/{quote(query, safe='')}/windows/{quote(name, safe='')}/model"
+        return self._call("PUT", path, model.read_bytes(), {"esp-digest": digest})
 
     def _call(self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
         headers = {"Content-Type": "application/octet-stream", **(headers or {})}
@@ -41,37 +54,55 @@ class AdminClient:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 result: dict[str, Any] = json.load(answer)
                 return result
-        except urllib.error.HTTPError as error:
-            raise TransportError(f"the engine refused: {_reason(error)}", where=self.url + path) from error
-        except OSError as error:
-            reason = getattr(error, "reason", error)
+        except urllib.error.HTTPError as err:
+            kind = UsageError if 400 <= err.code < 500 else TransportError
+            raise kind(f"the engine refused: {_reason(err)}", where=self.url + path) from err
+        except (OSError, ValueError, http.client.HTTPException) as err:
+            reason = getattr(err, "reason", err)
             raise TransportError(
-                f"no engine answers ({reason})", where=self.url, mend="start one with esp run, or name it with --to"
-            ) from error
+                f"no engine answers ({reason or type(err).__name__})",
+                where=self.url,
+                mend="start one with esp run, or name it with --to",
+            ) from err
 
 
-def _reason(error: urllib.error.HTTPError) -> str:
-    body = error.read()
+def _reason(err: urllib.error.HTTPError) -> str:
+    """What the engine says of a refusal; the status alone where something else than an engine answers."""
     try:
-        answer = json.loads(body)
-        return str(answer.get("error") or answer.get("detail"))
-    except (ValueError, AttributeError):
-        return f"{error.code} {error.reason}"
+        return str(json.loads(err.read())["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{err.code} {err.reason}"
 
 
-def status_table(status: dict[str, Any]) -> Table:
-    """Windows of every query, a row each."""
-    table = Table("query", "window", "kind", "in", "out", "late", "dead", "model", title=f"esp engine {status['version']}")
+def status_tables(status: dict[str, Any]) -> RenderableType:
+    """A few lines for every query, then its windows, a row each; fits 80 columns."""
+    parts: list[RenderableType] = [Text(f"esp engine {status['version']}", style="bold")]
     for query in status["queries"]:
-        latency = query["latency_seconds"]
-        summary = f"{query['name']} ({query['state']}, p50 {latency['p50'] * 1e3:.3g} ms, p99 {latency['p99'] * 1e3:.3g} ms)"
-        for window in query["windows"]:
-            model = window.get("model")
-            shown = f"{model['name']} {model['digest'][:12]} {model['backend']}" if model else ""
-            counts = [str(window[count]) for count in ("in", "out", "late", "dead")]
-            table.add_row(summary, window["name"], window["kind"], *counts, shown)
-            summary = ""
+        parts += [Text(), Text.assemble((query["name"], "bold"), f"  {query['state']}"), Text(_figures(query)), _windows(query)]
+        parts += [
+            Text(f"  {window['name']} scores with {_model(window['model'])}") for window in query["windows"] if window["model"]
+        ]
+    return Group(*parts)
+
+
+def _figures(query: dict[str, Any]) -> str:
+    latency = ", ".join(f"{share} {seconds * 1e3:.3g} ms" for share, seconds in query["latency_seconds"].items())
+    lag = sum(query["lag_events"].values())
+    return f"  latency {latency}; lag {lag:,} events; state {query['state_bytes']:,} bytes; {query['checkpoints']:,} checkpoints"
+
+
+def _windows(query: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True)
+    for name in ("window", "kind", "from", "in", "out", "late", "dead"):
+        table.add_column(name, justify="right" if name in ("in", "out", "late", "dead") else "left", overflow="fold")
+    for window in query["windows"]:
+        counts = (f"{window[count]:,}" for count in ("in", "out", "late", "dead"))
+        table.add_row(Text(window["name"]), window["kind"], Text(window["from"] or ""), *counts)
     return table
+
+
+def _model(model: dict[str, str]) -> str:
+    return f"{model['name']} {model['digest'][:12]} on {model['backend']}"

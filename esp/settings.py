@@ -47,7 +47,8 @@ def _one_line(model: type[pydantic.BaseModel], err: pydantic.ValidationError, wh
     if fault["type"] == "extra_forbidden":
         return unknown_key(path[-1], _known_keys(model, path[:-1]), _place(where, path[:-1]), error)
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    got = "" if fault["type"] == "missing" else f", got {fault['input']!r:.80}"
+    is_told = fault["type"] != "missing" and isinstance(fault["input"], str | int | float)  # a table may hold a secret
+    got = f", got {fault['input']!r:.80}" if is_told else ""
     message = fault["msg"].removeprefix("Value error, ")
     return error(f"{message[0].lower()}{message[1:]}{got}{more}", where=_place(where, path), mend="set what is wanted there")
 

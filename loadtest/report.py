@@ -43,6 +43,7 @@ def _rows() -> list[tuple[str, ...]]:
         *((f"latency to receipt {name}, ms", "latency_ms", name) for name in QUANTILES),
         *((f"latency to log append {name}, ms", "append_latency_ms", name) for name in ("p50", "p99", "max")),
         *((f"of it, generator late {name}, ms", "generator_late_ms", name) for name in ("p50", "p99", "max")),
+        *((f"engine's own, time stamp to sink {name}, ms", "to_sink_latency_ms", name) for name in ("p50", "p99")),
         ("CPU us an event", "cpu_us_per_event"),
         ("CPU cores", "cpu_cores"),
         ("memory after 12 s, MB", "memory_mb", "after_12_s"),

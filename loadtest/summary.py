@@ -58,7 +58,9 @@ def _memory(samples: Samples, began_s: float) -> dict[str, float | None]:
 
 def _inside(ready: Scrape, end: Scrape, events: int) -> dict[str, Any]:
     compiled = "esp_kernel_compilations_total"
+    to_sink = {name: end.quantile("esp_latency_seconds", share) for name, share in (("p50", 0.5), ("p99", 0.99))}
     return {
+        "to_sink_latency_ms": {name: None if value is None else 1e3 * value for name, value in to_sink.items()},
         "batch_events": {name: end.quantile("esp_batch_events", share) for name, share in (("p50", 0.5), ("p99", 0.99))},
         "compilations": {"at_start": ready.values[compiled], "while_running": end.values[compiled] - ready.values[compiled]},
         "stage_us_per_event": stage_us(end, events),

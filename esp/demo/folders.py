@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +67,8 @@ def windows_folder() -> Path:
     )
 
 
-def copy_query(name: str, into: Path, suffix: str = "") -> QueryFolder:
-    """Copies query file and recipe; with a suffix every topic, and the consumer group, gets a name that is its own."""
+def copy_query(name: str, into: Path, *, suffix: str = "", fetch_wait_ms: int | None = None) -> QueryFolder:
+    """Copies query file and recipe. With a suffix every topic, and the consumer group, gets a name of its own; ``fetch_wait_ms`` goes to the sources."""
     source, target = windows_folder() / name, into / name
     target.mkdir(parents=True)
     try:
@@ -75,8 +76,19 @@ def copy_query(name: str, into: Path, suffix: str = "") -> QueryFolder:
         text = (source / QUERY).read_text(encoding="utf-8")
     except OSError as err:
         raise FileError(f"the query cannot be read ({err.strerror})", where=str(source), mend="install esp-engine anew") from err
+    if fetch_wait_ms is not None:
+        text = _with_fetch_wait(text, fetch_wait_ms)
     if suffix:
         text = TOPIC.sub(rf"\g<1>\g<2>-{suffix}\g<3>", text)
         text = QUERY_TABLE.sub(f'[query]\ngroup = "{name}-{suffix}"', text, count=1)
     (target / QUERY).write_text(text, encoding="utf-8")
     return QueryFolder(target, read_toml(target / QUERY))
+
+
+def _with_fetch_wait(text: str, fetch_wait_ms: int) -> str:
+    """The query file with the setting added behind the topic of each source."""
+    for window in tomllib.loads(text)["windows"].values():
+        if window["kind"] == "source":
+            topic = f'topic = "{window["connect"]["topic"]}"'
+            text = text.replace(topic, f"{topic}, fetch_max_wait_ms = {fetch_wait_ms}")
+    return text

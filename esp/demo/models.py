@@ -1,9 +1,9 @@
 """Trains the models of the demonstration from the recipes beside their queries."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-
-from threadpoolctl import threadpool_limits
+from typing import Any
 
 from esp.astore.binary import write
 from esp.demo.folders import QueryFolder
@@ -11,8 +11,6 @@ from esp.train.data import Dataset, split_fraction
 from esp.train.progress import quiet
 from esp.train.recipe import TrainedModel, run_recipe, train
 from esp.train.recipe_file import read_recipe
-
-ONE_THREAD = 1  # of linear algebra: such small products gain nothing from a second one, and it would fight with the compiler
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Model:
 
 def train_model(query: QueryFolder) -> Model:
     """The model that the query names, with a progress bar (lines, where there is no terminal)."""
-    with threadpool_limits(ONE_THREAD):
+    with _one_thread():
         return _written(run_recipe(query.recipe), query.astore)
 
 
@@ -40,8 +38,16 @@ def train_second(query: QueryFolder) -> Model:
     recipe = read_recipe(query.recipe)
     split = split_fraction(recipe.data.load(query.path), recipe.data.hold_out, recipe.seed)
     other = recipe.model_copy(update={"seed": recipe.seed + 1})
-    with threadpool_limits(ONE_THREAD):
+    with _one_thread():
         return _written(train(other, split, recipe.name, quiet), query.path / "second" / query.astore.name)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """One thread of linear algebra: such small products gain nothing from a second one, and it would fight with the compiler."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
 
 
 def _written(trained: TrainedModel, path: Path) -> Model:

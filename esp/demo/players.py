@@ -10,11 +10,11 @@ import msgpack
 import numpy as np
 
 from esp.demo.folders import QueryFolder
+from esp.demo.topics import PARTITIONS, Cluster
 from esp.runtime.durations import parse_duration
 from esp.train.data import Dataset
 
 CAMERAS = 8
-PARTITIONS = 4
 SAMPLE_MS = 20  # the watches measure 50 times a second
 TICK_S = 0.002
 
@@ -115,13 +115,14 @@ class Player:
     Being late with one moves none of the others; what the broker refuses is counted in ``refused``.
     """
 
-    def __init__(self, brokers: str, topic: str, events: Sequence[Planned]) -> None:
+    def __init__(self, cluster: Cluster, topic: str, events: Sequence[Planned]) -> None:
         from confluent_kafka import Producer  # an extra of the demonstration
 
         self.topic, self.events = topic, events
         self.sent = self.refused = 0
         self.failure = ""
-        self._producer: Any = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 10, "log_level": 0})
+        options = {"bootstrap.servers": cluster.brokers, "enable.idempotence": True, "linger.ms": cluster.linger_ms, "log_level": 0}
+        self._producer: Any = Producer(options)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
         self._start_s = 0.0

@@ -11,7 +11,8 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from esp.demo.players import PARTITIONS, DigitsPlan, ShoulderPlan
+from esp.demo.players import DigitsPlan, ShoulderPlan
+from esp.demo.topics import PARTITIONS, Cluster
 
 BATCH_RECORDS, WAIT_S = 500, 0.05
 Take = Callable[[Any, float], None]  # a record, and when it came on the monotonic clock
@@ -88,7 +89,7 @@ class DigitsTally:
         return Counter(
             {
                 (camera, label, second): images
-                for (camera, label, second), images in self.scored.items()
+                for (camera, label, second), images in list(self.scored.items())  # the reader may be at work
                 if (second + 1) * 1000 <= self.last_ms[self.partition_of[camera]] - max_delay_ms
             }
         )
@@ -148,17 +149,17 @@ def stamp_ms(value: str | int) -> int:
 class Reader:
     """Reads topics from their beginning in a thread of its own and hands each record to the tally that takes it."""
 
-    def __init__(self, brokers: str, takes: Mapping[str, Take]) -> None:
+    def __init__(self, cluster: Cluster, takes: Mapping[str, Take]) -> None:
         from confluent_kafka import Consumer, TopicPartition  # an extra of the demonstration
 
         self.takes = takes
         self.last_s = time.monotonic()  # when something came last
         self.failure: BaseException | None = None
         options = {
-            "bootstrap.servers": brokers,
+            "bootstrap.servers": cluster.brokers,
             "group.id": "esp-demo",
             "enable.auto.commit": False,
-            "fetch.wait.max.ms": 50,
+            "fetch.wait.max.ms": cluster.fetch_wait_ms,
             "log_level": 0,
         }
         self._consumer: Any = Consumer(options)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
@@ -48,13 +49,13 @@ class _Demo:
         self.seconds: dict[str, float] = {}
 
     def run(self, brokers: str | None, keep: bool, as_json: bool) -> int:
-        suffix = topics.new_suffix() if brokers else ""
-        digits, shoulder = (copy_query(name, self.folder, suffix) for name in QUERIES)
+        options: dict[str, Any] = {"suffix": topics.new_suffix()} if brokers else {"fetch_wait_ms": topics.EMBEDDED_FETCH_WAIT_MS}
+        digits, shoulder = (copy_query(name, self.folder, **options) for name in QUERIES)
         names = [*digits.topics, *shoulder.topics]
-        address = self.stack.enter_context(topics.on_cluster(brokers, names) if brokers else topics.embedded(names))
+        cluster = self.stack.enter_context(topics.on_cluster(brokers, names) if brokers else topics.embedded(names))
         trained = self._train(digits, shoulder)
-        engine = self._start_engine(digits, shoulder, address)
-        played = self._stream(digits, shoulder, trained, address, engine.url)
+        engine = self._start_engine(digits, shoulder, cluster)
+        played = self._stream(digits, shoulder, trained, cluster, engine.url)
         found = Findings(
             trained[:2], trained[2], played.digits, played.shoulder, played.digits_player.sent, played.shoulder_player.sent,
             played.max_delay_ms, self.play_s, self.seconds,
@@ -65,7 +66,7 @@ class _Demo:
         found.refusals = played.refusals
         self._tell(found, as_json)
         if keep:
-            found.engine_status = self._keep_up(digits, trained[0], address, engine)
+            found.engine_status = self._keep_up(digits, trained[0], cluster, engine)
         return 1 if faults(found) else 0
 
     def _train(self, digits: QueryFolder, shoulder: QueryFolder) -> tuple[Model, Model, Model]:
@@ -82,18 +83,18 @@ class _Demo:
                 warming.wait()
         return first, second, other
 
-    def _start_engine(self, digits: QueryFolder, shoulder: QueryFolder, address: str) -> EngineProcess:
+    def _start_engine(self, digits: QueryFolder, shoulder: QueryFolder, cluster: topics.Cluster) -> EngineProcess:
         with self._phase("start", "starting the engine"):
-            engine = EngineProcess([digits.path, shoulder.path], address, self.folder / "state")
+            engine = EngineProcess([digits.path, shoulder.path], cluster.brokers, self.folder / "state")
             self.stack.enter_context(engine).wait_ready(READY_S)
         self._say(f"the engine runs both queries, admin API and metrics at {engine.url}")
         return engine
 
     def _stream(
-        self, digits: QueryFolder, shoulder: QueryFolder, trained: tuple[Model, Model, Model], address: str, url: str
+        self, digits: QueryFolder, shoulder: QueryFolder, trained: tuple[Model, Model, Model], cluster: topics.Cluster, url: str
     ) -> Played:
         with self._phase("stream", f"playing held-out images and recordings for {self.play_s:g} s"):
-            played = begin(address, (digits, shoulder), (trained[0], trained[2]), self.play_s)
+            played = begin(cluster, (digits, shoulder), (trained[0], trained[2]), self.play_s)
             self.stack.callback(played.stop)
             with Board(self.console, played.rows) as board:
                 watch(played, board, url, f"{digits.name}/scored", trained[1], self.play_s)
@@ -106,10 +107,12 @@ class _Demo:
             self._say(f"the engine's last words: {engine.last_words()}")
         return status
 
-    def _keep_up(self, digits: QueryFolder, model: Model, address: str, engine: EngineProcess) -> int:
-        self._say(f"still playing {KEEP_RATE:g} images a second; engine at {engine.url}, broker at {address}; Ctrl-C ends it")
+    def _keep_up(self, digits: QueryFolder, model: Model, cluster: topics.Cluster, engine: EngineProcess) -> int:
+        self._say(
+            f"still playing {KEEP_RATE:g} images a second; engine at {engine.url}, broker at {cluster.brokers}; Ctrl-C ends it"
+        )
         with contextlib.suppress(KeyboardInterrupt):
-            play_on(address, digits, model, KEEP_RATE)
+            play_on(cluster, digits, model, KEEP_RATE)
         return self._drain(engine)
 
     def _tell(self, found: Findings, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from esp.demo.models import Model
 from esp.demo.players import Player, malformed_digit, plan_digits, plan_shoulder
 from esp.demo.readers import DigitsTally, Reader, ShoulderTally
 from esp.demo.table import Board, Row
+from esp.demo.topics import Cluster
 from esp.runtime.durations import parse_duration
 
 RATE = 2000.0  # digits a second
@@ -32,8 +33,9 @@ class Played:
     @property
     def is_complete(self) -> bool:
         """Whether everything that must come has come."""
-        windows = self.digits.counted.total() >= self.digits.closed(self.max_delay_ms).total()
-        return not self.digits.lost and not self.shoulder.lost and bool(self.digits.dead_reasons) and windows
+        if self.digits.lost or self.shoulder.lost or not self.digits.dead_reasons:
+            return False
+        return self.digits.counted.total() >= self.digits.closed(self.max_delay_ms).total()
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ class Played:
             part.stop()
 
 
-def begin(brokers: str, queries: tuple[QueryFolder, QueryFolder], models: tuple[Model, Model], play_s: float) -> Played:
+def begin(cluster: Cluster, queries: tuple[QueryFolder, QueryFolder], models: tuple[Model, Model], play_s: float) -> Played:
     """Plans everything, starts the reader, then the players."""
     digits_query, shoulder_query = queries
     start_s, start_ms = time.monotonic() + LEAD_S, round((time.time() + LEAD_S) * 1000)
@@ -76,10 +78,10 @@ def begin(brokers: str, queries: tuple[QueryFolder, QueryFolder], models: tuple[
         digits_query.topic("scores"): digits.take_score, digits_query.topic("tallies"): digits.take_count,
         digits_query.dead_topic: digits.take_dead, shoulder_query.topic("activities"): shoulder.take,
     }  # fmt: skip
-    reader = Reader(brokers, takes).start()
+    reader = Reader(cluster, takes).start()
     players = (
-        Player(brokers, digits_query.topic("images"), digits_plan.events),
-        Player(brokers, shoulder_query.topic("samples"), shoulder_plan.events),
+        Player(cluster, digits_query.topic("images"), digits_plan.events),
+        Player(cluster, shoulder_query.topic("samples"), shoulder_plan.events),
     )
     max_delay_ms = parse_duration(digits_query.window("images").get("max_delay", 0)) // 1_000_000
     for player in players:
@@ -105,12 +107,12 @@ def watch(played: Played, board: Board, url: str, window: str, second: Model, pl
         time.sleep(LOOK_S)
 
 
-def play_on(brokers: str, query: QueryFolder, model: Model, rate: float) -> None:
+def play_on(cluster: Cluster, query: QueryFolder, model: Model, rate: float) -> None:
     """Plays digits slowly, until interrupted."""
     first_id = FIRST_SLOW_ID
     while True:
         plan = plan_digits(model.held_out, rate, SLOW_S, round(time.time() * 1000), first_id)
-        player = Player(brokers, query.topic("images"), plan.events).start(time.monotonic())
+        player = Player(cluster, query.topic("images"), plan.events).start(time.monotonic())
         try:
             while not player.is_done:
                 time.sleep(LOOK_S)

@@ -1,5 +1,6 @@
 """What the demonstration found out, and whether it is well: every fault is a sentence."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,11 @@ def as_dict(found: Findings) -> dict[str, Any]:
     """The summary for machines."""
     digits, shoulder, said = found.digits, found.shoulder, faults(found)
     models = [
-        {"digest": model.digest, "held_out_accuracy": model.accuracy, **_scored(digits.by_model.get(model.short_digest, (0, 0)))}
+        {
+            "digest": model.digest,
+            "held_out_accuracy": _number(model.accuracy),
+            **_scored(digits.by_model.get(model.short_digest, (0, 0))),
+        }
         for model in found.models
     ]
     return {
@@ -110,7 +115,7 @@ def as_dict(found: Findings) -> dict[str, Any]:
         "shoulder": {
             "events_sent": found.shoulder_sent, "sequences_expected": len(shoulder.plan.expected), "sequences_scored": shoulder.scored,
             **_tallied(shoulder), "models": [
-                {"digest": found.shoulder_model.digest, "held_out_accuracy": found.shoulder_model.accuracy, "scored": shoulder.scored}
+                {"digest": found.shoulder_model.digest, "held_out_accuracy": _number(found.shoulder_model.accuracy), "scored": shoulder.scored}
             ],
         },
         "play_seconds": round(found.play_s, 2),
@@ -125,13 +130,18 @@ def _scored(counts: Sequence[int]) -> dict[str, Any]:
 
 def _tallied(tally: DigitsTally | ShoulderTally) -> dict[str, Any]:
     return {
-        "lost": tally.lost, "doubled": tally.doubled, "unknown": tally.unknown, "streamed_accuracy": tally.accuracy,
+        "lost": tally.lost, "doubled": tally.doubled, "unknown": tally.unknown, "streamed_accuracy": _number(tally.accuracy),
         "latency_ms": _latency(tally.latencies),
     }  # fmt: skip
 
 
-def _latency(latencies: Latencies) -> dict[str, float]:
-    return {f"p{share:g}": round(latencies.quantile_ms(share / 100), 2) for share in (50, 90, 99, 99.9)}
+def _number(value: float) -> float | None:
+    """NaN, where nothing was measured, is null in JSON."""
+    return None if math.isnan(value) else value
+
+
+def _latency(latencies: Latencies) -> dict[str, float | None]:
+    return {f"p{share:g}": _number(round(latencies.quantile_ms(share / 100), 2)) for share in (50, 90, 99, 99.9)}
 
 
 def lines(found: Findings) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -88,14 +89,14 @@ class Board:
 
     def render(self) -> Group:
         """The table, and the note below it."""
-        table = Table("query", title="live", title_justify="left")
-        for heading in ("sent", "scored", "of", "scores/s", "p50 ms", "p99 ms", "accuracy"):
-            table.add_column(heading, justify="right")
-        table.add_column("models seen")
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("query", no_wrap=True)
+        for heading in ("sent", "scored", "/s", "p50 ms", "p99 ms", "accuracy"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("models seen", no_wrap=True)
         for row in self.rows():
-            cells = (str(row.sent), str(row.scored), str(row.expected), f"{self._rate(row):.0f}")
-            shares = (f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", f"{row.accuracy:.4f}")
-            table.add_row(row.query, *cells, *shares, "\n".join(row.models))
+            cells = (str(row.sent), str(row.scored), f"{self._rate(row):.0f}", f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}")
+            table.add_row(row.query, *cells, f"{row.accuracy:.4f}", "\n".join(row.models))
         return Group(table, Text(self.note))
 
     def _rate(self, row: Row) -> float:

@@ -3,13 +3,27 @@
 import contextlib
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from esp.demo.broker import EmbeddedBroker
-from esp.demo.players import PARTITIONS
 from esp.errors import StartError
 
+PARTITIONS = 4
 ANSWER_S = 15.0
+EMBEDDED_FETCH_WAIT_MS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The address of the brokers, how long a producer gathers, and how long a fetch that finds nothing waits.
+
+    The embedded broker answers a fetch with one produced batch a partition, and does not wake one that waits when something comes.
+    """
+
+    brokers: str
+    linger_ms: int
+    fetch_wait_ms: int
 
 
 def new_suffix() -> str:
@@ -18,16 +32,16 @@ def new_suffix() -> str:
 
 
 @contextlib.contextmanager
-def embedded(topics: Sequence[str]) -> Iterator[str]:
-    """An embedded broker with these topics; gives its address."""
+def embedded(topics: Sequence[str]) -> Iterator[Cluster]:
+    """An embedded broker with these topics."""
     with EmbeddedBroker() as broker:
         for topic in topics:
             broker.create_topic(topic, PARTITIONS)
-        yield broker.bootstrap
+        yield Cluster(broker.bootstrap, linger_ms=10, fetch_wait_ms=EMBEDDED_FETCH_WAIT_MS)
 
 
 @contextlib.contextmanager
-def on_cluster(brokers: str, topics: Sequence[str]) -> Iterator[str]:
+def on_cluster(brokers: str, topics: Sequence[str]) -> Iterator[Cluster]:
     """These topics on a cluster, made now and deleted at the end, where the cluster allows it. StartError when it can't be reached."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
@@ -44,7 +58,7 @@ def on_cluster(brokers: str, topics: Sequence[str]) -> Iterator[str]:
             f"Kafka refused ({err.args[0].str()})", where=f"--brokers {brokers}", mend="check that it runs there"
         ) from err
     try:
-        yield brokers
+        yield Cluster(brokers, linger_ms=1, fetch_wait_ms=100)
     finally:
         with contextlib.suppress(KafkaException):
             for future in admin.delete_topics(list(topics), request_timeout=ANSWER_S).values():

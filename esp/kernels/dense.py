@@ -12,6 +12,7 @@ from esp.kernels.tile import make_tile
 
 F4 = npt.NDArray[np.float32]
 R0, R1, R2, R3 = TILE_ROWS
+BLOCK_ROWS = 8 * R0  # rows that share a panel of weights while it is near
 _8x2, _4x2, _2x2, _1x2 = (make_tile(rows, 2) for rows in TILE_ROWS)
 _8x1, _4x1, _2x1, _1x1 = (make_tile(rows, 1) for rows in TILE_ROWS)
 _1x8 = make_tile(1, 8)  # one row alone waits for its own sums: eight at once hide that
@@ -56,21 +57,28 @@ def _rows_1(rows, row_at, segments, segment_at, size, panel, bias, bias_step, ou
 
 
 @part
-def _stripe(rows, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low):
-    """A few rows over all columns, panel by panel."""
+def _block(count, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low):
+    """A block of rows over all columns: panel by panel, so that a panel stays near for all its rows, tile by tile."""
     k, at = segments * size, 0
-    if rows == 1:
+    if count == 1:
         while columns - at >= 4 * PANEL:
             _1x8(row_at, segments, segment_at, size, panels + 4 * at * k, k * PANEL, bias + 4 * at, bias_step,
                  out + 4 * at, out_step, columns - at, low)  # fmt: skip
             at += 4 * PANEL
-    while columns - at > LANES:
-        _rows_2(rows, row_at, segments, segment_at, size, panels + 4 * at * k, bias + 4 * at, bias_step,
-                out + 4 * at, out_step, columns - at, low)  # fmt: skip
-        at += PANEL
-    if columns > at:
-        _rows_1(rows, row_at, segments, segment_at, size, panels + 4 * at * k, bias + 4 * at, bias_step,
-                out + 4 * at, out_step, columns - at, low)  # fmt: skip
+    while at < columns:
+        panel, is_wide, done = panels + 4 * at * k, columns - at > LANES, 0
+        while done < count:
+            left = count - done
+            rows = R0 if left >= R0 else R1 if left >= R1 else R2 if left >= R2 else R3
+            first, target = bias + 4 * (at + done * bias_step), out + 4 * (at + done * out_step)
+            if is_wide:
+                _rows_2(rows, row_at + 8 * done, segments, segment_at, size, panel, first, bias_step, target, out_step,
+                        columns - at, low)  # fmt: skip
+            else:
+                _rows_1(rows, row_at + 8 * done, segments, segment_at, size, panel, first, bias_step, target, out_step,
+                        columns - at, low)  # fmt: skip
+            done += rows
+        at += PANEL if is_wide else LANES
 
 
 @part
@@ -79,19 +87,19 @@ def multiply(n, per, x, x_step, at, segments, segment_at, size, panels, bias, bi
 
     Row i * per + p of A begins ``at[p]`` floats into ``x + i * x_step`` floats, and is made of ``segments`` runs of ``size``
     floats, ``segment_at`` floats from there; panels from ``pack``; bias has room for whole vectors; scratch holds
-    TILE_ROWS[0] addresses.
+    BLOCK_ROWS addresses.
     """
     row_at, offsets = i8(scratch), i8(at)
     left, p, base = n * per, 0, x
     while left > 0:
-        rows = R0 if left >= R0 else R1 if left >= R1 else R2 if left >= R2 else R3
+        rows = min(left, BLOCK_ROWS)
         for r in range(rows):
             row_at[r] = base + 4 * offsets[p]
             p += 1
             if p == per:
                 p = 0
                 base += 4 * x_step
-        _stripe(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low)
+        _block(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low)
         bias += 4 * rows * bias_step
         out += 4 * rows * out_step
         left -= rows

@@ -1,13 +1,25 @@
 """Which model scores in which window: the query file's, until a deployment puts another in its place; kept over restarts."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import pydantic
+
 from esp.astore.binary import read
 from esp.astore.model import Astore
 from esp.errors import EspError, StateError
+from esp.runtime.state.segment import sync_directory
+
+
+class _Entry(pydantic.BaseModel):
+    """A deployment: the digest of the model, and of the query's own that it stands over."""
+
+    digest: str = pydantic.Field(pattern="^[0-9a-f]{64}$")
+    over: str
+
+
+_TABLE = pydantic.TypeAdapter(dict[str, _Entry])  # by window
 
 
 class Deployments:
@@ -22,53 +34,57 @@ class Deployments:
     def current(self, window: str, named: Astore) -> Astore:
         """The model that a window starts with; ``named`` is the one of the query file."""
         entry = self._table().get(window)
-        if entry is None or entry["over"] != named.digest or entry["digest"] == named.digest:
+        if entry is None or entry.over != named.digest or entry.digest == named.digest:
             return named
+        file, mend = self._file(entry.digest), "deploy it again after a start with --fresh"
         try:
-            return read(self._file(entry["digest"]), verify=True)
+            deployed = read(file, verify=True)
         except EspError as err:
-            raise StateError(
-                f"the model deployed to window '{window}' cannot be read: {err.what}",
-                where=err.where,
-                mend="deploy it again after a start with --fresh",
-            ) from err
+            what = f"the model deployed to window '{window}' cannot be read: {err.what}"
+            raise StateError(what, where=err.where, mend=mend) from err
+        if deployed.digest != entry.digest:
+            raise StateError(f"the model deployed to window '{window}' is another one now", where=str(file), mend=mend)
+        return deployed
 
     def store(self, digest: str, data: bytes) -> Astore:
-        """Keeps an uploaded astore under its digest and gives it back, memory-mapped."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Keeps an uploaded astore under its digest and gives it back, memory-mapped; StateError where it cannot be written."""
         _write(self._file(digest), data)
         return read(self._file(digest))
 
     def record(self, window: str, digest: str, named: Astore) -> None:
         """Makes the deployment durable; files that no window uses any more are taken away."""
-        table = {**self._table(), window: {"digest": digest, "over": named.digest}}
-        _write(self.folder / "deployed.json", json.dumps(table, sort_keys=True).encode())
-        used = {entry["digest"] for entry in table.values()}
+        table = {**self._table(), window: _Entry(digest=digest, over=named.digest)}
+        _write(self.folder / "deployed.json", _TABLE.dump_json(table))
+        used = {entry.digest for entry in table.values()}
         for file in self.folder.glob("*.astore"):
             if file.stem not in used:
                 file.unlink(missing_ok=True)
 
-    def _table(self) -> Mapping[str, dict[str, str]]:
+    def _table(self) -> Mapping[str, _Entry]:
         file = self.folder / "deployed.json"
         if not file.exists():
             return {}
         try:
-            table: dict[str, dict[str, str]] = json.loads(file.read_bytes())
-        except ValueError as err:
-            raise StateError(
-                "this is not JSON", where=str(file), mend="take the file away to score with the models of the query"
-            ) from err
-        return table
+            return _TABLE.validate_json(file.read_bytes())
+        except (OSError, ValueError) as err:
+            mend = "take the file away to score with the models of the query"
+            raise StateError("this is no table of deployed models", where=str(file), mend=mend) from err
 
     def _file(self, digest: str) -> Path:
         return self.folder / f"{digest}.astore"
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all, durably."""
+    """Writes a file whole or not at all, durably; StateError where that fails."""
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        sync_directory(path.parent)
+    except OSError as err:
+        mend = "make room, or let the engine write there"
+        raise StateError(f"the deployed model cannot be kept: {err.strerror}", where=str(path), mend=mend) from err

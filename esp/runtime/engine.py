@@ -12,7 +12,7 @@ from pathlib import Path
 from esp.errors import EspError, QueryError
 from esp.runtime.query import Query
 from esp.runtime.runner import QueryRunner
-from esp.runtime.server import AdminServer, bind, build_app
+from esp.runtime.server import AdminServer, bind, build_app, is_open
 
 log = logging.getLogger("esp.engine")
 
@@ -42,10 +42,13 @@ class Engine:
     async def run(self) -> None:
         """Serves and streams; raises what made it fail, once everything else has been drained."""
         socket = bind(self.settings.listen)
-        self.address = "{}:{}".format(*socket.getsockname()[:2])
+        host, port = socket.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         server = AdminServer(build_app(self.runners, self.settings.token))
         serving = asyncio.create_task(server.serve([socket]))
         log.info("admin API and metrics at http://%s", self.address)
+        if is_open(self.settings.listen) and not self.settings.token:
+            log.warning("whoever reaches %s may pause queries and deploy models; set a token (--token-file)", self.address)
         try:
             with self._signals():
                 await self._stream()
@@ -64,8 +67,9 @@ class Engine:
         try:
             await runner.run(self.stopping)
         except Exception as err:
-            if not self.stopping.is_set():
-                log.error("query %s failed: %s", runner.query.name, err, exc_info=not isinstance(err, EspError))
+            is_ours = isinstance(err, EspError)
+            if not self.stopping.is_set() and (len(self.runners) > 1 or not is_ours):  # of one alone the command tells
+                log.error("query %s failed: %s", runner.query.name, err, exc_info=not is_ours)
             self.stopping.set()
             return err
         return None

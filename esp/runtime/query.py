@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,8 @@ def load_query(path: Path, overrides: Mapping[str, Any] | None = None) -> Query:
     path = path / "query.toml" if path.is_dir() else path
     file = checked(QueryFile, read_toml(path, QueryError), str(path), QueryError)
     models = {name: _read_model(path, name, settings) for name, settings in file.models.items()}
+    for table, names in (("models", file.models), ("windows", file.windows)):
+        _check_names(names, f"{path}: {table}")
     tables = {name: dict(table) for name, table in file.windows.items()}
     connections = {name: _connection(path, name, table, overrides or {}) for name, table in tables.items()}
     settings = {name: _window_settings(path, name, table) for name, table in tables.items()}
@@ -134,6 +137,13 @@ def load_query(path: Path, overrides: Mapping[str, Any] | None = None) -> Query:
     _check_use(path, windows)
     dead = connection(dict(file.query.dead), f"{path}: query.dead", overrides or {}) if file.query.dead else None
     return Query(path, file.query, models, _with_subscribers(windows), dead)
+
+
+def _check_names(names: Iterable[str], where: str) -> None:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
+            mend = "use letters, digits, dashes and underscores"
+            raise QueryError(f"'{name}' is no name", where=where, mend=mend)
 
 
 def _read_model(path: Path, name: str, settings: ModelSettings) -> Astore:

@@ -2,7 +2,7 @@
 
 import contextlib
 import hmac
-import logging
+import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Any
@@ -11,90 +11,183 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 import esp
-from esp.errors import EspError, FileError, StartError
+from esp.errors import EspError, StartError, UsageError
+from esp.runtime.answers import (
+    Action,
+    Deployment,
+    Health,
+    Model,
+    QueryState,
+    QueryStatus,
+    Readiness,
+    Refusal,
+    State,
+    Status,
+    WindowStatus,
+)
 from esp.runtime.metrics import exposition
 from esp.runtime.runner import QueryRunner
 
 MAX_UPLOAD_BYTES = 2 << 30
-log = logging.getLogger("esp.server")
+Runners = Mapping[str, QueryRunner]
+REFUSALS: dict[int, str] = {
+    401: "The token is missing or wrong",
+    404: "There is no such query",
+    409: "The query is not running yet",
+    413: "The upload is too large",
+    422: "The model cannot take the place of the one that scores",
+    500: "It failed, and nothing was changed",
+}
 
 
-def build_app(runners: Mapping[str, QueryRunner], token: str | None = None) -> FastAPI:
+def build_app(runners: Runners, token: str | None = None, max_upload_bytes: int = MAX_UPLOAD_BYTES) -> FastAPI:
     """The application over the engine's runners; with a token, whatever looks into or changes a query needs it."""
     app = FastAPI(
         title="esp engine", version=esp.__version__, description="Watches and changes the continuous queries of one engine."
     )
-    allowed = [Depends(_guard(token))]
+    app.add_exception_handler(EspError, _refuse)
+    app.add_exception_handler(StarletteHTTPException, _refuse_plainly)
+    app.add_exception_handler(Exception, _fail)
+    _add_watching(app, runners)
+    _add_admin(app, runners, [Depends(_guard(token))], max_upload_bytes)
+    return app
 
-    @app.exception_handler(EspError)
-    async def refuse(request: Request, err: EspError) -> JSONResponse:
-        return JSONResponse({"error": str(err)}, status_code=422 if err.exit_status == 2 else 500)
 
-    @app.get("/metrics", tags=["watch"], summary="Metrics in the text format of Prometheus")
+def _add_watching(app: FastAPI, runners: Runners) -> None:
+    """Metrics and health, open to everyone who reaches the port."""
+
+    @app.get(
+        "/metrics", tags=["watch"], summary="Metrics in the text format of Prometheus",
+        response_class=Response, responses={200: {"content": {"text/plain": {}}}},
+    )  # fmt: skip
     async def metrics() -> Response:
         return Response(exposition(runners), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/healthz", tags=["watch"], summary="Whether the process lives")
-    async def healthz() -> dict[str, str]:
-        return {"status": "alive"}
+    async def healthz() -> Health:
+        return Health()
 
-    @app.get("/readyz", tags=["watch"], summary="Whether every query runs and reaches its peers")
-    async def readyz() -> JSONResponse:
-        states = {name: _state(runner) for name, runner in runners.items()}
-        is_ready = bool(states) and all(runner.is_ready and runner.is_connected for runner in runners.values())
-        return JSONResponse({"ready": is_ready, "queries": states}, status_code=200 if is_ready else 503)
+    @app.get(
+        "/readyz", tags=["watch"], summary="Whether every query runs and reaches its peers",
+        responses={503: {"model": Readiness, "description": "Not ready"}},
+    )  # fmt: skip
+    async def readyz(response: Response) -> Readiness:
+        is_ready = bool(runners) and all(runner.is_ready and runner.is_connected for runner in runners.values())
+        response.status_code = 200 if is_ready else 503
+        return Readiness(ready=is_ready, queries={name: _state(runner) for name, runner in runners.items()})
 
-    @app.get("/v1/status", tags=["admin"], dependencies=allowed, summary="Queries, windows, models, counts, lag and latency")
-    async def status() -> dict[str, Any]:
-        return {"version": esp.__version__, "queries": [describe(runner) for runner in runners.values()]}
 
-    @app.post("/v1/queries/{query}/{action}", tags=["admin"], dependencies=allowed, summary="pause, resume or drain a query")
-    async def act(query: str, action: str) -> dict[str, str]:
-        runner = _runner(runners, query)
-        actions: dict[str, Callable[[], Awaitable[None]]] = {"pause": runner.pause, "resume": runner.resume, "drain": runner.drain}
-        if action not in actions:
-            raise HTTPException(404, f"no action '{action}'; there are {', '.join(actions)}")
-        await actions[action]()
-        return {"query": query, "state": _state(runner)}
+def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_bytes: int) -> None:
+    """What looks into queries or changes them."""
+
+    @app.get(
+        "/v1/status",
+        tags=["admin"],
+        dependencies=allowed,
+        summary="Queries, windows, models, counts, lag and latency",
+        responses=_refusals(401),
+    )
+    async def status() -> Status:
+        return Status(version=esp.__version__, queries=[describe(runner) for runner in runners.values()])
+
+    def add(action: Action, summary: str) -> None:
+        @app.post(
+            f"/v1/queries/{{query}}/{action}", tags=["admin"], dependencies=allowed, summary=summary, operation_id=action,
+            responses=_refusals(401, 404, 409, 500),
+        )  # fmt: skip
+        async def act(query: str) -> QueryState:
+            runner = _running(runners, query)
+            actions: dict[Action, Callable[[], Awaitable[None]]] = {
+                "pause": runner.pause,
+                "resume": runner.resume,
+                "drain": runner.drain,
+            }
+            await actions[action]()
+            return QueryState(query=query, state=_state(runner))
+
+    add("pause", "Fetch no more")
+    add("resume", "Fetch again")
+    add("drain", "Pause, and answer when all that was fetched is sent, saved and committed")
 
     @app.put(
-        "/v1/queries/{query}/windows/{window}/model", tags=["admin"], dependencies=allowed,
-        summary="Deploy an astore to a score window", openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}, "required": True}},
+        "/v1/queries/{query}/windows/{window}/model", tags=["admin"], dependencies=allowed, summary="Deploy an astore to a score window",
+        responses=_refusals(401, 404, 409, 413, 422, 500), openapi_extra=UPLOAD,
     )  # fmt: skip
-    async def deploy(query: str, window: str, request: Request) -> Mapping[str, str]:
-        runner = _runner(runners, query)
-        return await runner.deploy(window, await _body(request), request.headers.get("esp-digest", ""))
+    async def deploy(query: str, window: str, request: Request) -> Deployment:
+        runner = _running(runners, query)
+        data = await _body(request, max_upload_bytes)
+        return Deployment(**await runner.deploy(window, data, request.headers.get("esp-digest", "")))
 
-    return app
+
+UPLOAD: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+    "parameters": [
+        {
+            "name": "esp-digest", "in": "header", "required": False, "schema": {"type": "string"},
+            "description": "The digest that the astore should have",
+        }
+    ],
+}  # fmt: skip
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refusal, "description": REFUSALS[status]} for status in statuses}
+
+
+async def _refuse(request: Request, err: Exception) -> JSONResponse:
+    assert isinstance(err, EspError)
+    return JSONResponse({"error": str(err)}, 422 if err.exit_status == 2 else 500)
+
+
+async def _refuse_plainly(request: Request, err: Exception) -> JSONResponse:
+    assert isinstance(err, StarletteHTTPException)
+    return JSONResponse({"error": err.detail}, err.status_code, err.headers)
+
+
+async def _fail(request: Request, err: Exception) -> JSONResponse:
+    """The answer to a failure that nobody foresaw; uvicorn puts its traceback into the log."""
+    return JSONResponse({"error": f"the engine failed at this ({type(err).__name__}); its log says more"}, 500)
 
 
 def _guard(token: str | None) -> Callable[..., None]:
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
         if token is not None and (given is None or not hmac.compare_digest(given.credentials.encode(), token.encode())):
-            raise HTTPException(401, "the token is missing or wrong", headers={"WWW-Authenticate": "Bearer"})
+            raise HTTPException(
+                401, "the token is missing or wrong; give it with --token-file", headers={"WWW-Authenticate": "Bearer"}
+            )
 
     return check
 
 
-def _runner(runners: Mapping[str, QueryRunner], query: str) -> QueryRunner:
+def _running(runners: Runners, query: str) -> QueryRunner:
     if query not in runners:
         raise HTTPException(404, f"there is no query '{query}' here; there are {', '.join(runners)}")
+    if not runners[query].is_ready:
+        raise HTTPException(409, f"query '{query}' is not running; try again when /readyz says so")
     return runners[query]
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, limit_bytes: int) -> bytes:
+    too_large = HTTPException(413, f"the upload is larger than {limit_bytes} bytes; deploy a smaller model")
+    if int(request.headers.get("content-length", 0)) > limit_bytes:
+        raise too_large
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_UPLOAD_BYTES:
-            raise FileError(f"the upload is larger than {MAX_UPLOAD_BYTES} bytes", mend="deploy a smaller model")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit_bytes:
+                raise too_large
+            parts.append(part)
+    except ClientDisconnect as err:
+        raise HTTPException(400, f"the upload ended after {size} bytes; send it again") from err
     return b"".join(parts)
 
 
-def _state(runner: QueryRunner) -> str:
+def _state(runner: QueryRunner) -> State:
     if not runner.is_ready:
         return "starting"
     if not runner.is_connected:
@@ -102,39 +195,74 @@ def _state(runner: QueryRunner) -> str:
     return "paused" if runner.is_paused else "running"
 
 
-def describe(runner: QueryRunner) -> dict[str, Any]:
+def describe(runner: QueryRunner) -> QueryStatus:
     """What ``/v1/status`` says of one query."""
-    meter, query = runner.meter, runner.query
-    windows = []
-    for name, window in query.windows.items():
-        counts = meter.windows[name]
-        entry: dict[str, Any] = {"name": name, "kind": counts.kind, "from": window.settings.source or None}
-        entry |= {"in": counts.events_in, "out": counts.events_out, "late": counts.events_late, "dead": counts.events_dead}
-        if name in runner.scorers:
-            scorer = runner.scorers[name]
-            entry["model"] = {"name": scorer.astore.name, "digest": scorer.astore.digest, "backend": scorer.backend}
-        windows.append(entry)
-    quantiles = {f"p{share:g}": meter.latency.quantile(share / 100) for share in (50, 90, 99)}
-    lag = {source: sum(partitions.values()) for source, partitions in meter.lag.items()}
-    return {
-        "name": query.name, "state": _state(runner), "windows": windows, "latency_seconds": quantiles, "lag_events": lag,
-        "state_bytes": meter.state_size_bytes, "checkpoints": runner.checkpoints,
-    }  # fmt: skip
+    meter = runner.meter
+    return QueryStatus(
+        name=runner.query.name,
+        state=_state(runner),
+        windows=[_window(runner, name) for name in runner.query.windows],
+        latency_seconds={
+            "p50": meter.latency.quantile(0.5),
+            "p90": meter.latency.quantile(0.9),
+            "p99": meter.latency.quantile(0.99),
+        },
+        lag_events={source: sum(partitions.values()) for source, partitions in meter.lag.items()},
+        state_bytes=meter.state_size_bytes,
+        checkpoints=runner.checkpoints,
+    )
+
+
+def _window(runner: QueryRunner, name: str) -> WindowStatus:
+    counts, scorer = runner.meter.windows[name], runner.scorers.get(name)
+    return WindowStatus(
+        name=name,
+        kind=counts.kind,
+        source=runner.query.windows[name].settings.source or None,
+        events_in=counts.events_in,
+        events_out=counts.events_out,
+        events_late=counts.events_late,
+        events_dead=counts.events_dead,
+        model=None if scorer is None else Model(name=scorer.astore.name, digest=scorer.digest, backend=scorer.backend),
+    )
 
 
 def bind(listen: str) -> socket.socket:
-    """A listening socket at HOST:PORT (port 0 = any free one); StartError when the port is in use or no address of this machine."""
+    """A socket that listens at HOST:PORT (port 0 = any free one).
+
+    UsageError when that is no address; StartError when the port is in use or the host no address of this machine.
+    """
     host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise UsageError(f"'{listen}' is no address", where="--listen", mend="write HOST:PORT, such as 127.0.0.1:8088")
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]") or "127.0.0.1", int(port), type=socket.SOCK_STREAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind)
+    except OSError as err:
+        raise _no_port(listen, err) from err
+    try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-    except (OSError, ValueError) as err:
-        raise StartError(
-            f"cannot listen at {listen} ({err})", where="--listen", mend="choose another port, such as 127.0.0.1:0"
-        ) from err
+        sock.listen(128)  # at once: until then another engine could bind the same port
+    except OSError as err:
+        sock.close()
+        raise _no_port(listen, err) from err
     return sock
+
+
+def _no_port(listen: str, err: OSError) -> StartError:
+    return StartError(
+        f"cannot listen at {listen} ({err.strerror})", where="--listen", mend="choose another port, such as 127.0.0.1:0"
+    )
+
+
+def is_open(listen: str) -> bool:
+    """Whether others than this machine reach the address."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 class AdminServer(uvicorn.Server):

@@ -17,7 +17,7 @@ from esp.runtime.state.tables import Columns, KeyedTable, Tables
 
 log = logging.getLogger("esp.task")
 Outputs = list[tuple[str, RawBlock | DeadBlock]]  # sink window (or DEAD) and what goes there
-DEAD = "dead"
+DEAD = "query.dead"  # no window has a dot in its name
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from esp.kernels.compile import kernel
-from esp.kernels.dense import multiply, pack, padded
+from esp.kernels.dense import BLOCK_ROWS, multiply, pack, padded
 from esp.kernels.lanes import LANES, PANEL, TILE_ROWS
 
 F4 = Any
@@ -26,7 +26,7 @@ def product(x: F4, weights: F4, bias: F4, low: float = -np.inf, at: Any = (0,), 
     n, frame = len(x) * len(starts), np.full((len(x) * len(starts) + 2, m + 3), 7, np.float32)
     full, panels = np.zeros(padded(m), np.float32), pack(weights)
     full[:m] = bias
-    out, zero = frame[1:-1], np.zeros(max(TILE_ROWS), np.int64)
+    out, zero = frame[1:-1], np.zeros(BLOCK_ROWS, np.int64)
     _multiply(
         len(x), len(starts), x.ctypes.data, x.shape[1], starts.ctypes.data, len(runs), runs.ctypes.data, size or x.shape[1],
         panels.ctypes.data, full.ctypes.data, 0, out.ctypes.data, m + 3, m, np.float32(low), zero.ctypes.data,
@@ -45,7 +45,7 @@ def numbers(*shape: int, seed: int = 1) -> F4:
 @pytest.mark.parametrize("k", [1, 2, 37])
 def test_tails_of_rows_and_columns_are_right(columns: int, k: int) -> None:
     weights, bias = numbers(k, columns), numbers(columns)
-    for n in range(1, 2 * TILE_ROWS[0] + 2):
+    for n in [*range(1, 2 * TILE_ROWS[0] + 2), BLOCK_ROWS + 5]:
         x = numbers(n, k, seed=n)
         np.testing.assert_allclose(product(x, weights, bias), x @ weights + bias, atol=2e-5)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from esp.astore.graph import Array, Graph
+from esp.kernels.dense import BLOCK_ROWS
 from esp.kernels.intake import address
-from esp.kernels.lanes import TILE_ROWS
 from esp.kernels.plan import run
 from esp.runtime.backends.lowering.assembly import Table, assemble
 from esp.runtime.backends.lowering.lowering import lower
@@ -23,7 +23,7 @@ class NumbaBound:
         self.shapes = [tuple(size for size in value.shape if size is not None) for value in graph.outputs]
         sizes = [size_of(value.shape) for value in (*graph.inputs, *graph.outputs)]
         self.arrays = np.zeros(len(sizes), np.int64)
-        self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(max(TILE_ROWS), np.int64)
+        self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(BLOCK_ROWS, np.int64)
         self.ends = (table.rows.ctypes.data, len(table.rows))
         self.places = (self.arrays.ctypes.data, self.steps.ctypes.data, self.scratch.ctypes.data)
 

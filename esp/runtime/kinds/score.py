@@ -173,6 +173,10 @@ def check_swap(old: Astore, new: Astore, planned: Planned) -> None:
     before, after = (
         settings.resolve(stream, Environment(where, {**env.models, settings.model: astore}))["out"].schema for astore in (old, new)
     )
+    taking = Environment(where, env.models)
+    if settings.fields_in(old, stream, taking) != settings.fields_in(new, stream, taking):
+        fields = ", ".join(settings.fields_in(old, stream, taking))
+        raise QueryError(f"it takes other fields, or in another order (wanted {fields})", where=where, mend=mend)
     if before != after:
         raise QueryError(f"the events that leave would be ({after}), but others rely on ({before})", where=where, mend=mend)
 

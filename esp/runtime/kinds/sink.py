@@ -1,5 +1,6 @@
 """The sink kind: events become records again, with the key, the headers and the time stamp of what they come from."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from esp.runtime.codecs import Codec, codec
 from esp.runtime.events import I64, U8, Block, EventBlock, Opcode, RawBlock
 from esp.runtime.headers import add_headers
 from esp.runtime.keys import key_text
+from esp.runtime.kinds.keyed import require_field
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
 from esp.runtime.schema import Schema
 
@@ -23,7 +25,8 @@ class SinkSettings(Settings):
     fields: tuple[str, ...] = pydantic.Field((), description="the fields that go out, in this order; all, if left out")
     key: tuple[str, ...] | None = pydantic.Field(
         None,
-        description="fields that make the record key, as text joined by '|'; left out: the key of the origin, else the key fields",
+        description="fields that make the record key, as text joined by '|'; left out: the key of the origin (not with tombstones), "
+        "else the key fields of the schema",
     )
     deletes: Literal["tombstone", "drop"] = pydantic.Field(
         "drop", description="what a delete becomes: a record without a value, or nothing"
@@ -32,10 +35,17 @@ class SinkSettings(Settings):
 
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
         assert stream is not None
-        for name in (*self.fields, *(self.key or ())):
-            if name not in stream.schema:
-                raise QueryError(f"there is no field '{name}'", where=env.where, mend=f"fields here: {stream.schema}")
-        codec(self.format, self._schema(stream.schema), **self.options)
+        for key, names in (("fields", self.fields), ("key", self.key or ())):
+            for name in names:
+                require_field(stream, name, f"{env.where}.{key}")
+                if names.count(name) > 1:
+                    raise QueryError(f"field '{name}' is named twice", where=f"{env.where}.{key}", mend="name it once")
+        if self.deletes == "tombstone" and not (self.key or stream.schema.keys):
+            raise QueryError("a tombstone needs a key", where=f"{env.where}.key", mend='say key = ["FIELD"]')
+        try:
+            codec(self.format, self._schema(stream.schema), **self.options)
+        except QueryError as err:
+            raise QueryError(err.what, where=err.where or env.where, mend=err.mend) from err
         return {}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:
@@ -53,6 +63,8 @@ class SinkWindow:
         self.settings, self.written = settings, written
         self.codec: Codec = codec(settings.format, written, **settings.options)
         self.key_fields = settings.key if settings.key is not None else schema.keys
+        # a delete has no origin: its record gets the key of the record that it takes back only where fields make both
+        self.keeps_key = settings.key is None and settings.deletes == "drop"
 
     def open(self, context: Context) -> None:
         self.partition = context.partition
@@ -85,35 +97,47 @@ class SinkWindow:
         )  # fmt: skip
 
     def _keys(self, block: EventBlock) -> tuple[U8, I64, I64]:
-        if self.settings.key is None and _has_origin(block):
+        """Row by row the key of the origin, where it is kept and there is one, else the text of the key fields."""
+        own = _origin_rows(block) if self.keeps_key else np.empty(0, np.int64)
+        data, at, size = _nothing(len(block))
+        if len(own) < len(block) and self.key_fields:
+            text = key_text(block, self.key_fields)
+            data, at, size = text.data, text.offsets[:-1].copy(), np.diff(text.offsets)
+        if len(own):
             assert block.raw is not None
             assert block.raw_row is not None
-            size = block.raw.key_size[block.raw_row]
-            return *_gathered(block.raw.buffer, block.raw.key_at[block.raw_row], size), size
-        if not self.key_fields:
-            return _nothing(len(block))
-        text = key_text(block, self.key_fields)
-        return text.data, text.offsets[:-1], text.offsets[1:] - text.offsets[:-1]
+            rows = block.raw_row[own]
+            size[own] = block.raw.key_size[rows]
+            gathered, begin = _gathered(block.raw.buffer, block.raw.key_at[rows], size[own])
+            at[own] = begin + len(data)
+            data = np.concatenate((data, gathered))
+        return data, at, size
 
     def _headers(self, block: EventBlock) -> tuple[U8, I64, I64]:
         """The origin's headers, and the model's digest behind them; one copy serves all rows that have no headers of their own."""
-        model = [("esp-model", block.models[-1].encode())] if self.settings.model_header and block.models else None
-        own = block.raw.header_size[block.raw_row] if block.raw is not None and block.raw_row is not None else np.empty(0, np.int64)
-        if not _has_origin(block) or not (own > 0).any():
-            if model is None:
-                return _nothing(len(block))
-            shared = np.frombuffer(add_headers(b"", model), np.uint8)
-            return shared, np.zeros(len(block), np.int64), np.full(len(block), len(shared))
-        assert block.raw is not None
-        assert block.raw_row is not None
-        rows = [block.raw.headers(row) if row >= 0 else b"" for row in block.raw_row.tolist()]
-        rows = rows if model is None else [add_headers(row, model) for row in rows]
-        size = np.fromiter(map(len, rows), np.int64, len(rows))
-        return np.frombuffer(b"".join(rows), np.uint8), np.cumsum(size) - size, size
+        model = [("esp-model", block.models[-1].encode())] if self.settings.model_header and block.models else []
+        shared = add_headers(b"", model)
+        at, size = np.zeros(len(block), np.int64), np.full(len(block), len(shared) or -1)
+        parts, end = [shared], len(shared)
+        for row, headers in _own_headers(block):
+            parts.append(add_headers(headers, model) if model else headers)
+            at[row], size[row] = end, len(parts[-1])
+            end += len(parts[-1])
+        return np.frombuffer(b"".join(parts), np.uint8), at, size
 
 
-def _has_origin(block: EventBlock) -> bool:
-    return block.raw is not None and block.raw_row is not None and bool((block.raw_row >= 0).all())
+def _origin_rows(block: EventBlock) -> I64:
+    """The rows that come from a record."""
+    return np.empty(0, np.int64) if block.raw is None or block.raw_row is None else np.flatnonzero(block.raw_row >= 0)
+
+
+def _own_headers(block: EventBlock) -> Iterator[tuple[int, bytes]]:
+    """The rows whose record has headers, with them."""
+    own = _origin_rows(block)
+    if block.raw is None or block.raw_row is None or not len(own):
+        return
+    for row in own[block.raw.header_size[block.raw_row[own]] > 0].tolist():
+        yield row, block.raw.headers(block.raw_row[row])
 
 
 def _gathered(buffer: U8, at: I64, size: I64) -> tuple[U8, I64]:

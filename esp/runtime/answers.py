@@ -1,0 +1,83 @@
+"""What the admin API answers: the models behind its OpenAPI description."""
+
+from typing import Literal
+
+import pydantic
+
+Action = Literal["pause", "resume", "drain"]
+State = Literal["starting", "running", "paused", "disconnected"]
+
+
+class Refusal(pydantic.BaseModel):
+    """Why a request was not done."""
+
+    error: str
+
+
+class Health(pydantic.BaseModel):
+    """The process lives."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(pydantic.BaseModel):
+    """Whether every query runs and reaches its peers."""
+
+    ready: bool
+    queries: dict[str, State]
+
+
+class QueryState(pydantic.BaseModel):
+    """A query after what was done to it."""
+
+    query: str
+    state: State
+
+
+class Deployment(pydantic.BaseModel):
+    """The digests of the model that was and of the one that scores now."""
+
+    window: str
+    old: str
+    new: str
+    backend: str
+
+
+class Model(pydantic.BaseModel):
+    """The model that scores in a window."""
+
+    name: str
+    digest: str
+    backend: str
+
+
+class WindowStatus(pydantic.BaseModel):
+    """A window and the events that it has seen since the engine started."""
+
+    name: str
+    kind: str
+    source: str | None = pydantic.Field(serialization_alias="from")
+    events_in: int = pydantic.Field(serialization_alias="in")
+    events_out: int = pydantic.Field(serialization_alias="out")
+    events_late: int = pydantic.Field(serialization_alias="late")
+    events_dead: int = pydantic.Field(serialization_alias="dead")
+    model: Model | None = None
+
+
+class QueryStatus(pydantic.BaseModel):
+    """A query: its windows, its latency by quantile, and the records that wait by source."""
+
+    name: str
+    state: State
+    windows: list[WindowStatus]
+    latency_seconds: dict[Literal["p50", "p90", "p99"], float]
+    lag_events: dict[str, int]
+    state_bytes: int
+    checkpoints: int
+
+
+class Status(pydantic.BaseModel):
+    """The engine and its queries."""
+
+    version: str
+    queries: list[QueryStatus]
