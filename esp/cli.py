@@ -48,7 +48,7 @@ def fail(error: EspError) -> NoReturn:
 
 def show(result: Any, as_json: bool, render: Callable[[], None]) -> None:
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print(json.dumps(result, ensure_ascii=False, default=bytes.hex))  # digests of tensors are bytes
     else:
         render()
 

@@ -90,7 +90,7 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     load, images, host = args.load, digit_images(QUERY), machine()
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esp-load-")))
     brokers, kafka = stack.enter_context(_kafka(args.brokers))
-    topics = stack.enter_context(Topics(brokers, f"load-{uuid.uuid4().hex[:8]}", load.partitions))
+    topics = stack.enter_context(Topics(brokers, f"load-{uuid.uuid4().hex[:8]}", load.partitions, deletes=bool(args.brokers)))
     topics.make("images", notes_append=False)
     topics.make("scores", "counts", "late", "dead", "passed")
     result = {

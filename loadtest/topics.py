@@ -1,18 +1,19 @@
 """The topics of one load test: made with a name that nobody else has, counted, and taken away again."""
 
+import sys
 import time
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-READY_S, ASK_S = 30.0, 0.05
+READY_S, DELETE_S, ASK_S = 30.0, 10.0, 0.05
 
 
 class Topics:
-    """Topics ``PREFIX.NAME``; a context that deletes them at its end."""
+    """Topics ``PREFIX.NAME``; a context that deletes them at its end, unless their broker goes with them."""
 
-    def __init__(self, brokers: str, prefix: str, partitions: int) -> None:
-        self.brokers, self.prefix, self.partitions = brokers, prefix, partitions
+    def __init__(self, brokers: str, prefix: str, partitions: int, *, deletes: bool) -> None:
+        self.brokers, self.prefix, self.partitions, self.deletes = brokers, prefix, partitions, deletes
         client = {"bootstrap.servers": brokers, "log_level": 0}
         self._admin = AdminClient(client)
         self._reader = Consumer({**client, "group.id": f"{prefix}-count", "enable.auto.commit": False})
@@ -23,9 +24,12 @@ class Topics:
 
     def __exit__(self, *_: object) -> None:
         self._reader.close()
-        if self._made:
-            for done in self._admin.delete_topics(self._made).values():
-                done.exception(READY_S)
+        if self.deletes and self._made:
+            for name, done in self._admin.delete_topics(self._made, request_timeout=DELETE_S).items():
+                try:
+                    done.result(DELETE_S)
+                except (KafkaException, TimeoutError) as err:
+                    print(f"loadtest: topic {name} could not be deleted ({err}); delete it by hand", file=sys.stderr)
 
     def name(self, short: str) -> str:
         return f"{self.prefix}.{short}"

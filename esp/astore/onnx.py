@@ -47,7 +47,14 @@ def _node(node: Node, name: str, shapes: Mapping[str, Shape]) -> Any:
 
 
 def _attrs(node: Node, shapes: Mapping[str, Shape]) -> Mapping[str, Attr]:
-    """The attributes as given, but pads written out: onnxruntime refuses or shifts some SAME pads (dilations, wide strides)."""
+    """The attributes as given, but what onnxruntime wants said is written out.
+
+    That is the size of a recurrent state, and pads: it refuses or shifts some SAME pads (dilations, wide strides).
+    """
+    if node.op in ("RNN", "GRU", "LSTM"):
+        units = shapes[node.inputs[2]][-1]
+        assert units is not None
+        return {**node.attrs, "hidden_size": units}
     if node.attrs.get("auto_pad", "NOTSET") == "NOTSET":
         return node.attrs
     pads = explicit_pads(complete_attrs(node), [shapes[name] for name in node.inputs[:2]])

@@ -68,9 +68,9 @@ class EngineProcess:
         deadline = time.monotonic() + timeout_s
         while not (self.url and _answers(f"{self.url}/readyz")):
             if self.status is not None:
-                raise StartError(f"the engine ended with status {self.status}: {self.last_words()}", mend="see its message")
+                raise StartError(f"the engine ended with status {self.status}: {self.last_words()}")
             if time.monotonic() > deadline:
-                raise StartError(f"the engine is not ready after {timeout_s:g} s: {self.last_words()}", mend="see its message")
+                raise StartError(f"the engine is not ready after {timeout_s:g} s: {self.last_words()}")
             time.sleep(PROBE_S)
         return self.url
 

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -181,8 +181,9 @@ class Reader:
     def _read(self) -> None:
         try:
             while True:
-                records: Sequence[Any] = self._consumer.consume(BATCH_RECORDS, WAIT_S)
+                first = self._consumer.poll(WAIT_S)  # returns with the first record; consume would gather until the time is over
                 now_s = time.monotonic()
+                records = [] if first is None else [first, *self._consumer.consume(BATCH_RECORDS, 0)]
                 good = [record for record in records if record.error() is None]
                 if good:
                     self.last_s = now_s

@@ -1,4 +1,4 @@
-"""Compiles the kernels that the engine will need, in a process beside the training, so that it finds them in the cache."""
+"""Compiles the kernels that the engine will need, in processes beside the training, so that it finds them in the cache."""
 
 import contextlib
 import importlib
@@ -6,39 +6,42 @@ import subprocess
 import sys
 from typing import Any
 
-# What the two queries bring in. What is missing here is compiled by the engine when it starts.
-MODULES = (
-    "esp.runtime.engine", "esp.runtime.backends.numba", "esp.kernels.msgpack", "esp.kernels.msgpack_write",
-    "esp.kernels.json_write", "esp.kernels.json",
+# What the two queries bring in, in two shares that take about as long. What is missing here the engine compiles when it starts.
+SHARES = (
+    ("esp.runtime.backends.numba",),
+    (
+        "esp.runtime.engine", "esp.kernels.msgpack", "esp.kernels.msgpack_write", "esp.kernels.json_write", "esp.kernels.json",
+    ),
 )  # fmt: skip
 
 
 class Warming:
-    """A process that imports what has kernels; leaving the context ends it."""
+    """A process for each share that imports what has kernels; leaving the context ends them."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[Any] | None = None
+        self._processes: list[subprocess.Popen[Any]] = []
 
     def __enter__(self) -> "Warming":
-        command = [sys.executable, "-m", "esp.demo.warm"]
         quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+        for share in range(len(SHARES)):
+            command = [sys.executable, "-m", "esp.demo.warm", str(share)]
+            self._processes.append(subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True))
         return self
 
     def wait(self) -> None:
         """Returns when everything is compiled. A failure here will show, with its reason, when the engine starts."""
-        assert self._process is not None
-        self._process.wait()
+        for process in self._processes:
+            process.wait()
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
+        for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            self._process.wait()
+                process.kill()
+            process.wait()
 
 
 def main() -> None:
-    for module in MODULES:
+    for module in SHARES[int(sys.argv[1])]:
         importlib.import_module(module)
 
 

@@ -47,7 +47,7 @@ class Durability:
         self._offsets: dict[TaskKey, int] = {}  # the offset of each task's last checkpoint
         self._committed: dict[TaskKey, int] = {}
         self._unsaved: set[TaskKey] = set()  # dumped, and not on disk: changes alone are not enough for the next dump
-        self._barrier: Barrier | None = None
+        self._awaited: Barrier | None = None
         self._is_abandoned = False
         self._one_at_a_time = asyncio.Lock()
 
@@ -83,7 +83,7 @@ class Durability:
         the outputs cannot be confirmed.
         """
         async with self._one_at_a_time:
-            barrier = self._new_barrier()
+            barrier = Barrier(asyncio.get_running_loop().create_future())
             taken = await worker.call(partial(self._cut, worker, barrier, keys))
             await self._save(barrier, taken)
             await self._commit(sources, worker.tasks.keys() if keys is None else keys)
@@ -95,8 +95,9 @@ class Durability:
         ``then`` has made of it. If anything fails before, ``then`` does not run.
         """
         async with self._one_at_a_time:
-            barrier, verdict = self._new_barrier(), SimpleQueue[bool]()
-            cut: asyncio.Future[list[_Snapshot]] = asyncio.get_running_loop().create_future()
+            loop, verdict = asyncio.get_running_loop(), SimpleQueue[bool]()
+            cut: asyncio.Future[list[_Snapshot]] = loop.create_future()
+            barrier = Barrier(loop.create_future())
 
             def stand() -> None:
                 worker.answer(cut, self._cut(worker, barrier, None))
@@ -105,30 +106,25 @@ class Durability:
 
             standing = asyncio.create_task(worker.call(stand))
             try:
-                await asyncio.wait({standing, cut}, return_when=asyncio.FIRST_COMPLETED)
+                either: list[asyncio.Future[Any]] = [standing, cut]
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if cut.done():
                     await self._save(barrier, cut.result())
                     verdict.put(True)
                 await standing
             finally:
                 verdict.put(False)  # where it has been decided already, nobody asks again
-                standing.cancel()
+                await asyncio.gather(standing, return_exceptions=True)
             await self._commit(sources, worker.tasks.keys())
 
     def abandon(self) -> None:
         """Nothing is sent any more: tells it to whoever waits for outputs to be acknowledged, now or later."""
         self._is_abandoned = True
-        if self._barrier is not None and not self._barrier.reached.done():
-            self._barrier.reached.set_exception(self._ended())
+        if self._awaited is not None and not self._awaited.reached.done():
+            self._awaited.reached.set_exception(self._ended())
 
     def _ended(self) -> EspError:
         return TransportError(f"query '{self.name}' has ended, and its last outputs were not confirmed", mend="start it again")
-
-    def _new_barrier(self) -> Barrier:
-        if self._is_abandoned:
-            raise self._ended()
-        self._barrier = Barrier(asyncio.get_running_loop().create_future())
-        return self._barrier
 
     def _cut(self, worker: Worker, barrier: Barrier, keys: Collection[TaskKey] | None) -> list[_Snapshot]:
         """Runs in the worker: copies the state of the tasks that have moved on, and marks the place in the outputs."""
@@ -144,7 +140,11 @@ class Durability:
         return taken
 
     async def _save(self, barrier: Barrier, taken: list[_Snapshot]) -> None:
+        if self._is_abandoned:
+            raise self._ended()
+        self._awaited = barrier
         await barrier.reached
+        self._awaited = None
         try:
             await asyncio.to_thread(self._write, taken)
         except StateError as err:

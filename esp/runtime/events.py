@@ -99,6 +99,23 @@ def raw_block(
     )  # fmt: skip
 
 
+def joined(blocks: Sequence[RawBlock]) -> RawBlock:
+    """Blocks of one partition, in order, as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    sizes = [len(block.buffer) for block in blocks]
+    begins = np.repeat(np.cumsum(sizes) - sizes, [len(block) for block in blocks])
+    whole = [np.concatenate([getattr(block, name) for block in blocks]) for name in _RECORD_COLUMNS]
+    value_at, value_size, key_at, key_size, header_at, header_size, offset, ts_ms = whole
+    return RawBlock(
+        blocks[0].topic, blocks[0].partition, np.concatenate([block.buffer for block in blocks]), value_at + begins, value_size,
+        key_at + begins, key_size, header_at + begins, header_size, offset, ts_ms,
+    )  # fmt: skip
+
+
+_RECORD_COLUMNS = ("value_at", "value_size", "key_at", "key_size", "header_at", "header_size", "offset", "ts_ms")
+
+
 @dataclass(frozen=True, slots=True)
 class VarColumn:
     """Strings or blobs: ``data[offsets[i]:offsets[i + 1]]`` is value i; ``offsets`` int64[n + 1], ``data`` uint8."""

@@ -13,16 +13,11 @@ def encode_headers(headers: Headers) -> bytes:
     """
     if not headers:
         return b""
-    out = bytearray(_varint(len(headers)))
-    for name, value in headers:
-        encoded = name.encode()
-        out += _varint(len(encoded)) + encoded
-        out += _varint(-1) if value is None else _varint(len(value)) + value
-    return bytes(out)
+    return _varint(len(headers)) + _pairs(headers)
 
 
 def decode_headers(data: bytes) -> list[tuple[str, bytes | None]]:
-    """The pairs of ``encode_headers``; ValueError when the bytes end early.
+    """The pairs of ``encode_headers``; ValueError when the bytes end early. A name that is no UTF-8 comes through ``surrogateescape``.
 
     >>> decode_headers(bytes([2, 2, 97, 4, 120, 121]))
     [('a', b'xy')]
@@ -34,7 +29,7 @@ def decode_headers(data: bytes) -> list[tuple[str, bytes | None]]:
     for _ in range(count):
         name, at = _read_sized(data, at)
         value, at = _read_sized(data, at)
-        headers.append(((name or b"").decode(), value))
+        headers.append(((name or b"").decode(errors="surrogateescape"), value))
     return headers
 
 
@@ -44,7 +39,19 @@ def add_headers(data: bytes, added: Headers) -> bytes:
     >>> decode_headers(add_headers(encode_headers([("a", b"xy")]), [("b", None)]))
     [('a', b'xy'), ('b', None)]
     """
-    return encode_headers([*decode_headers(data), *added])
+    if not data or not added:
+        return data or encode_headers(added)
+    count, at = _read_varint(data, 0)
+    return _varint(count + len(added)) + data[at:] + _pairs(added)
+
+
+def _pairs(headers: Headers) -> bytes:
+    out = bytearray()
+    for name, value in headers:
+        encoded = name.encode(errors="surrogateescape")
+        out += _varint(len(encoded)) + encoded
+        out += _varint(-1) if value is None else _varint(len(value)) + value
+    return bytes(out)
 
 
 def _varint(value: int) -> bytes:

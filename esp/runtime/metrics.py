@@ -1,10 +1,10 @@
 """What Prometheus scrapes: the meters of every running query, turned into metric families when they are asked for."""
 
-import resource
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, Protocol
 
+import psutil
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -43,11 +43,9 @@ class EngineCollector(Collector):
         yield CounterMetricFamily(
             "esp_kernel_compilations", "Functions compiled in this process; none after warm-up", compilations()
         )
-        yield GaugeMetricFamily(
-            "esp_memory_max_resident_bytes",
-            "Most memory that was resident",
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        )
+        process = psutil.Process()
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory of the engine", process.memory_info().rss)
+        yield CounterMetricFamily("process_cpu_seconds", "Processor time of the engine", sum(process.cpu_times()[:2]))
         meters = {name: runner.meter for name, runner in self.runners.items()}
         yield from _event_counters(meters)
         yield from _histograms(meters)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-from esp.runtime.kinds.score import ScoreSettings
 
 from esp.astore.binary import read
 from esp.astore.model import Astore
@@ -17,6 +16,7 @@ from esp.errors import EspError, QueryError
 from esp.runtime.connect import Connection, connection
 from esp.runtime.durations import Duration
 from esp.runtime.kinds import KINDS
+from esp.runtime.kinds.score import ScoreSettings
 from esp.runtime.kinds.sink import SinkSettings
 from esp.runtime.kinds.source import SourceSettings
 from esp.runtime.kinds.window import Environment, Settings, Stream

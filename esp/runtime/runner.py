@@ -75,6 +75,7 @@ class QueryRunner:
                 self.is_ready = self._is_running = True
                 log.info("query %s is running", self.query.name)
                 await until(stopping, fetchers)
+                self.is_ready = self._is_running = False
                 await cancel(fetchers)
                 await self._last_checkpoint()
                 log.info("query %s has drained: everything is sent, saved and committed", self.query.name)

@@ -12,6 +12,7 @@ from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends import Bound, bind
 from esp.runtime.backends.intake import Intake, Taken, lift
+from esp.runtime.drift import Drift
 from esp.runtime.events import Bools, Column
 
 AUTO_FLOPS = 200_000_000  # an event; above it the weights leave the caches, and ``auto`` takes onnxruntime
@@ -40,6 +41,7 @@ class Scorer:
         self.astore, self.digest, self.backend = astore, astore.digest, backend
         self.bound, self.max_batch = bound, max_batch
         is_lifted = backend == "numba"
+        self.drifts = [Drift(item) for item in astore.inputs]
         self.intakes = [Intake(item, value.dtype, is_lifted) for item, value in zip(astore.inputs, astore.graph.inputs)]
 
     @classmethod
@@ -66,6 +68,8 @@ class Scorer:
     def score(self, columns: Sequence[Column], validity: Sequence[Bools | None]) -> Scores:
         """Scores n rows: ``columns[i]`` and ``validity[i]`` are the event's columns for ``astore.inputs[i]``."""
         n = len(columns[0])
+        for drift, column in zip(self.drifts, columns):
+            drift.observe(column)
         taken = [intake.take(column, valid) for intake, column, valid in zip(self.intakes, columns, validity)]
         refused, reasons = _join(n, taken)
         arrays = [one.array for one in taken]

@@ -88,3 +88,21 @@ def test_same_graph_gives_the_same_bytes():
 def test_graph_that_is_not_well_formed_is_refused():
     with pytest.raises(GraphError, match="no inputs"):
         to_onnx(Graph((), (), (), {}))
+
+
+@pytest.mark.parametrize(("op", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+def test_recurrent_nodes_say_the_size_of_their_state_which_onnxruntime_wants(op: str, gates: int) -> None:
+    rng = np.random.default_rng(2)
+    weights = {
+        "w": rng.normal(size=(1, gates * 5, 3)).astype(np.float32),
+        "r": rng.normal(size=(1, gates * 5, 5)).astype(np.float32),
+    }
+    nodes = (
+        Node("Transpose", ("x",), ("t",), {"perm": (1, 0, 2)}),
+        Node(op, ("t", "w", "r"), ("", "h")),
+        Node("Transpose", ("h",), ("y",), {"perm": (1, 0, 2)}),
+    )
+    graph = Graph(nodes, (Value("x", "float32", (None, 4, 3)),), (Value("y", "float32", (None, 1, 5)),), weights)
+    model = onnxruntime.InferenceSession(to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+    x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    np.testing.assert_allclose(model.run(None, {"x": x})[0], run_reference(graph, [x])[0], rtol=1e-5, atol=2e-6)

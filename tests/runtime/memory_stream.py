@@ -8,7 +8,7 @@ from typing import Any
 
 from esp.runtime.connect import MemoryTopic
 from esp.runtime.connect import memory as memory_connector
-from esp.runtime.query import load_query
+from esp.runtime.query import Query, load_query
 from esp.runtime.runner import QueryRunner
 from tests.runtime import streams
 
@@ -21,19 +21,23 @@ class Stream:
 
     folder: Path
     options: dict[str, Any] = field(default_factory=dict)
+    name: str = "motion"
+    tag: str = "t"
     sent: list[streams.Event] = field(default_factory=list)
 
     def topic(self, name: str) -> MemoryTopic:
-        return memory_connector.TOPICS.setdefault(f"t.{name}", MemoryTopic(f"t.{name}", PARTITIONS))
+        return memory_connector.TOPICS.setdefault(f"{self.tag}.{name}", MemoryTopic(f"{self.tag}.{name}", PARTITIONS))
 
     def send(self, made: list[streams.Event]) -> None:
         for event in made:
             self.topic("events").append([streams.value(event)], partition=streams.partition_of(event["device"], PARTITIONS))
         self.sent += made
 
+    def query(self) -> Query:
+        return load_query(streams.query_file(self.folder, streams.memory(self.tag, PARTITIONS), name=self.name, **self.options))
+
     def runner(self) -> QueryRunner:
-        path = streams.query_file(self.folder, streams.memory("t", PARTITIONS), **self.options)
-        return QueryRunner(load_query(path), self.folder / "state")
+        return QueryRunner(self.query(), self.folder / "state")
 
     def values(self, name: str) -> list[bytes | None]:
         return self.topic(name).values()
@@ -44,7 +48,7 @@ class Stream:
 
     @property
     def committed(self) -> dict[int, int]:
-        return self.topic("events").commits.get("motion", {})
+        return self.topic("events").commits.get(self.name, {})
 
     @property
     def ends(self) -> dict[int, int]:
@@ -72,5 +76,5 @@ async def while_running(runner: QueryRunner, work: Callable[[asyncio.Event], Awa
 
 async def until(is_so: Callable[[], bool]) -> None:
     """Looks again and again, for what gives no sign."""
-    while not is_so():
+    while not is_so():  # noqa: ASYNC110
         await asyncio.sleep(0.002)

@@ -52,7 +52,7 @@ name = "motion"
 kind = "score"
 from = "recent"
 model = "tiny"
-backend = "numpy"
+backend = "numba"
 model_field = "model"
 
 [windows.scores]
@@ -125,9 +125,7 @@ def query_file(
     folder.mkdir(parents=True, exist_ok=True)
     model(folder / "tiny.astore")
     path = folder / "query.toml"
-    path.write_text(
-        QUERY.format(name=name, checkpoint=checkpoint, max_batch=max_batch, queue_events=queue_events, **connectors)
-    )
+    path.write_text(QUERY.format(name=name, checkpoint=checkpoint, max_batch=max_batch, queue_events=queue_events, **connectors))
     return path
 
 
@@ -200,7 +198,7 @@ def distinct(values: Iterable[bytes | None], *key: str) -> dict[tuple[Any, ...],
         assert each is not None
         record = json.loads(each)
         place = tuple(record[name] for name in key)
-        assert found.setdefault(place, each) == each, "what comes twice differs"
+        assert found.setdefault(place, each) == each, f"what comes twice differs: {found[place]!r} and {each!r}"
     return {place: json.loads(each) for place, each in found.items()}
 
 

@@ -1,8 +1,8 @@
 """The runner: a whole query over topics in memory, against the same query in plain Python."""
 
 import asyncio
-import logging
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -13,10 +13,10 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, Of
 
 from esp.errors import EspError, QueryError, TransportError
 from esp.runtime.connect.base import Assigned, Revoked
-from esp.runtime.headers import encode_headers
 from esp.runtime.connect.kafka import KafkaConnection, client_options
 from esp.runtime.connect.kafka_cluster import Watch, reach, stop_in_time, take_log_aside
 from esp.runtime.events import I64, RawBlock
+from esp.runtime.headers import encode_headers
 
 log = logging.getLogger(__name__)
 NEVER_MS = 2**31 - 1  # the engine says itself when it is stuck

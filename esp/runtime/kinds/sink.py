@@ -40,6 +40,9 @@ class SinkSettings(Settings):
                 require_field(stream, name, f"{env.where}.{key}")
                 if names.count(name) > 1:
                     raise QueryError(f"field '{name}' is named twice", where=f"{env.where}.{key}", mend="name it once")
+        for name in self.key or ():
+            if stream.schema[name].type.shape:
+                raise QueryError(f"the tensor '{name}' cannot be part of a key", where=f"{env.where}.key", mend="take it out")
         if self.deletes == "tombstone" and not (self.key or stream.schema.keys):
             raise QueryError("a tombstone needs a key", where=f"{env.where}.key", mend='say key = ["FIELD"]')
         try:

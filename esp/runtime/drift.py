@@ -1,0 +1,46 @@
+"""Drift: how far the recent values of a model's inputs have moved from those that it was trained on."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from esp.astore.model import Input
+from esp.runtime.events import Column
+
+SAMPLE_ROWS = 64  # of a block, at most
+EVERY_BLOCKS = 8
+MEMORY_ROWS = 4096  # rows that the recent mean stands for; older ones count half, then a quarter, ...
+
+
+class Drift:
+    """Follows the mean of each channel of one input over a sample of its blocks."""
+
+    def __init__(self, item: Input) -> None:
+        self.name = item.name
+        self.mean = np.asarray(item.statistics.get("mean", ()), np.float64)
+        self.std = np.asarray(item.statistics.get("std", ()), np.float64)
+        self.blocks, self.rows = 0, 0
+        self.count, self.total = np.zeros_like(self.mean), np.zeros_like(self.mean)
+
+    def observe(self, column: Column) -> None:
+        """Looks at the first rows of every few blocks; blobs and inputs without statistics are passed over."""
+        self.blocks += 1
+        if self.blocks % EVERY_BLOCKS != 1 or not isinstance(column, np.ndarray) or not len(self.mean) or not len(column):
+            return
+        values: npt.NDArray[Any] = column[:SAMPLE_ROWS].reshape(-1, len(self.mean)).astype(np.float64)
+        if self.rows >= MEMORY_ROWS:
+            self.rows //= 2
+            self.count, self.total = self.count / 2, self.total / 2
+        there = np.isfinite(values)
+        self.rows += min(len(column), SAMPLE_ROWS)
+        self.count = self.count + there.sum(axis=0)
+        self.total = self.total + np.where(there, values, 0).sum(axis=0)
+
+    def shifts(self) -> list[float]:
+        """For each channel the distance of the recent mean from the training data's, in its standard deviations; [] before the first event."""
+        if not self.rows:
+            return []
+        recent = np.divide(self.total, self.count, out=self.mean.copy(), where=self.count > 0)
+        shift: list[float] = (np.abs(recent - self.mean) / np.where(self.std > 0, self.std, 1.0)).tolist()
+        return shift

@@ -1,0 +1,50 @@
+"""Drift of model inputs against the statistics of the training data."""
+
+import numpy as np
+import pytest
+
+from esp.astore.model import Input
+from esp.runtime.drift import EVERY_BLOCKS, MEMORY_ROWS, SAMPLE_ROWS, Drift
+from esp.runtime.events import VarColumn
+
+STATISTICS = {"mean": [1.0, -2.0], "std": [0.5, 4.0]}
+
+
+def _drift(dtype: str = "float32") -> Drift:
+    return Drift(Input("x", dtype, (10, 2), statistics=STATISTICS))
+
+
+def test_the_shift_is_counted_in_standard_deviations_of_the_training_data() -> None:
+    drift = _drift()
+    assert drift.shifts() == []
+    drift.observe(np.tile(np.array([2.0, -2.0], np.float32), (5, 10, 1)))
+    assert drift.shifts() == pytest.approx([2.0, 0.0])
+
+
+def test_missing_values_do_not_count() -> None:
+    drift = _drift()
+    column = np.full((1, 10, 2), np.nan, np.float32)
+    column[0, 0] = [1.5, np.inf]
+    drift.observe(column)
+    assert drift.shifts() == pytest.approx([1.0, 0.0])
+
+
+def test_only_every_few_blocks_are_looked_at() -> None:
+    drift = _drift()
+    for value in [1.0, *[9.0] * (EVERY_BLOCKS - 1)]:
+        drift.observe(np.full((1, 10, 2), value, np.float32))
+    assert drift.shifts()[0] == 0.0
+
+
+def test_old_events_fade() -> None:
+    drift, blocks = _drift(), 40 * EVERY_BLOCKS * MEMORY_ROWS // SAMPLE_ROWS
+    drift.observe(np.full((SAMPLE_ROWS, 10, 2), 1000.0, np.float32))
+    for _ in range(blocks):
+        drift.observe(np.ones((SAMPLE_ROWS, 10, 2), np.float32))
+    assert drift.shifts()[0] < 1e-3
+
+
+def test_blobs_and_inputs_without_statistics_are_passed_over() -> None:
+    blob = Drift(Input("image", "blob", ()))
+    blob.observe(VarColumn.of([b"a"]))
+    assert blob.shifts() == []

@@ -1,0 +1,127 @@
+"""The worker thread: everything in the order in which it was put, and an end that nobody waits for in vain."""
+
+import asyncio
+import threading
+from typing import Any, cast
+
+import pytest
+
+from esp.errors import EspError
+from esp.runtime.channels import Bounds
+from esp.runtime.events import RawBlock, raw_block
+from esp.runtime.meters import QueryMeter
+from esp.runtime.task import Outputs, Task
+from esp.runtime.worker import Worker
+
+
+class Recorder:
+    """Stands in for a task: remembers the sizes of its blocks, and gives each to a sink."""
+
+    def __init__(self) -> None:
+        self.offsets: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def process(self, raw: RawBlock) -> Outputs:
+        self.gate.wait()
+        if raw.value(0) == b"bad":
+            raise RuntimeError("broken window")
+        self.offsets.append(raw.offset.tolist())
+        return [("sink", raw)]
+
+
+def worker(bounds: Bounds | None = None, max_batch: int = 4) -> tuple[Worker, Recorder]:
+    made, task = Worker("q", bounds or Bounds(100, 1 << 20), max_batch, QueryMeter({})), Recorder()
+    made.tasks["in", 0] = cast(Task, task)
+    made.start(asyncio.get_running_loop())
+    return made, task
+
+
+def block(first: int, n: int, value: bytes = b"x") -> RawBlock:
+    return raw_block([value] * n, offsets=list(range(first, first + n)))
+
+
+def test_records_are_worked_off_in_order_in_blocks_of_the_largest_size_and_calls_between_them() -> None:
+    async def main() -> None:
+        made, task = worker()
+        made.put("in", block(0, 6))
+        seen = await made.call(lambda: list(task.offsets))
+        made.put("in", block(6, 1))
+        await made.call(lambda: None)
+        assert seen == [[0, 1, 2, 3], [4, 5]]
+        assert task.offsets == [*seen, [6]]
+        assert [cast(Any, item)[1].offset[0] for item in await made.outbox.take_all()] == [0, 4, 6]
+        await made.stop()
+
+    asyncio.run(main())
+
+
+def test_records_of_a_partition_that_has_gone_are_passed_over() -> None:
+    async def main() -> None:
+        made, task = worker()
+        made.tasks.clear()
+        made.put("in", block(0, 6))
+        await made.call(lambda: None)
+        assert task.offsets == []
+        await made.stop()
+
+    asyncio.run(main())
+
+
+def test_a_block_that_fails_ends_the_worker_and_no_call_is_answered_after_it() -> None:
+    async def main() -> None:
+        made, task = worker()
+        made.put("in", block(0, 1, b"bad"))
+        made.put("in", block(1, 1))
+        with pytest.raises(RuntimeError, match="broken window"):
+            await made.call(lambda: None)
+        with pytest.raises(RuntimeError, match="broken window"):
+            await made.watch()
+        assert task.offsets == []
+        await made.stop()
+
+    asyncio.run(main())
+
+
+def test_a_call_that_fails_ends_the_worker_for_it_may_have_left_a_task_half_way() -> None:
+    async def main() -> None:
+        made, task = worker()
+        with pytest.raises(ZeroDivisionError):
+            await made.call(lambda: 1 // 0)
+        made.put("in", block(0, 1))
+        with pytest.raises(ZeroDivisionError):
+            await made.watch()
+        assert task.offsets == []
+        await made.stop()
+
+    asyncio.run(main())
+
+
+def test_a_stop_drops_what_waits_and_tells_those_that_wait() -> None:
+    async def main() -> None:
+        made, task = worker(Bounds(2, 1 << 20), max_batch=1)
+        made.put("in", block(0, 50))  # nobody takes the outputs: the worker stands after the second
+        calling = asyncio.create_task(made.call(lambda: None))
+        await asyncio.sleep(0)
+        await made.stop()
+        with pytest.raises(EspError, match="query 'q' has ended"):
+            await calling
+        with pytest.raises(EspError, match="query 'q' has ended"):
+            await made.call(lambda: None)
+
+    asyncio.run(main())
+
+
+def test_a_call_that_nobody_waits_for_any_more_fails_in_silence() -> None:
+    async def main() -> None:
+        made, task = worker()
+        task.gate.clear()
+        made.put("in", block(0, 1))
+        calling = asyncio.create_task(made.call(lambda: "answer"))
+        await asyncio.sleep(0)
+        calling.cancel()
+        task.gate.set()
+        assert await made.call(lambda: "next") == "next"
+        await made.stop()
+
+    asyncio.run(main())

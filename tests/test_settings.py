@@ -1,0 +1,89 @@
+"""Settings files: every fault is one line with file, key path, what was found and the mend, and no secret in it."""
+
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from esp.errors import EspError, FileError, QueryError
+from esp.settings import checked, read_toml, unknown_key
+
+
+class Inner(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    size: int = pydantic.Field(1, ge=1)
+    user: str = ""
+    password_file: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "Inner":
+        if self.user and not self.password_file:
+            raise ValueError("a user needs a password")
+        return self
+
+
+class Outer(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    name: str
+    origin: str = pydantic.Field("", alias="from")
+    inner: Inner = Inner()
+    others: dict[str, Inner] = {}
+
+
+def line(data: object) -> str:
+    with pytest.raises(QueryError) as caught:
+        checked(Outer, data, "q.toml", QueryError)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_right_becomes_the_model() -> None:
+    assert checked(Outer, {"name": "a", "from": "b"}, "q.toml", QueryError).origin == "b"
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        ({"nam": "a"}, "q.toml: unknown key 'nam'; did you mean 'name'?"),
+        ({"name": "a", "form": "b"}, "q.toml: unknown key 'form'; did you mean 'from'?"),
+        ({"name": "a", "inner": {"siez": 1}}, "q.toml: inner: unknown key 'siez'; did you mean 'size'?"),
+        ({"name": "a", "inner": {"zzz": 1}}, "q.toml: inner: unknown key 'zzz'; known keys: size, user, password_file"),
+        ({}, "q.toml: name: field required; set what is wanted there"),
+        ({"name": "a", "inner": {"size": 0}}, "q.toml: inner.size: input should be greater than or equal to 1, got 0; set what is wanted there"),
+        ({"name": 5}, "q.toml: name: input should be a valid string, got 5; set what is wanted there"),
+        ({"name": 5, "inner": {"size": "x"}}, "q.toml: name: input should be a valid string, got 5 (and 1 more); set what is wanted there"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_with_its_place_and_its_mend(data: object, wanted: str) -> None:
+    assert line(data) == wanted
+
+
+def test_a_table_is_never_shown_for_it_may_hold_a_secret() -> None:
+    told = line({"name": "a", "inner": {"user": "s3cret"}})
+    assert told == "q.toml: inner: a user needs a password; set what is wanted there"
+
+
+def test_a_key_in_a_table_of_tables_is_named_too() -> None:
+    assert line({"name": "a", "others": {"x": {"siez": 1}}}).startswith("q.toml: others.x: unknown key 'siez'")
+
+
+def test_an_unknown_key_without_neighbours_is_taken_out() -> None:
+    assert str(unknown_key("a", [], "here", QueryError)) == "here: unknown key 'a'; take the key out"
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [(b"[a", "this is not TOML"), (b"\xff\xfe", "cannot be read"), (None, "there is no such file; check the path")],
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, wanted: str) -> None:
+    path = tmp_path / "q.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(FileError, match=wanted) as caught:
+        read_toml(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(EspError, match="cannot be read"):
+        read_toml(tmp_path)
