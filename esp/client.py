@@ -81,17 +81,17 @@ def status_tables(status: dict[str, Any]) -> RenderableType:
     """A few lines for every query, then its windows, a row each; fits 80 columns."""
     parts: list[RenderableType] = [Text(f"esp engine {status['version']}", style="bold")]
     for query in status["queries"]:
-        parts += [Text(), Text.assemble((query["name"], "bold"), f"  {query['state']}"), Text(_figures(query)), _windows(query)]
-        parts += [
-            Text(f"  {window['name']} scores with {_model(window['model'])}") for window in query["windows"] if window["model"]
-        ]
+        parts += [Text(), Text.assemble((query["name"], "bold"), f"  {query['state']}"), *_figures(query), _windows(query)]
+        scoring = [window for window in query["windows"] if window["model"]]
+        parts += [Text(f"  {window['name']} scores with {_model(window['model'])}") for window in scoring]
     return Group(*parts)
 
 
-def _figures(query: dict[str, Any]) -> str:
+def _figures(query: dict[str, Any]) -> tuple[Text, Text]:
     latency = ", ".join(f"{share} {seconds * 1e3:.3g} ms" for share, seconds in query["latency_seconds"].items())
     lag = sum(query["lag_events"].values())
-    return f"  latency {latency}; lag {lag:,} events; state {query['state_bytes']:,} bytes; {query['checkpoints']:,} checkpoints"
+    saved = f"state {query['state_bytes']:,} bytes, {query['checkpoints']:,} checkpoints"
+    return Text(f"  latency {latency}"), Text(f"  lag {lag:,} events, {saved}")
 
 
 def _windows(query: dict[str, Any]) -> Table:

@@ -18,10 +18,11 @@ def read_toml(path: Path, error: type[EspError] = FileError) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as err:
         raise error("there is no such file", where=str(path), mend="check the path") from err
-    except (OSError, UnicodeDecodeError) as err:
-        raise error(f"the file cannot be read ({err})", where=str(path)) from err
     except tomllib.TOMLDecodeError as err:
         raise error(f"this is not TOML: {err}", where=str(path), mend="mend the line that it names") from err
+    except (OSError, ValueError) as err:  # ValueError: no UTF-8, or a NUL in the path
+        reason = getattr(err, "strerror", None) or err
+        raise error(f"the file cannot be read ({reason})", where=str(path), mend="give a text file that can be read") from err
 
 
 def checked(model: type[M], data: Any, where: str, error: type[EspError]) -> M:

@@ -1,12 +1,14 @@
 """The command: what goes to stdout, what to stderr, with which exit status; every fault one line and no traceback."""
 
 import asyncio
+import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,13 @@ import pytest
 import esp
 from esp import cli
 from esp.astore.binary import from_bytes, to_bytes, write
+from esp.errors import EspError
 from esp.runtime.connect.memory import TOPICS
 from esp.runtime.engine import Engine, EngineSettings
 from esp.runtime.query import load_query
 from esp.runtime.server import bind
 from tests.runtime import moves
+from tests.runtime.memory_stream import until
 
 FILES = moves.QUERY
 for _name in ("dead", "samples", "scores"):
@@ -92,7 +96,7 @@ def test_help_and_version_go_to_stdout(tmp_path: Path) -> None:
     assert (told.status, told.err) == (0, "")
     for verb in ("train", "inspect", "verify", "check", "run", "status", "deploy", "pause", "resume", "drain", "demo"):
         assert f"\n  {verb} " in told.out
-    assert "..." not in told.out  # no sentence is cut short
+    assert "..." not in told.out.partition("Commands:")[2]  # no sentence is cut short
     assert run_process("--version", cwd=tmp_path) == Answer(0, f"{esp.__version__}\n", "")
 
 
@@ -180,6 +184,18 @@ QUERIES: dict[str, tuple[str, str, list[str]]] = {
     "a model that nobody has named": ('model = "tiny"', 'model = "tyni"', ["windows.scored.model", "no model 'tyni'"]),
     "a field of the wrong type": ("float32[2]", "float64[2]", ["windows.scored.input.acc", "is float64[2]", "takes float32[2]"]),
     "a field that is not there": ("acc:", "gyro:", ["windows.scored.input.acc", "no field 'acc'"]),
+    "a path of an astore that none can be": ('"tiny.astore"', '"' + "a" * 300 + '"', ["models.tiny", "cannot be read"]),
+    "a kind that is no name": ('kind = "score"', 'kind = ["score"]', ["windows.scored.kind", "unknown window kind"]),
+    "a connector that is no table": (
+        'connect = { connector = "memory", topic = "moves.scores" }',
+        'connect = "kafka"',
+        ["windows.scores.connect", "a connector is wanted"],
+    ),
+    "a key of a source on a sink": (
+        '"memory", topic = "moves.scores"',
+        '"kafka", topic = "x", start = "latest"',
+        ["windows.scores.connect", "a sink has no key 'start'"],
+    ),
     "a window's name with a dot": ("windows.scores]", 'windows."sc.ores"]', ["windows", "'sc.ores' is no name"]),
     "a window's name with a slash": ("windows.scores]", 'windows."sc/ores"]', ["windows", "'sc/ores' is no name"]),
 }
@@ -215,6 +231,59 @@ def test_a_query_that_is_not_there_and_one_that_comes_twice_are_one_line(esp_com
     esp_command("check", "nowhere").one_line(2, "nowhere: there is no such file; check the path")
     moves.write_query(tmp_path / "q")
     esp_command("run", "q", "q", "--listen", "127.0.0.1:0").one_line(2, "two queries have the name 'moves'")
+
+
+MADE = [
+    1,
+    -1,
+    1.5,
+    True,
+    "",
+    "x",
+    "a.b",
+    "\x00",
+    "a" * 300,
+    [],
+    ["x"],
+    [[]],
+    {},
+    {"a": 1},
+    {"connector": ["x"]},
+    10**30,
+    float("nan"),
+]
+
+
+def test_whatever_stands_in_a_query_it_is_loaded_or_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every value of a query, one after another, made into something else, taken out, or given a neighbour that nobody knows."""
+    folder = moves.write_query(tmp_path / "q")
+    good = tomllib.loads((folder / "query.toml").read_text())
+    spoilt: dict[str, Any] = {}
+    monkeypatch.setattr("esp.runtime.query.read_toml", lambda path, error: spoilt["query"])
+
+    def places(table: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for key, value in table.items():
+            yield (*before, key)
+            if isinstance(value, dict):
+                yield from places(value, (*before, key))
+
+    refused: list[EspError] = []
+    for *outer, key in places(good):
+        for made in [*MADE, None]:
+            spoilt["query"] = table = copy.deepcopy(good)
+            for each in outer:
+                table = table[each]
+            if made is None:
+                table[f"{key}x"] = table.pop(key)
+            else:
+                table[key] = made
+            try:
+                load_query(folder)
+            except EspError as error:
+                refused.append(error)
+    assert len(refused) > 400
+    for error in refused:
+        assert (error.exit_status, "\n" in str(error), str(folder) in str(error)) == (2, False, True), error
 
 
 def test_check_shows_the_fields_on_every_edge(esp_command: Esp, tmp_path: Path) -> None:
@@ -273,6 +342,26 @@ def test_a_broker_that_is_down_ends_with_three(tmp_path: Path) -> None:
     answer.one_line(3, "q/query.toml: windows.", "127.0.0.1:1", "no Kafka broker answered within 1 s", "start the broker")
 
 
+def test_no_password_or_token_is_ever_told(esp_command: Esp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sasl = 'security_protocol = "SASL_PLAINTEXT", username = "me", password_env = "BROKER_PASSWORD"'
+    text = moves.QUERY.replace('"memory"', '"kafka"').replace('topic = "moves.scores"', f'topic = "moves.scores", {sasl}')
+    monkeypatch.setenv("BROKER_PASSWORD", "s3cret-password")
+    monkeypatch.setenv("ESP_TOKEN", "s3cret-token")
+    options = ("--brokers", "127.0.0.1:1", "--wait-for-broker", "0", "--listen", "127.0.0.1:0", "--log-level", "debug")
+    moves.write_query(tmp_path / "q", text)
+    answer = esp_command("run", "q", *options)
+    assert (answer.status, "no Kafka broker answered" in answer.err) == (3, True)
+    assert "s3cret" not in answer.out + answer.err
+    moves.write_query(tmp_path / "q", text.replace("username =", 'client = { sasl_plain_password = "s3cret" }, username ='))
+    refused = esp_command("check", "q")
+    refused.one_line(2, "windows.scores.connect", "client.sasl_plain_password is set by the connector itself")
+    assert "s3cret" not in refused.err
+    moves.write_query(tmp_path / "q", text.replace("username =", 'password = "s3cret", username ='))
+    refused = esp_command("check", "q")
+    refused.one_line(2, "unknown key 'password'")
+    assert "s3cret" not in refused.err
+
+
 # ---- the engine that runs -----------------------------------------------------------------------------------------------
 
 
@@ -284,8 +373,7 @@ def with_engine(folder: Path, state: Path, work: Callable[[str], object], token:
         engine = Engine([load_query(folder)], EngineSettings("127.0.0.1:0", state, token))
         ends["stop"], ends["loop"], ends["engine"] = engine.stopping, asyncio.get_running_loop(), engine
         life = asyncio.ensure_future(engine.run())
-        while not engine.runners["moves"].is_ready and not life.done():
-            await asyncio.sleep(0.001)
+        await until(lambda: engine.runners["moves"].is_ready or life.done())
         started.set()
         await life
 

@@ -164,17 +164,16 @@ def _sync_folder(folder: Path) -> None:
 
 def _mapped(path: Path) -> Bytes:
     """The bytes of a file, mapped read-only."""
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # unlike those of Path, they raise nothing for odd paths
         raise FileError("this is not a file", where=str(path), mend="give the path of an .astore file")
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < _PREFIX_SIZE:
                 return np.frombuffer(file.read(_PREFIX_SIZE), np.uint8)
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-    except OSError as err:
-        raise FileError(
-            f"cannot be read: {err.strerror or err}", where=str(path), mend="check the path and its permissions"
-        ) from err
+    except (OSError, ValueError) as err:  # ValueError: a NUL in the path
+        reason = getattr(err, "strerror", None) or err
+        raise FileError(f"cannot be read: {reason}", where=str(path), mend="check the path and its permissions") from err
 
 
 def _parse(data: Bytes, where: str) -> _Parsed:

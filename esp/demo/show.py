@@ -55,7 +55,7 @@ class _Demo:
         cluster = self.stack.enter_context(topics.on_cluster(brokers, names) if brokers else topics.embedded(names))
         trained = self._train(digits, shoulder)
         engine = self._start_engine(digits, shoulder, cluster)
-        played = self._stream(digits, shoulder, trained, cluster, engine.url)
+        played = self._stream(digits, shoulder, trained, cluster, engine)
         found = Findings(
             trained[:2], trained[2], played.digits, played.shoulder, played.digits_player.sent, played.shoulder_player.sent,
             played.max_delay_ms, self.play_s, self.seconds,
@@ -91,13 +91,18 @@ class _Demo:
         return engine
 
     def _stream(
-        self, digits: QueryFolder, shoulder: QueryFolder, trained: tuple[Model, Model, Model], cluster: topics.Cluster, url: str
+        self,
+        digits: QueryFolder,
+        shoulder: QueryFolder,
+        trained: tuple[Model, Model, Model],
+        cluster: topics.Cluster,
+        engine: EngineProcess,
     ) -> Played:
         with self._phase("stream", f"playing held-out images and recordings for {self.play_s:g} s"):
             played = begin(cluster, (digits, shoulder), (trained[0], trained[2]), self.play_s)
             self.stack.callback(played.stop)
             with Board(self.console, played.rows) as board:
-                watch(played, board, url, f"{digits.name}/scored", trained[1], self.play_s)
+                watch(played, board, engine, f"{digits.name}/scored", trained[1], self.play_s)
         return played
 
     def _drain(self, engine: EngineProcess) -> int:

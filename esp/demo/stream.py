@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from esp.client import AdminClient
+from esp.demo.engine_process import EngineProcess
 from esp.demo.folders import QueryFolder
 from esp.demo.models import Model
 from esp.demo.players import Player, malformed_digit, plan_digits, plan_shoulder
@@ -89,16 +90,18 @@ def begin(cluster: Cluster, queries: tuple[QueryFolder, QueryFolder], models: tu
     return Played(digits, shoulder, *players, reader, max_delay_ms)
 
 
-def watch(played: Played, board: Board, url: str, window: str, second: Model, play_s: float) -> None:
+def watch(played: Played, board: Board, engine: EngineProcess, window: str, second: Model, play_s: float) -> None:
     """Shows the table until everything has come back; half-way, a bad event is played and the second model deployed."""
     half_s, is_deployed = played.digits.start_s + play_s / 2, False
     while not played.is_complete or not (played.digits_player.is_done and played.shoulder_player.is_done):
         board.tick()
+        if engine.status is not None:  # what is missing will be called lost
+            return
         now_s = time.monotonic()
         if not is_deployed and now_s >= half_s:
             is_deployed = True
             played.digits_player.send(malformed_digit())
-            answer = AdminClient(url).deploy(second.path, window)
+            answer = AdminClient(engine.url).deploy(second.path, window)
             board.say(
                 f"{window}: {answer['new'][:12]} scores in the place of {answer['old'][:12]} ({time.monotonic() - now_s:.2f} s)"
             )

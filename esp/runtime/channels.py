@@ -56,18 +56,20 @@ class ToWorker(_Channel[T]):
                 self.room.clear()
             self.changed.notify()
 
-    def take(self) -> T | None:
-        """The next item, waited for; None once the channel is closed and empty."""
+    def take(self, events: int = 0) -> list[T]:
+        """What is there, waited for, in order: one item, and more until they come to so many events; [] once closed and empty."""
         with self.changed:
             while not self.items:
                 if self.is_closed:
-                    return None
+                    return []
                 self.changed.wait()
-            was_full = self.is_full
-            item = self._pop()
+            was_full, wanted = self.is_full, self.events - events
+            taken = [self._pop()]
+            while self.items and self.events > wanted:
+                taken.append(self._pop())
             if was_full and not self.is_full:
                 self.loop.call_soon_threadsafe(self.room.set)
-            return item
+            return taken
 
     def close(self) -> None:
         """No more items will come; those that are there are still taken."""

@@ -49,12 +49,12 @@ class Engine:
         log.info("admin API and metrics at http://%s", self.address)
         if is_open(self.settings.listen) and not self.settings.token:
             log.warning("whoever reaches %s may pause queries and deploy models; set a token (--token-file)", self.address)
-        try:
-            with self._signals():
+        with self._signals():
+            try:
                 await self._stream()
-        finally:
-            server.should_exit = True
-            await serving
+            finally:
+                server.should_exit = True
+                await serving
 
     async def _stream(self) -> None:
         failures = await asyncio.gather(*(self._one(runner) for runner in self.runners.values()))

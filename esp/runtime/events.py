@@ -104,7 +104,7 @@ def joined(blocks: Sequence[RawBlock]) -> RawBlock:
     if len(blocks) == 1:
         return blocks[0]
     sizes = [len(block.buffer) for block in blocks]
-    begins = np.repeat(np.cumsum(sizes) - sizes, [len(block) for block in blocks])
+    begins: I64 = np.repeat(np.cumsum(sizes, dtype=np.int64) - sizes, [len(block) for block in blocks])
     whole = [np.concatenate([getattr(block, name) for block in blocks]) for name in _RECORD_COLUMNS]
     value_at, value_size, key_at, key_size, header_at, header_size, offset, ts_ms = whole
     return RawBlock(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import pydantic
 from esp.astore.binary import read
 from esp.astore.model import Astore
 from esp.errors import EspError, QueryError
-from esp.runtime.connect import Connection, connection
+from esp.runtime.connect import Connection, Role, connection
 from esp.runtime.durations import Duration
 from esp.runtime.kinds import KINDS
 from esp.runtime.kinds.score import ScoreSettings
@@ -123,7 +124,7 @@ def load_query(path: Path, overrides: Mapping[str, Any] | None = None) -> Query:
     ``overrides`` are connector settings that stand over those of every Kafka connector (``brokers``, say). Raises QueryError,
     FileError or GraphError for the first thing that is wrong; nothing has been started then.
     """
-    path = path / "query.toml" if path.is_dir() else path
+    path = path / "query.toml" if os.path.isdir(path) else path
     file = checked(QueryFile, read_toml(path, QueryError), str(path), QueryError)
     models = {name: _read_model(path, name, settings) for name, settings in file.models.items()}
     for table, names in (("models", file.models), ("windows", file.windows)):
@@ -135,7 +136,7 @@ def load_query(path: Path, overrides: Mapping[str, Any] | None = None) -> Query:
     for name in _in_order(path, settings):
         windows[name] = _planned(path, name, settings[name], windows, models, connections[name])
     _check_use(path, windows)
-    dead = connection(dict(file.query.dead), f"{path}: query.dead", overrides or {}) if file.query.dead else None
+    dead = _checked_connection(file.query.dead, f"{path}: query.dead", overrides or {}, "sink") if file.query.dead else None
     return Query(path, file.query, models, _with_subscribers(windows), dead)
 
 
@@ -156,18 +157,25 @@ def _read_model(path: Path, name: str, settings: ModelSettings) -> Astore:
 def _connection(path: Path, name: str, table: dict[str, Any], overrides: Mapping[str, Any]) -> Connection | None:
     """Takes the table ``connect`` out of a source's or a sink's table."""
     where = f"{path}: windows.{name}"
-    if table.get("kind") not in ("source", "sink"):
+    kind = table.get("kind")
+    if kind not in ("source", "sink"):
         if "connect" in table:
             raise QueryError("only sources and sinks have a connector", where=f"{where}.connect", mend="take the key out")
         return None
     if "connect" not in table:
         raise QueryError("the connector is missing", where=where, mend='add connect = { connector = "kafka", topic = "..." }')
-    return connection(table.pop("connect"), f"{where}.connect", overrides)
+    return _checked_connection(table.pop("connect"), f"{where}.connect", overrides, "source" if kind == "source" else "sink")
+
+
+def _checked_connection(table: Any, where: str, overrides: Mapping[str, Any], role: Role) -> Connection:
+    if not isinstance(table, dict) or not isinstance(table.get("connector"), str):
+        raise QueryError("a connector is wanted", where=where, mend='write { connector = "kafka", topic = "..." }')
+    return connection(table, where, overrides, role)
 
 
 def _window_settings(path: Path, name: str, table: dict[str, Any]) -> Settings:
     where, kind = f"{path}: windows.{name}", table.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         wanted = unknown_key(str(kind), list(KINDS), f"{where}.kind", QueryError)
         raise QueryError(f"unknown window kind {kind!r}", where=f"{where}.kind", mend=wanted.mend) if kind else QueryError(
             "the window has no kind", where=where, mend=f"set kind to one of {', '.join(KINDS)}"

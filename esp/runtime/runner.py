@@ -139,12 +139,15 @@ class QueryRunner:
     async def _close(self) -> None:
         """Lets everything go; what connectors could not say before, nobody waits for any more."""
         self.durability.abandon()
+        self.worker.close()
         connectors: list[Source | Sink] = [*self.sources.values(), *self.sinks.values()]
-        for result in await asyncio.gather(*(connector.stop() for connector in connectors), return_exceptions=True):
-            if isinstance(result, BaseException):
-                log.warning("query %s: a connector did not end well: %s", self.query.name, result)
-        await self.worker.stop()
-        self.durability.close()
+        try:
+            for result in await asyncio.gather(*(connector.stop() for connector in connectors), return_exceptions=True):
+                if isinstance(result, BaseException):
+                    log.warning("query %s: a connector did not end well: %s", self.query.name, result)
+            await self.worker.stop()
+        finally:
+            self.durability.close()
 
     # ---- the stream -----------------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from time import perf_counter, time
 from typing import Any, TypeVar, cast
 
@@ -11,11 +12,12 @@ import numpy as np
 
 from esp.errors import EspError
 from esp.runtime.channels import Bounds, FromWorker, ToWorker
-from esp.runtime.events import RawBlock
+from esp.runtime.events import RawBlock, joined
 from esp.runtime.meters import QueryMeter
 from esp.runtime.task import DEAD, Outputs, Task
 
 R = TypeVar("R")
+TAKE_BATCHES = 4  # of max_batch events, that the worker takes at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +84,26 @@ class Worker:
         finally:
             done.cancel()
 
-    async def stop(self) -> None:
-        """Ends the thread; what nobody will send any more is dropped."""
+    def close(self) -> None:
+        """Lets the thread end, and tells those that wait for an answer; what nobody will send any more is dropped."""
         if self.thread is not None:
             self.outbox.close()
             self.inbox.close()
-            await asyncio.to_thread(self.thread.join)
             if not self.failed.cancel() and not self.failed.cancelled():
                 self.failed.exception()  # it has been told, or everything ends anyway
 
+    async def stop(self) -> None:
+        """Closes, and waits until the thread has ended."""
+        self.close()
+        if self.thread is not None:
+            await asyncio.to_thread(self.thread.join)
+
     def _run(self) -> None:
         try:
-            while (item := self.inbox.take()) is not None and not self.outbox.is_closed:
-                if isinstance(item, _Call):
-                    self._answer(item)
-                else:
-                    self._records(item)
+            while (items := self.inbox.take(TAKE_BATCHES * self.max_batch)) and not self.outbox.is_closed:
+                for is_call, group in groupby(items, lambda item: isinstance(item, _Call)):
+                    for item in group if is_call else _by_task(group):
+                        self._answer(item) if isinstance(item, _Call) else self._records(item)
         except BaseException as err:
             self._post(_set_exception, self.failed, err)
 
@@ -134,6 +140,15 @@ class Worker:
     def _post(self, function: Callable[..., None], *args: Any) -> None:
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(function, *args)
+
+
+def _by_task(items: Iterable["_Records | _Call"]) -> list[_Records]:
+    """The records that wait, those of one task joined: many small blocks would cost more than they hold."""
+    waiting: dict[tuple[str, int], list[_Records]] = {}
+    for item in items:
+        assert isinstance(item, _Records)
+        waiting.setdefault((item.source, item.raw.partition), []).append(item)
+    return [_Records(some[0].source, joined([item.raw for item in some]), some[0].at_s) for some in waiting.values()]
 
 
 def _set_result(future: "asyncio.Future[Any]", result: Any) -> None:

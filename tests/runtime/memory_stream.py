@@ -29,9 +29,16 @@ class Stream:
         return memory_connector.TOPICS.setdefault(f"{self.tag}.{name}", MemoryTopic(f"{self.tag}.{name}", PARTITIONS))
 
     def send(self, made: list[streams.Event]) -> None:
-        for event in made:
-            self.topic("events").append([streams.value(event)], partition=streams.partition_of(event["device"], PARTITIONS))
+        """Appends events, about ten a block."""
+        for first in range(0, len(made), 30):
+            for number in range(PARTITIONS):
+                part = [event for event in made[first : first + 30] if streams.partition_of(event["device"], PARTITIONS) == number]
+                self.topic("events").append([streams.value(event) for event in part], partition=number)
         self.sent += made
+
+    async def all_committed(self, stopping: asyncio.Event) -> None:
+        """Until the group has committed all that was sent."""
+        await until(lambda: self.committed == self.ends)
 
     def query(self) -> Query:
         return load_query(streams.query_file(self.folder, streams.memory(self.tag, PARTITIONS), name=self.name, **self.options))

@@ -18,6 +18,7 @@ from esp.runtime.connect.memory import TOPICS
 from esp.runtime.query import load_query
 from esp.runtime.runner import QueryRunner
 from esp.runtime.server import build_app
+from tests.runtime.memory_stream import until
 
 LABELS = ("still", "moving")
 QUERY = """
@@ -91,9 +92,8 @@ class Engine:
 
     async def worked_off(self) -> None:
         """Returns when all records that are there have come out."""
-        source = self.runner.sources["samples"]
-        while any((await source.lag()).values()):
-            await asyncio.sleep(0)
+        position = self.runner.sources["samples"]
+        await until(lambda: not any(position._lags().values()))  # type: ignore[attr-defined]
         await self.runner.checkpoint()
 
     async def scored_by(self, *numbers: int) -> list[str]:
@@ -112,8 +112,7 @@ async def running(folder: Path, token: str | None = None, max_upload_bytes: int 
     life = asyncio.create_task(runner.run(stopping))
     async with asyncio.timeout(60), client_of(app) as client:
         try:
-            while not runner.is_ready and not life.done():
-                await asyncio.sleep(0)
+            await until(lambda: runner.is_ready or life.done())
             yield Engine(runner, client)
         finally:
             stopping.set()

@@ -7,14 +7,24 @@ from esp.runtime.channels import Bounds, FromWorker, ToWorker
 
 
 def test_items_come_to_the_worker_in_order_and_the_end_after_them() -> None:
-    async def main() -> list[int | None]:
+    async def main() -> list[list[int]]:
         channel: ToWorker[int] = ToWorker(Bounds(10, 1000), asyncio.get_running_loop())
         for item in range(3):
             channel.put(item, events=1)
         channel.close()
         return [channel.take() for _ in range(4)]
 
-    assert asyncio.run(main()) == [0, 1, 2, None]
+    assert asyncio.run(main()) == [[0], [1], [2], []]
+
+
+def test_the_worker_takes_what_is_there_up_to_so_many_events() -> None:
+    async def main() -> list[list[str]]:
+        channel: ToWorker[str] = ToWorker(Bounds(100, 1000), asyncio.get_running_loop())
+        for item, events in (("a", 3), ("call", 0), ("b", 3), ("c", 3), ("d", 50)):
+            channel.put(item, events=events)
+        return [channel.take(events) for events in (6, 6)]
+
+    assert asyncio.run(main()) == [["a", "call", "b"], ["c", "d"]]
 
 
 def test_a_full_channel_has_no_room_until_the_worker_has_taken() -> None:

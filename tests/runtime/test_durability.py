@@ -117,11 +117,8 @@ def test_a_run_that_is_cancelled_under_way_goes_on(tmp_path: Path, seed: int) ->
 def test_the_checkpoint_rules_whatever_the_group_has_committed(tmp_path: Path, committed: str) -> None:
     stream = Stream(tmp_path, OPTIONS)
 
-    async def all_of_it(stopping: asyncio.Event) -> None:
-        await until(lambda: stream.committed == stream.ends)
-
     stream.send(streams.events(seed=1, n=300))
-    asyncio.run(while_running(stream.runner(), all_of_it))
+    asyncio.run(while_running(stream.runner(), stream.all_committed))
     stream.send(streams.events(seed=2, n=300, first=300))
     ends = stream.ends
     told = {"nothing": {}, "less": dict.fromkeys(ends, 3), "more": {number: end - 5 for number, end in ends.items()}}
@@ -138,10 +135,10 @@ def test_a_restart_without_new_events_tells_the_group_what_its_checkpoint_holds(
     stream = Stream(tmp_path, OPTIONS)
     stream.send(streams.events(seed=1, n=100))
     stream.topic("events").end()
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(runner_module, "POLL_S", 0.01)
+    with monkeypatch.context() as patch:
         break_off(patch, MemorySource, "commit", 1, is_after=False)
-        asyncio.run(stream.runner().run(asyncio.Event()))
+        with pytest.raises(Crash):
+            asyncio.run(stream.runner().run(asyncio.Event()))
     assert stream.committed == {}
     asyncio.run(stream.runner().run(asyncio.Event()))
     assert stream.committed == stream.ends

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import httpx
 import pytest
 
 from esp.astore.binary import from_bytes, to_bytes
+from esp.astore.graph import Node, Value
+from esp.astore.model import Astore, Input
 from esp.errors import StartError, UsageError
 from esp.runtime.connect.memory import TOPICS
 from esp.runtime.query import load_query
@@ -186,6 +189,26 @@ def test_an_upload_that_will_not_do_is_refused_with_the_reason_and_the_old_model
         assert await engine.scored_by(1) == [digest_of(to_bytes(moves.tiny()))[:12]]
 
     with_engine(moves.write_query(tmp_path), work, max_upload_bytes=1 << 16)
+
+
+def test_a_model_whose_inputs_stand_in_another_order_would_be_fed_wrongly_and_is_refused(tmp_path: Path) -> None:
+    def pair(first: str, second: str) -> Astore:
+        one = moves.tiny(name=first)
+        graph = replace(
+            one.graph,
+            nodes=(Node("Sub", (first, second), ("x",)), Node("Gemm", ("x", "w", "b"), ("z",)), one.graph.nodes[1]),
+            inputs=(Value(first, "float32", (None, 2)), Value(second, "float32", (None, 2))),
+        )
+        return replace(one, graph=graph, inputs=(Input(first, "float32", (2,)), Input(second, "float32", (2,))))
+
+    async def work(engine: moves.Engine) -> None:
+        answer = await engine.client.put(MODEL_URL, content=to_bytes(pair("gyro", "acc")))
+        assert answer.status_code == 422
+        assert "in another order" in answer.json()["error"]
+        assert (await engine.client.put(MODEL_URL, content=to_bytes(pair("acc", "gyro")))).status_code == 200
+
+    text = moves.QUERY.replace("acc:float32[2]", "acc:float32[2], gyro:float32[2]")
+    with_engine(moves.write_query(tmp_path, text, pair("acc", "gyro")), work)
 
 
 def test_an_upload_of_unknown_length_is_cut_off_at_the_limit(tmp_path: Path) -> None:

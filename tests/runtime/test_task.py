@@ -1,6 +1,5 @@
 """A task: one partition's part of a query; how its records are cut and whether some come twice must not show."""
 
-import json
 import random
 from pathlib import Path
 
@@ -75,10 +74,9 @@ def test_windows_are_metered_and_those_that_keep_state_are_known(tmp_path: Path)
 
 def test_a_record_that_is_no_event_is_dead_and_the_rest_goes_on(tmp_path: Path) -> None:
     query, scorers = query_and_scorers(tmp_path)
-    task, out = Task(query, "events", 0, scorers), Outputs()
+    task = Task(query, "events", 0, scorers)
     good = streams.value(streams.events(1, 1)[0])
-    block = raw_block([good, b"[]", good.replace(b"acc", b"bcc"), good], offsets=[7, 8, 9, 10])
+    block = raw_block([good, b"[]", b"{", good], offsets=[7, 8, 9, 10])
     (dead,) = [each for sink, each in task.process(block) if sink == DEAD]
-    assert 8 in dead.raw.offset[dead.row].tolist()
-    assert json.loads(good)["id"] == 0
+    assert dead.raw.offset[dead.row].tolist() == [8, 9]
     assert task.next_offset == 11

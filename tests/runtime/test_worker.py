@@ -99,7 +99,7 @@ def test_a_call_that_fails_ends_the_worker_for_it_may_have_left_a_task_half_way(
 
 def test_a_stop_drops_what_waits_and_tells_those_that_wait() -> None:
     async def main() -> None:
-        made, task = worker(Bounds(2, 1 << 20), max_batch=1)
+        made, _ = worker(Bounds(2, 1 << 20), max_batch=1)
         made.put("in", block(0, 50))  # nobody takes the outputs: the worker stands after the second
         calling = asyncio.create_task(made.call(lambda: None))
         await asyncio.sleep(0)

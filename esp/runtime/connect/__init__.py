@@ -68,5 +68,5 @@ def _check_role(settings: Connection, role: Role, where: str) -> None:
 
 __all__ = [
     "CONNECTORS", "Assigned", "Connection", "Connector", "KafkaConnection", "FileConnection", "MemoryConnection", "MemoryTopic", "Revoked",
-    "Sink", "Source", "connection", "open_sink", "open_source",
+    "Role", "Sink", "Source", "connection", "open_sink", "open_source",
 ]  # fmt: skip

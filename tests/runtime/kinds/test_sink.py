@@ -112,6 +112,15 @@ def test_events_with_and_without_an_origin_in_one_block_each_keep_theirs() -> No
     assert values(raw) == values(sent(events(KEYED)))
 
 
+def test_a_record_is_the_same_whatever_travels_beside_its_event() -> None:
+    block = events(KEYED, origin=[-1, 0, 1], models=("111111111111",))
+    together = sent(block, model_header=True)
+    alone = [sent(block.take(np.array([row])), model_header=True) for row in range(3)]
+    assert [(keys(raw), headers(raw), values(raw)) for raw in alone] == [
+        ([key], [head], [value]) for key, head, value in zip(keys(together), headers(together), values(together), strict=True)
+    ]
+
+
 def test_headers_of_the_origin_are_kept_and_the_model_stands_behind_them() -> None:
     block = events(origin=[0, 1, 0], models=("111111111111", "222222222222"))
     assert headers(sent(block)) == [[("trace", b"7")], [], [("trace", b"7")]]
