@@ -103,6 +103,18 @@ def check(queries: Queries, as_json: Json = False) -> None:
 
 
 @app.command()
+def keys(
+    table: Annotated[str, typer.Argument(help="query, a window kind or a connector; all their names, if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the keys that a table of a query file takes."""
+    from esp.runtime.reference import key_rows, key_table
+
+    rows = key_rows(table)
+    show(rows, as_json, lambda: out.print(key_table(rows)))
+
+
+@app.command()
 def run(
     queries: Queries,
     brokers: Annotated[

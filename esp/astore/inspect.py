@@ -92,7 +92,7 @@ def _finite(value: Any) -> Any:
 def _table(title: str, columns: Sequence[str], rows: Any, right: Sequence[str] = ()) -> RenderableType:
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", min_width=len(name))
     for row in rows:
         table.add_row(*(Text(_printable(cell)) for cell in row))
     return Padding(table, (1, 0, 0, 0))

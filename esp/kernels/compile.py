@@ -1,6 +1,7 @@
 """How kernels are compiled: eagerly, once a machine, into a cache that is named by everything the result depends on."""
 
 import hashlib
+import logging
 import os
 import tempfile
 import threading
@@ -13,6 +14,7 @@ import numba
 from llvmlite import binding
 from numba.core import event
 
+log = logging.getLogger("esp.kernels")
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Sums may be reordered and contracted; NaN and infinity keep their meaning, for NaN is a missing reading.
@@ -56,7 +58,7 @@ class _Compilations(event.Listener):
     """Counts what Numba really compiles; a load from the cache is none."""
 
     def __init__(self) -> None:
-        self.lock, self.count = threading.Lock(), 0
+        self.lock, self.count, self.is_told = threading.Lock(), 0, False
 
     def on_start(self, event: Any) -> None:
         with self.lock:
@@ -90,9 +92,17 @@ def kernel(*signatures: str, fast: bool = False) -> Callable[[F], F]:
             compiled: Any = numba.njit(list(signatures), nogil=True, cache=True, fastmath=FAST if fast else False)(function)
         finally:
             config.CACHE_DIR = before
+        _tell_once()
         return cast(F, compiled)
 
     return compile_now
+
+
+def _tell_once() -> None:
+    """Says, once, that this machine's cache is being filled: it takes a minute that would be hard to explain."""
+    if _COMPILATIONS.count and not _COMPILATIONS.is_told:
+        _COMPILATIONS.is_told = True
+        log.warning("compiling kernels for this machine into %s; this happens once", CACHE_DIR)
 
 
 def part(function: F) -> F:

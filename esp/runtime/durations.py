@@ -10,6 +10,7 @@ UNITS_NS = {
     "ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000,
     "d": 86_400_000_000_000,
 }  # fmt: skip
+DURATION_EXAMPLES = ["500ms", "2s"]
 _LONGEST_NS = 1 << 61
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 
@@ -46,5 +47,5 @@ Duration = Annotated[
     int,
     pydantic.BeforeValidator(parse_duration),
     pydantic.PlainSerializer(duration_text, return_type=str),
-    pydantic.WithJsonSchema({"type": "string", "examples": ["500ms", "2s"]}),
+    pydantic.WithJsonSchema({"type": "string", "examples": DURATION_EXAMPLES}),
 ]

@@ -45,7 +45,7 @@ class QueryRunner:
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
         self.assigned: dict[str, set[int]] = {source: set() for source in query.sources}
-        self.is_paused = self.is_ready = self._is_running = False
+        self.is_paused = self.is_ready = self.is_running = False
         self.crowded: set[str] = set()  # sources that wait for room
         self._polls = {source: asyncio.Lock() for source in query.sources}
         self._deploying = asyncio.Lock()
@@ -63,7 +63,7 @@ class QueryRunner:
         except BaseExceptionGroup as failures:
             raise first_cause(failures) from None
         finally:
-            self.is_ready = self._is_running = False
+            self.is_ready = self.is_running = False
             await self._close()
 
     async def _stream(self, stopping: asyncio.Event) -> None:
@@ -72,10 +72,10 @@ class QueryRunner:
             if await unless(stopping, self._start_sources()):
                 helpers += [group.create_task(work) for work in (self._checkpoint_often(), self._watch())]
                 fetchers = [group.create_task(self._fetch(name)) for name in self.sources]
-                self.is_ready = self._is_running = True
+                self.is_ready = self.is_running = True
                 log.info("query %s is running", self.query.name)
                 await until(stopping, fetchers)
-                self.is_ready = self._is_running = False
+                self.is_ready = self.is_running = False
                 await cancel(fetchers)
                 await self._last_checkpoint()
                 log.info("query %s has drained: everything is sent, saved and committed", self.query.name)
@@ -280,7 +280,7 @@ class QueryRunner:
         return self._bind(self.deployments.store(uploaded.digest, data), planned)
 
     def _require_running(self) -> None:
-        if not self._is_running:
+        if not self.is_running:
             raise EspError(f"query '{self.query.name}' is not running", mend="wait until /readyz says that it is")
 
     async def pause(self) -> None:
