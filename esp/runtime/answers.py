@@ -5,7 +5,7 @@ from typing import Literal
 import pydantic
 
 Action = Literal["pause", "resume", "drain"]
-State = Literal["starting", "running", "paused", "disconnected"]
+State = Literal["not running", "running", "paused", "disconnected", "not saving"]
 
 
 class Refusal(pydantic.BaseModel):

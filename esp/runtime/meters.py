@@ -57,7 +57,7 @@ class QueryMeter:
     """What one query did, window by window, and how long events took through it."""
 
     windows: dict[str, WindowMeter]
-    latency: Histogram = field(default_factory=Histogram)  # now less the input record's time stamp, at the sink
+    latency: Histogram = field(default_factory=Histogram)  # now less the record's time stamp, when its outputs go to the sinks
     queue: Histogram = field(default_factory=Histogram)  # from the fetch to the worker
     batch: Histogram = field(default_factory=lambda: Histogram(EVENTS))
     lag: dict[str, dict[int, int]] = field(default_factory=dict)  # source -> partition -> events

@@ -51,6 +51,7 @@ class EngineCollector(Collector):
         yield from _histograms(meters)
         yield from _state(self.runners)
         yield _models(self.runners)
+        yield _drift(self.runners)
 
 
 def _event_counters(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
@@ -64,7 +65,7 @@ def _event_counters(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
 
 def _histograms(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
     whole: dict[str, tuple[str, Any]] = {
-        "esp_latency_seconds": ("From the input record's time stamp to the sink", lambda meter: meter.latency),
+        "esp_latency_seconds": ("From a record's time stamp until its outputs go to the sinks", lambda meter: meter.latency),
         "esp_queue_seconds": ("From the fetch to the worker", lambda meter: meter.queue),
         "esp_batch_events": ("Events of one partition that go through the windows as one block", lambda meter: meter.batch),
     }
@@ -109,6 +110,17 @@ def _models(runners: Mapping[str, Watched]) -> Metric:
             family.add_metric(
                 [name, window], {"name": scorer.astore.name, "digest": scorer.astore.short_digest, "backend": scorer.backend}
             )
+    return family
+
+
+def _drift(runners: Mapping[str, Watched]) -> Metric:
+    meaning = "Distance of the recent mean of a model input from the training data's, in its standard deviations"
+    family = GaugeMetricFamily("esp_input_drift_deviations", meaning, labels=["query", "window", "input", "channel"])
+    for name, runner in runners.items():
+        for window, scorer in runner.scorers.items():
+            for drift in scorer.drifts:
+                for channel, shift in enumerate(drift.shifts()):
+                    family.add_metric([name, window, drift.name, str(channel)], shift)
     return family
 
 

@@ -35,7 +35,7 @@ class Limits(pydantic.BaseModel):
 
 
 class QuerySettings(pydantic.BaseModel):
-    """The table [query] of a query file."""
+    """The query itself: the table [query]."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -45,11 +45,11 @@ class QuerySettings(pydantic.BaseModel):
     delivery: str = pydantic.Field("at_least_once", pattern="^at_least_once$", description="what a crash may do: at_least_once")
     checkpoint: Duration = pydantic.Field(1_000_000_000, description="how often state and offsets are made durable, such as '1s'")
     dead: dict[str, Any] | None = pydantic.Field(None, description="connector of the dead-letter output")
-    limits: Limits = Limits()
+    limits: Limits = pydantic.Field(Limits(), description="bounds while it runs: the table [query.limits]")
 
 
 class ModelSettings(pydantic.BaseModel):
-    """A table [models.NAME]."""
+    """A model: a table [models.NAME]."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 

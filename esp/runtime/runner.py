@@ -195,16 +195,9 @@ class QueryRunner:
 
     async def _send_one(self, name: str, block: RawBlock | DeadBlock) -> None:
         if isinstance(block, DeadBlock):
-            line = "query %s window %s: dead event at %s/%d offset %d: %s"
-            log.warning(
-                line,
-                self.query.name,
-                block.window,
-                block.raw.topic,
-                block.raw.partition,
-                block.raw.offset[block.row[0]],
-                block.reasons[0],
-            )
+            line = "query %s window %s: %d dead, the first at %s/%d offset %d: %s"
+            raw, at = block.raw, block.raw.offset[block.row[0]]
+            log.warning(line, self.query.name, block.window, len(block), raw.topic, raw.partition, at, block.reasons[0])
             block = dead_letters(block, self.query.name)
         if name in self.sinks:
             await self.sinks[name].send(block)
@@ -259,6 +252,8 @@ class QueryRunner:
             scoring = ", ".join(models_used(self.query)) or "none"
             raise QueryError(f"'{window}' is no score window of query '{self.query.name}'", mend=f"score windows: {scoring}")
         self._require_running()
+        if not self.is_connected:
+            raise EspError(f"the broker of query '{self.query.name}' is gone", mend="deploy again when it is back")
         async with self._deploying:
             old = self.scorers[window].astore
             scorer = await asyncio.to_thread(self._prepare, data, digest, old, planned)

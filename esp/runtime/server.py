@@ -166,7 +166,7 @@ def _guard(token: str | None) -> Callable[..., None]:
 def _running(runners: Runners, query: str) -> QueryRunner:
     if query not in runners:
         raise HTTPException(404, f"there is no query '{query}' here; there are {', '.join(runners)}")
-    if not runners[query].is_ready:
+    if not runners[query].is_running:
         raise HTTPException(409, f"query '{query}' is not running; try again when /readyz says so")
     return runners[query]
 
@@ -188,10 +188,12 @@ async def _body(request: Request, limit_bytes: int) -> bytes:
 
 
 def _state(runner: QueryRunner) -> State:
-    if not runner.is_ready:
-        return "starting"
+    if not runner.is_running:
+        return "not running"  # it starts, drains or has ended
     if not runner.is_connected:
         return "disconnected"
+    if runner.durability.failure is not None:
+        return "not saving"
     return "paused" if runner.is_paused else "running"
 
 

@@ -14,7 +14,7 @@ from esp.errors import EspError
 from esp.runtime.channels import Bounds, FromWorker, ToWorker
 from esp.runtime.events import RawBlock, joined
 from esp.runtime.meters import QueryMeter
-from esp.runtime.task import DEAD, Outputs, Task
+from esp.runtime.task import Outputs, Task
 
 R = TypeVar("R")
 TAKE_BATCHES = 4  # of max_batch events, that the worker takes at once
@@ -127,13 +127,12 @@ class Worker:
             raw = item.raw if len(item.raw) <= self.max_batch else item.raw.take(slice(start, start + self.max_batch))
             self.meter.batch.add(len(raw))
             self.emit(task.process(raw))
+            stamps_ms = raw.ts_ms[raw.ts_ms > 0]  # records of a file have none
+            self.meter.latency.add_all(np.maximum(time() * 1e3 - stamps_ms, 0) / 1e3)
 
     def emit(self, outputs: Outputs) -> None:
         """Hands outputs over to the sender, waiting while too much is on its way."""
-        now_ms = time() * 1e3
         for sink, block in outputs:
-            if sink != DEAD and isinstance(block, RawBlock):
-                self.meter.latency.add_all(np.maximum(now_ms - block.ts_ms, 0) / 1e3)
             size = block.buffer.nbytes if isinstance(block, RawBlock) else 0
             self.outbox.put((sink, block), len(block), size)
 

@@ -7,7 +7,9 @@ from esp.runtime.events import VarColumn, joined, raw_block
 
 
 def test_a_raw_block_gives_back_values_keys_headers_and_nulls() -> None:
-    block = raw_block([b"abc", None, b""], topic="t", partition=2, keys=[None, b"k", b""], headers=[b"", b"hh", b""], offsets=[5, 7, 9])
+    block = raw_block(
+        [b"abc", None, b""], topic="t", partition=2, keys=[None, b"k", b""], headers=[b"", b"hh", b""], offsets=[5, 7, 9]
+    )
     assert [block.value(i) for i in range(3)] == [b"abc", None, b""]
     assert [block.key(i) for i in range(3)] == [None, b"k", b""]
     assert [block.headers(i) for i in range(3)] == [b"", b"hh", b""]
@@ -28,7 +30,11 @@ def test_joined_blocks_hold_the_records_of_all_in_order(sizes: list[int]) -> Non
         at += size
     together = joined(blocks)
     for row in range(len(whole)):
-        assert (together.value(row), together.key(row), together.headers(row)) == (whole.value(row), whole.key(row), whole.headers(row))
+        assert (together.value(row), together.key(row), together.headers(row)) == (
+            whole.value(row),
+            whole.key(row),
+            whole.headers(row),
+        )
     assert together.offset.tolist() == whole.offset.tolist()
     assert together.ts_ms.tolist() == whole.ts_ms.tolist()
 

@@ -74,7 +74,7 @@ def test_ready_is_false_until_the_query_runs_and_while_a_peer_is_lost(tmp_path: 
             return answer.status_code, answer.json()
 
     runner = QueryRunner(load_query(moves.write_query(tmp_path)), tmp_path / "other")
-    assert asyncio.run(asked(runner)) == (503, {"ready": False, "queries": {"moves": "starting"}})
+    assert asyncio.run(asked(runner)) == (503, {"ready": False, "queries": {"moves": "not running"}})
 
     async def work(engine: moves.Engine) -> None:
         assert await asked(engine.runner) == (200, {"ready": True, "queries": {"moves": "running"}})
