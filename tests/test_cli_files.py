@@ -82,7 +82,7 @@ def test_a_good_astore_is_shown_and_verified(esp_command: Esp, tmp_path: Path) -
     [
         ("nmae = 'x'", ["r.toml", "nmae"]),
         ("name = ", ["r.toml", "TOML"]),
-        (None, ["r.toml", "cannot be read"]),
+        (None, ["r.toml", "there is no such file"]),
     ],
 )
 def test_a_bad_recipe_is_one_line(esp_command: Esp, tmp_path: Path, recipe: str | None, parts: list[str]) -> None:
@@ -102,7 +102,7 @@ QUERIES: dict[str, tuple[str, str, list[str]]] = {
     "a field of the wrong type": ("float32[2]", "float64[2]", ["windows.scored.input.acc", "is float64[2]", "takes float32[2]"]),
     "a field that is not there": ("acc:", "gyro:", ["windows.scored.input.acc", "no field 'acc'"]),
     "a path of an astore that none can be": ('"tiny.astore"', '"' + "a" * 300 + '"', ["models.tiny", "cannot be read"]),
-    "a kind that is no name": ('kind = "score"', 'kind = ["score"]', ["windows.scored.kind", "unknown window kind"]),
+    "a kind that is no name": ('kind = "score"', 'kind = ["score"]', ["windows.scored.kind", "has no kind"]),
     "a connector that is no table": (
         'connect = { connector = "memory", topic = "moves.scores" }',
         'connect = "kafka"',

@@ -51,7 +51,7 @@ class EngineCollector(Collector):
         yield from _histograms(meters)
         yield from _state(self.runners)
         yield _models(self.runners)
-        yield _drift(self.runners)
+        yield from _drift(self.runners)
 
 
 def _event_counters(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
@@ -113,7 +113,7 @@ def _models(runners: Mapping[str, Watched]) -> Metric:
     return family
 
 
-def _drift(runners: Mapping[str, Watched]) -> Metric:
+def _drift(runners: Mapping[str, Watched]) -> Iterator[Metric]:
     meaning = "Distance of the recent mean of a model input from the training data's, in its standard deviations"
     family = GaugeMetricFamily("esp_input_drift_deviations", meaning, labels=["query", "window", "input", "channel"])
     for name, runner in runners.items():
@@ -121,7 +121,8 @@ def _drift(runners: Mapping[str, Watched]) -> Metric:
             for drift in scorer.drifts:
                 for channel, shift in enumerate(drift.shifts()):
                     family.add_metric([name, window, drift.name, str(channel)], shift)
-    return family
+    if family.samples:  # models may come without statistics
+        yield family
 
 
 def exposition(runners: Mapping[str, Watched], others: Iterable[Collector] = ()) -> bytes:

@@ -175,11 +175,10 @@ def _checked_connection(table: Any, where: str, overrides: Mapping[str, Any], ro
 
 def _window_settings(path: Path, name: str, table: dict[str, Any]) -> Settings:
     where, kind = f"{path}: windows.{name}", table.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        wanted = unknown_key(str(kind), list(KINDS), f"{where}.kind", QueryError)
-        raise QueryError(f"unknown window kind {kind!r}", where=f"{where}.kind", mend=wanted.mend) if kind else QueryError(
-            "the window has no kind", where=where, mend=f"set kind to one of {', '.join(KINDS)}"
-        )  # fmt: skip
+    if not isinstance(kind, str):
+        raise QueryError("the window has no kind", where=f"{where}.kind", mend=f"set kind to one of {', '.join(KINDS)}")
+    if kind not in KINDS:
+        raise unknown_key(kind, list(KINDS), f"{where}.kind", QueryError, "window kind")
     settings = checked(KINDS[kind], table, where, QueryError)
     if kind == "source" and settings.source:
         raise QueryError("a source takes no events from a window", where=f"{where}.from", mend="take the key out")

@@ -4,14 +4,19 @@ import asyncio
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from esp.astore.binary import to_bytes
+from esp.astore.model import Input
 from esp.runtime.connect.memory import TOPICS
+from esp.runtime.drift import Drift
 from esp.runtime.events import raw_block
+from esp.runtime.meters import QueryMeter
 from esp.runtime.metrics import exposition
 from tests.runtime import moves
 
@@ -156,3 +161,14 @@ def test_latency_is_now_less_the_time_stamp_of_the_record(tmp_path: Path) -> Non
     assert value(found, "esp_latency_seconds", "_count", query="moves") == 2
     assert value(found, "esp_latency_seconds", "_bucket", query="moves", le="10.0") == 0
     assert value(found, "esp_latency_seconds", "_sum", query="moves") > 3600
+
+
+def test_drift_of_an_input_is_shown_once_its_model_has_statistics_and_events_came() -> None:
+    item = Input("motion", "float32", (4, 2), statistics={"mean": [0.0, 1.0], "std": [2.0, 1.0]})
+    drift = Drift(item)
+    drift.observe(np.full((3, 4, 2), 4.0, np.float32))
+    scorer = SimpleNamespace(drifts=[drift], astore=SimpleNamespace(name="m", short_digest="0" * 12), backend="numba")
+    runner = SimpleNamespace(meter=QueryMeter({}), scorers={"scored": scorer}, is_ready=True, is_connected=True, checkpoints=0)
+    text = exposition({"q": runner}).decode()
+    assert 'esp_input_drift_deviations{channel="0",input="motion",query="q",window="scored"} 2.0' in text
+    assert 'esp_input_drift_deviations{channel="1",input="motion",query="q",window="scored"} 3.0' in text

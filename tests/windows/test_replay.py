@@ -14,7 +14,7 @@ from esp.runtime.headers import decode_headers
 from esp.runtime.query import Query, load_query, models_used
 from esp.runtime.scorer import Scorer
 from esp.runtime.state.tables import Tables
-from esp.runtime.task import DEAD, Outputs, Task
+from esp.runtime.task import Outputs, Task
 
 WINDOWS = Path(__file__).parents[2] / "windows"
 FOLDERS = sorted(path.parent.name for path in WINDOWS.glob("*/query.toml"))
@@ -50,7 +50,7 @@ def rows_of(query: Query, outputs: Outputs) -> Rows:
         if isinstance(block, DeadBlock):
             for row in block.row.tolist():
                 text = (block.raw.value(row) or b"").decode()
-                rows.setdefault(DEAD, []).append({"window": block.window, "offset": int(block.raw.offset[row]), "text": text})
+                rows.setdefault("dead", []).append({"window": block.window, "offset": int(block.raw.offset[row]), "text": text})
             continue
         decode: Callable[[Any], Any] = (
             msgpack.unpackb if query.windows[name].settings.model_dump()["format"] == "msgpack" else json.loads

@@ -40,7 +40,7 @@ def connection(
     if name is None:
         raise QueryError("the key 'connector' is missing", where=where, mend=f"one of {', '.join(CONNECTORS)}")
     if name not in CONNECTORS:
-        raise unknown_key(str(name), list(CONNECTORS), f"{where}.connector", QueryError)
+        raise unknown_key(str(name), list(CONNECTORS), f"{where}.connector", QueryError, "connector")
     data = {**table, **(overrides or {})} if name == "kafka" else dict(table)
     settings = checked(CONNECTORS[name].settings, data, where, QueryError)
     if role is not None:

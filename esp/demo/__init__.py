@@ -1,0 +1,1 @@
+"""``esp demo``: the engine shown on real data, as a producer and a consumer outside it would see it."""
