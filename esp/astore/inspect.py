@@ -37,6 +37,9 @@ def describe(astore: Astore) -> Description:
     return found
 
 
+FIXED = ("output", "window", "then", "parameters", "FLOPs")  # columns that are never broken
+
+
 def type_text(dtype: str, shape: Sequence[int | None]) -> str:
     """A type in the shorthand of schemas.
 
@@ -92,7 +95,7 @@ def _finite(value: Any) -> Any:
 def _table(title: str, columns: Sequence[str], rows: Any, right: Sequence[str] = ()) -> RenderableType:
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold", min_width=len(name))
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in FIXED)
     for row in rows:
         table.add_row(*(Text(_printable(cell)) for cell in row))
     return Padding(table, (1, 0, 0, 0))
@@ -134,7 +137,7 @@ def _card_cells(card: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
 
 
 def _layer_parts(description: Mapping[str, Any]) -> list[RenderableType]:
-    columns = ("layer", "kind", "output", "kernel", "stride", "activation", "parameters", "FLOPs a row")
+    columns = ("layer", "kind", "output", "window", "then", "parameters", "FLOPs")
     total = description["totals"]
     line = (
         f"{total['layers']} layers, {total['parameters']:,} parameters, {total['flops']:,} FLOPs a row, "
@@ -146,7 +149,8 @@ def _layer_parts(description: Mapping[str, Any]) -> list[RenderableType]:
 def _layer_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     shape = ",".join("N" if size is None else str(size) for size in row["output_shape"])
     kernel, stride = ("x".join(map(str, row[key])) for key in ("kernel", "stride"))
-    return row["name"], row["kind"], f"[{shape}]", kernel, stride, row["activation"], f"{row['parameters']:,}", f"{row['flops']:,}"
+    window = f"{kernel} by {stride}" if set(row["stride"]) - {1} else kernel
+    return row["name"], row["kind"], shape, window, row["activation"], f"{row['parameters']:,}", f"{row['flops']:,}"
 
 
 def _value_text(value: Any) -> str:
