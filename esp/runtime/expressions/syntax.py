@@ -65,8 +65,10 @@ class Source:
                 tree = ast.parse(self.text, mode="eval").body
         except SyntaxError as err:
             raise self._at(err.lineno or 1, err.offset or 1, f"not a Python expression: {err.msg}", self._syntax_mend()) from err
-        except (ValueError, RecursionError, MemoryError) as err:
-            raise self.error(None, f"Python cannot read it: {err or 'nested too deeply'}", "make it simpler") from err
+        except ValueError as err:
+            raise self.error(None, f"Python cannot read it: {err}", "make it simpler") from err
+        except (RecursionError, MemoryError) as err:  # which depth the parser itself bears differs between versions
+            raise self._too_deep() from err
         self._check_depth(tree)
         return tree
 
@@ -93,4 +95,7 @@ class Source:
             level = [child for node in level for child in ast.iter_child_nodes(node)]
             if not level:
                 return
-        raise self.error(None, f"nested deeper than {MAX_DEPTH}", "cut it into several fields")
+        raise self._too_deep()
+
+    def _too_deep(self) -> QueryError:
+        return self.error(None, f"nested deeper than {MAX_DEPTH}", "cut it into several fields")

@@ -81,7 +81,7 @@ SCHEMA = Schema.parse("temp:float64, count:int64, flag:bool, unit:string, acc:fl
         ("await temp", "await", ""),
         ("(yield)", "yield", "only computes"),
         ("'\\ud800'", "not UTF-8", "surrogate"),
-        ("-" * 3000 + "1", "", "simpler"),
+        ("-" * 3000 + "1", "nested deeper than 100", "several fields"),
         ("-" * 101 + "temp", "nested deeper than 100", "several fields"),
         ("(" * 1500 + ")" * 1500, "", ""),
         ("1" * 4001, "4001 letters", "several fields"),
