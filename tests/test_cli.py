@@ -86,7 +86,7 @@ def test_a_broken_checkpoint_ends_with_three_and_fresh_goes_on(esp_command: Esp,
     assert [line["message"] for line in lines if line["level"] == "warning"]
     assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 2
     assert (tmp_path / "dead.jsonl").read_bytes() == b"{broken\n"
-    (file,) = (tmp_path / "esp-state/moves/samples").glob("*.ckpt")
+    (file,) = (tmp_path / "esp-state/moves/sources/samples").glob("*.ckpt")
     file.write_bytes(file.read_bytes()[:40])
     esp_command(*options[:-1], "text", "--log-level", "error").one_line(3, file.name, "cut short", "--fresh")
     (line,) = (json.loads(line) for line in esp_command(*options, "--log-level", "error").err.splitlines())

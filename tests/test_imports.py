@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A layer, the modules that belong to it, and the layers that it may import beside itself. A module belongs to the row with the longest prefix.
 LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "errors": (("esp", "esp.errors", "esp.settings"), ()),
+    "errors": (("esp", "esp.errors", "esp.files", "esp.settings"), ()),
     "kernels": (("esp.kernels",), ()),
     "astore": (("esp.astore",), ("errors",)),
     "train": (("esp.train",), ("errors", "kernels", "astore")),
@@ -19,7 +19,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "backends": (("esp.runtime.backends",), ("errors", "kernels", "astore", "events")),
     "scorer": (("esp.runtime.scorer", "esp.runtime.drift"), ("errors", "kernels", "astore", "events", "backends")),
     "columns": (
-        ("esp.runtime.expressions", "esp.runtime.codecs", "esp.runtime.state", "esp.runtime.keys", "esp.runtime.headers"),
+        ("esp.runtime.expressions", "esp.runtime.codecs", "esp.runtime.state", "esp.runtime.keys", "esp.runtime.headers", "esp.runtime.dead_letters"),
         ("errors", "kernels", "events"),
     ),
     "kinds": (("esp.runtime.kinds",), ("errors", "kernels", "astore", "events", "columns", "scorer")),

@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import mmap
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from esp.astore.layout import ALIGNMENT, ANEW, DTYPES, MAX_HEADER, Prefix, Tenso
 from esp.astore.model import Astore
 from esp.astore.packing import pack, unpack
 from esp.errors import FileError, GraphError
+from esp.files import write_whole
 
 Bytes = npt.NDArray[np.uint8]
 _PREFIX_SIZE = 64
@@ -57,21 +57,12 @@ def write(astore: Astore, path: Path) -> Astore:
     FileError where it cannot be written; GraphError where the astore does not pass ``model.check``.
     """
     chunks, digest = _encode(astore, str(path))
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
-        with open(part, "xb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        _sync_folder(path.parent)
+        write_whole(path, chunks)
     except OSError as err:
         raise FileError(
             f"cannot be written: {err.strerror or err}", where=str(path), mend="name a folder that exists and can be written"
         ) from err
-    finally:
-        part.unlink(missing_ok=True)
     return replace(astore, digest=digest)
 
 
@@ -152,14 +143,6 @@ def _data(array: Array) -> memoryview:
 
 def _entry(name: str, array: Array, offset: int) -> Tensor:
     return Tensor(name, array.dtype.name, array.shape, offset, array.nbytes, hashlib.sha256(_data(array)).digest())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _mapped(path: Path) -> Bytes:

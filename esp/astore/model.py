@@ -12,6 +12,7 @@ from esp.errors import GraphError
 DIGEST_DIGITS = 12  # of the SHA-256, where space matters
 MAX_NAME = 200
 MISSING = ("refuse", "nan", "impute")
+STATISTICS = ("count", "mean", "std", "min", "max", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Input:
     ``missing`` says what a null, or a NaN within, becomes: ``refuse`` (the event goes to the dead-letter output), ``nan``
     (passed on as NaN), ``impute`` (replaced by ``impute``: one number or one a channel of the last axis).
     ``statistics`` are of the training data, as the event gives it: count, mean, std, min, max and missing, lists of one a
-    channel of the last axis (of the whole, where there is but one axis).
+    channel of the last axis (of the whole, where there are fewer than two axes); a blob has none.
     """
 
     name: str
@@ -130,6 +131,21 @@ def _check_input(item: Input, value: Value, where: str) -> None:
         )
     seen = item.shape if item.dtype != "blob" else (item.steps[0].params["channels"],)
     channel_values(item.impute, seen, f"{where}.impute")
+    check_statistics(item, where)
+
+
+def check_statistics(item: Input, where: str) -> None:
+    """Raises GraphError unless every known statistic is a list of finite numbers, one a channel."""
+    channels = item.shape[-1] if len(item.shape) > 1 else 1
+    for key in STATISTICS:
+        if key not in item.statistics:
+            continue
+        values, path = item.statistics[key], f"{where}.statistics.{key}"
+        if item.dtype == "blob":
+            raise GraphError("an image file has no channels to have statistics of", where=path, mend="leave the statistics out")
+        if not isinstance(values, list | tuple):
+            raise GraphError("wanted a list of numbers", where=path, mend="give a list of one number a channel")
+        channel_values(values, (channels,), path)
 
 
 def _check_output(output: Output, value: Value, where: str) -> None:

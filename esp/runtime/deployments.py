@@ -1,6 +1,6 @@
 """Which model scores in which window: the query file's, until a deployment puts another in its place; kept over restarts."""
 
-import os
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +9,9 @@ import pydantic
 from esp.astore.binary import read
 from esp.astore.model import Astore
 from esp.errors import EspError, StateError
-from esp.runtime.state.segment import sync_directory
+from esp.files import write_whole
+
+log = logging.getLogger("esp.deployments")
 
 
 class _Entry(pydantic.BaseModel):
@@ -52,13 +54,25 @@ class Deployments:
         return read(self._file(digest))
 
     def record(self, window: str, digest: str, named: Astore) -> None:
-        """Makes the deployment durable; files that no window uses any more are taken away."""
+        """Makes the deployment durable, or changes nothing: StateError. Files that no window uses any more are taken away."""
         table = {**self._table(), window: _Entry(digest=digest, over=named.digest)}
-        _write(self.folder / "deployed.json", _TABLE.dump_json(table))
-        used = {entry.digest for entry in table.values()}
-        for file in self.folder.glob("*.astore"):
-            if file.stem not in used:
-                file.unlink(missing_ok=True)
+        try:
+            _write(self.folder / "deployed.json", _TABLE.dump_json(table))
+        except StateError as err:
+            if self._table() != table:
+                raise
+            log.warning("the deployment to window '%s' stands, but may not outlive a loss of power: %s", window, err)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Takes away the files that no window uses; where one cannot be, that is said in the log, and no failure."""
+        try:
+            used = {entry.digest for entry in self._table().values()}
+            for file in self.folder.glob("*.astore"):
+                if file.stem not in used:
+                    file.unlink(missing_ok=True)
+        except (StateError, OSError) as err:
+            log.warning("models that no window uses stay in %s: %s", self.folder, err)
 
     def _table(self) -> Mapping[str, _Entry]:
         file = self.folder / "deployed.json"
@@ -76,15 +90,9 @@ class Deployments:
 
 def _write(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all, durably; StateError where that fails."""
-    part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        sync_directory(path.parent)
+        write_whole(path, [data])
     except OSError as err:
         mend = "make room, or let the engine write there"
         raise StateError(f"the deployed model cannot be kept: {err.strerror}", where=str(path), mend=mend) from err

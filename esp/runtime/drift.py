@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from esp.astore.model import Input
+from esp.astore.model import Input, check_statistics
 from esp.runtime.events import Column
 
 SAMPLE_ROWS = 64  # of a block, at most
@@ -14,17 +14,18 @@ MEMORY_ROWS = 4096  # rows that the recent mean stands for; older ones count hal
 
 
 class Drift:
-    """Follows the mean of each channel of one input over a sample of its blocks."""
+    """Follows the mean of each channel of one input over a sample of its blocks; GraphError for statistics that cannot be."""
 
     def __init__(self, item: Input) -> None:
         self.name = item.name
-        self.mean = np.asarray(item.statistics.get("mean", ()), np.float64)
-        self.std = np.asarray(item.statistics.get("std", ()), np.float64)
+        check_statistics(item, f"input {item.name!r}")
+        known = item.statistics if {"mean", "std"} <= item.statistics.keys() else {"mean": (), "std": ()}
+        self.mean, self.std = np.asarray(known["mean"], np.float64), np.asarray(known["std"], np.float64)
         self.blocks, self.rows = 0, 0
         self.count, self.total = np.zeros_like(self.mean), np.zeros_like(self.mean)
 
     def observe(self, column: Column) -> None:
-        """Looks at the first rows of every few blocks; blobs and inputs without statistics are passed over."""
+        """Looks at the first rows of every few blocks; blobs and inputs without mean or std are passed over."""
         self.blocks += 1
         if self.blocks % EVERY_BLOCKS != 1 or not isinstance(column, np.ndarray) or not len(self.mean) or not len(column):
             return

@@ -1,6 +1,7 @@
 """Durability: checkpoints take state and offsets at one point of the stream, wait for its outputs, and make both last."""
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from esp.errors import EspError, StateError, TransportError
-from esp.runtime.connect import Source
+from esp.runtime.connect import Connection, FileConnection, KafkaConnection, MemoryConnection, Source
 from esp.runtime.query import Query
 from esp.runtime.state.checkpoint import Checkpoint, CheckpointStore
 from esp.runtime.state.tables import Tables
@@ -28,6 +29,14 @@ class _Snapshot:
     tables: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """One point of the stream: the tasks that are there, and the state of those that have moved on."""
+
+    keys: list[TaskKey]
+    taken: list[_Snapshot]
+
+
 class Durability:
     """The checkpoints of a query's tasks, one store a source.
 
@@ -38,8 +47,12 @@ class Durability:
 
     def __init__(self, query: Query, state_dir: Path) -> None:
         self.name = query.name
+        folder = state_dir / query.name / "sources"
         self.stores = {
-            source: CheckpointStore(state_dir, f"{query.name}/{source}", query.fingerprint(source)) for source in query.sources
+            source: CheckpointStore(
+                folder / source, query.name, query.fingerprint(source), origin(query.windows[source].connection)
+            )
+            for source in query.sources
         }
         self.count = 0
         self.failure: StateError | None = None
@@ -84,38 +97,45 @@ class Durability:
         """
         async with self._one_at_a_time:
             barrier = Barrier(asyncio.get_running_loop().create_future())
-            taken = await worker.call(partial(self._cut, worker, barrier, keys))
-            await self._save(barrier, taken)
-            await self._commit(sources, worker.tasks.keys() if keys is None else keys)
+            cut = await worker.call(partial(self._cut, worker, barrier, keys))
+            await self._save(barrier, cut.taken)
+            await self._commit(sources, cut.keys)
 
     async def checkpoint_then(self, worker: Worker, sources: Mapping[str, Source], then: Callable[[], None]) -> None:
         """The same of all tasks, and ``then`` runs in the worker at that very point of the stream, once it is durable.
 
         Nothing is worked off between; so a restart finds either the state before with what stood then, or this state with what
-        ``then`` has made of it. If anything fails before, ``then`` does not run.
+        ``then`` has made of it. If anything fails before, ``then`` does not run. Where ``then`` raises EspError or OSError, it
+        must have changed nothing: that is raised here, and the stream goes on.
         """
         async with self._one_at_a_time:
             loop, verdict = asyncio.get_running_loop(), SimpleQueue[bool]()
-            cut: asyncio.Future[list[_Snapshot]] = loop.create_future()
+            cut: asyncio.Future[_Cut] = loop.create_future()
             barrier = Barrier(loop.create_future())
 
-            def stand() -> None:
+            def stand() -> EspError | OSError | None:
                 worker.answer(cut, self._cut(worker, barrier, None))
-                if verdict.get():
-                    then()
+                try:
+                    if verdict.get():
+                        then()
+                except (EspError, OSError) as err:
+                    return err  # raised in here it would end the worker
+                return None
 
             standing = asyncio.create_task(worker.call(stand))
             try:
                 either: list[asyncio.Future[Any]] = [standing, cut]
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if cut.done():
-                    await self._save(barrier, cut.result())
+                    await self._save(barrier, cut.result().taken)
                     verdict.put(True)
-                await standing
+                failure = await standing
             finally:
                 verdict.put(False)  # where it has been decided already, nobody asks again
                 await asyncio.gather(standing, return_exceptions=True)
-            await self._commit(sources, worker.tasks.keys())
+            await self._commit(sources, cut.result().keys)
+            if failure is not None:
+                raise failure
 
     def abandon(self) -> None:
         """Nothing is sent any more: tells it to whoever waits for outputs to be acknowledged, now or later."""
@@ -126,18 +146,18 @@ class Durability:
     def _ended(self) -> EspError:
         return TransportError(f"query '{self.name}' has ended, and its last outputs were not confirmed", mend="start it again")
 
-    def _cut(self, worker: Worker, barrier: Barrier, keys: Collection[TaskKey] | None) -> list[_Snapshot]:
+    def _cut(self, worker: Worker, barrier: Barrier, keys: Collection[TaskKey] | None) -> _Cut:
         """Runs in the worker: copies the state of the tasks that have moved on, and marks the place in the outputs."""
-        moved = [
-            (key, task) for key, task in worker.tasks.items() if (keys is None or key in keys) and task.steps != self._steps[key]
-        ]
+        there = {key: task for key, task in worker.tasks.items() if keys is None or key in keys}
         taken = []
-        for key, task in moved:
+        for key, task in there.items():
+            if task.steps == self._steps[key]:
+                continue
             changed_only = key not in self._unsaved and self.stores[key[0]].wants_changes(key[1])
             self._unsaved.add(key)
             taken.append(_Snapshot(key, task.steps, task.next_offset, task.tables.dump(changed_only)))
         worker.outbox.put(barrier)
-        return taken
+        return _Cut(list(there), taken)
 
     async def _save(self, barrier: Barrier, taken: list[_Snapshot]) -> None:
         if self._is_abandoned:
@@ -166,3 +186,13 @@ class Durability:
         for name in {source for source, _ in due}:
             await sources[name].commit({partition: offset for (source, partition), offset in due.items() if source == name})
         self._committed |= due
+
+
+def origin(connection: Connection | None) -> str:
+    """Where a source's records come from, so far as offsets count them: the address of a broker may change, its topic may not."""
+    match connection:
+        case FileConnection():
+            return f"file:{os.path.abspath(connection.path)}"
+        case KafkaConnection() | MemoryConnection():
+            return f"{connection.connector}:{connection.topic}"
+    return ""

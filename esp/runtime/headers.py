@@ -24,11 +24,11 @@ def decode_headers(data: bytes) -> list[tuple[str, bytes | None]]:
     """
     if not data:
         return []
-    count, at = _read_varint(data, 0)
+    count, at = read_varint(data, 0)
     headers: list[tuple[str, bytes | None]] = []
     for _ in range(count):
-        name, at = _read_sized(data, at)
-        value, at = _read_sized(data, at)
+        name, at = read_sized(data, at)
+        value, at = read_sized(data, at)
         headers.append(((name or b"").decode(errors="surrogateescape"), value))
     return headers
 
@@ -41,7 +41,7 @@ def add_headers(data: bytes, added: Headers) -> bytes:
     """
     if not data or not added:
         return data or encode_headers(added)
-    count, at = _read_varint(data, 0)
+    count, at = read_varint(data, 0)
     return _varint(count + len(added)) + data[at:] + _pairs(added)
 
 
@@ -63,7 +63,8 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The zigzag varint at a place, and the place behind it."""
     value = shift = 0
     while at < len(data):
         byte = data[at]
@@ -75,8 +76,9 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("the headers end inside a number")
 
 
-def _read_sized(data: bytes, at: int) -> tuple[bytes | None, int]:
-    size, at = _read_varint(data, at)
+def read_sized(data: bytes, at: int) -> tuple[bytes | None, int]:
+    """The bytes at a place, their size as a varint before them (-1 = null), and the place behind them."""
+    size, at = read_varint(data, at)
     if size < 0:
         return None, at
     if at + size > len(data):

@@ -1,7 +1,7 @@
 """Keys of events: the key fields of each row as bytes that a state table finds rows by, and as text for record keys."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from esp.kernels.tables import heap_get
 from esp.runtime.events import U8, Bools, Column, EventBlock, VarColumn
 from esp.runtime.schema import STAMP_UNITS, FieldType
 
-_EPOCH = date(1970, 1, 1)
+_EPOCH = date(1970, 1, 1).toordinal()
+_LAST_DAY = date.max.toordinal()
 
 
 def row_keys(block: EventBlock, names: Sequence[str]) -> VarColumn:
@@ -97,10 +98,16 @@ def _scalars(column: "np.ndarray", kind: FieldType) -> list[str]:
     if kind.base == "bool":
         return ["true" if value else "false" for value in column.tolist()]
     if kind.base == "date":
-        return [(_EPOCH + timedelta(days=value)).isoformat() for value in column.tolist()]
+        return [_date_text(value) for value in column.tolist()]
     if kind.base == "stamp" and kind.unit == "iso":
         return [f"{text}Z" for text in np.datetime_as_string(column.view("datetime64[ns]")).tolist()]
     if kind.base == "stamp":
         column = column // STAMP_UNITS[kind.unit]
     texts: list[str] = column.astype(str).tolist()
     return texts
+
+
+def _date_text(days: int) -> str:
+    """ISO text, or the number where the year is none of 1 to 9999: what the codecs write too."""
+    day = _EPOCH + days
+    return date.fromordinal(day).isoformat() if 1 <= day <= _LAST_DAY else str(days)

@@ -1,11 +1,13 @@
 """Logs: one line a change of state, as text or JSON, on stderr; messages that repeat are rate-limited."""
 
+import copy
 import json
 import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TextIO
 
 LIMIT, INTERVAL_S = 5, 10.0  # lines of one message in an interval before the rest is only counted
 
@@ -28,30 +30,68 @@ class JsonLines(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-class RateLimit(logging.Filter):
-    """Lets LIMIT lines of one message (its template) pass in an interval; the first of the next says how many it held back."""
+@dataclass(slots=True)
+class _Interval:
+    """What one message did since ``start``."""
+
+    start: float
+    lines: int = 0
+    last: logging.LogRecord | None = None
+
+
+class RateLimit:
+    """Lets LIMIT lines of one message (its template) pass in an interval, and keeps the last that it held back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
         self.clock = clock
-        self.seen: dict[tuple[str, str], tuple[float, int]] = {}  # message -> start of the interval, lines in it
+        self.seen: dict[tuple[str, str], _Interval] = {}
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        key, now = (record.name, str(record.msg)), self.clock()
-        start, count = self.seen.get(key, (now, 0))
-        if now - start >= INTERVAL_S:
-            if count > LIMIT:
-                record.msg = f"{record.msg} (held back: {count - LIMIT} more of these in {now - start:.0f} s)"
-            start, count = now, 0
-        self.seen[key] = (start, count + 1)
-        return count < LIMIT
+    def passes(self, record: logging.LogRecord) -> bool:
+        interval = self.seen.setdefault((record.name, str(record.msg)), _Interval(self.clock()))
+        interval.lines += 1
+        interval.last = record
+        return interval.lines <= LIMIT
+
+    def ended(self, is_exit: bool = False) -> list[logging.LogRecord]:
+        """Forgets the intervals that are over (all, at the exit), with a line for each that held something back: its last one, and how many."""
+        told, now = [], self.clock()
+        for key, interval in list(self.seen.items()):
+            age_s = now - interval.start
+            if age_s < INTERVAL_S and not is_exit:
+                continue
+            del self.seen[key]
+            if interval.lines > LIMIT and interval.last is not None:
+                last = copy.copy(interval.last)
+                last.msg = f"{last.msg} (the last of {interval.lines - LIMIT} held back in {age_s:.0f} s)"
+                told.append(last)
+        return told
+
+
+class LimitedLines(logging.StreamHandler[TextIO]):
+    """Writes lines to a stream within the limit; with any line, and at the exit, it tells what was held back before."""
+
+    def __init__(self, stream: TextIO, limit: RateLimit) -> None:
+        super().__init__(stream)
+        self.limit = limit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(is_exit=False)
+        if self.limit.passes(record):
+            super().emit(record)
+
+    def close(self) -> None:
+        self._tell(is_exit=True)
+        super().close()
+
+    def _tell(self, is_exit: bool) -> None:
+        for held in self.limit.ended(is_exit):
+            super().emit(held)
 
 
 def set_up_logs(form: Literal["text", "json"] = "text", level: str = "info") -> None:
     """Sends the logs of this process to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LimitedLines(sys.stderr, RateLimit())
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
-    handler.addFilter(RateLimit())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

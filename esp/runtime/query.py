@@ -14,7 +14,7 @@ import pydantic
 from esp.astore.binary import read
 from esp.astore.model import Astore
 from esp.errors import EspError, QueryError
-from esp.runtime.connect import Connection, Role, connection
+from esp.runtime.connect import Connection, FileConnection, Role, connection
 from esp.runtime.durations import Duration
 from esp.runtime.kinds import KINDS
 from esp.runtime.kinds.score import ScoreSettings
@@ -43,7 +43,9 @@ class QuerySettings(pydantic.BaseModel):
     description: str = pydantic.Field("", description="what it is for")
     group: str = pydantic.Field("", description="consumer group; the query's name, if left out")
     delivery: str = pydantic.Field("at_least_once", pattern="^at_least_once$", description="what a crash may do: at_least_once")
-    checkpoint: Duration = pydantic.Field(1_000_000_000, description="how often state and offsets are made durable, such as '1s'")
+    checkpoint: Duration = pydantic.Field(
+        1_000_000_000, gt=0, description="how often state and offsets are made durable, such as '1s'"
+    )
     dead: dict[str, Any] | None = pydantic.Field(None, description="connector of the dead-letter output")
     limits: Limits = pydantic.Field(Limits(), description="bounds while it runs: the table [query.limits]")
 
@@ -137,6 +139,8 @@ def load_query(path: Path, overrides: Mapping[str, Any] | None = None) -> Query:
         windows[name] = _planned(path, name, settings[name], windows, models, connections[name])
     _check_use(path, windows)
     dead = _checked_connection(file.query.dead, f"{path}: query.dead", overrides or {}, "sink") if file.query.dead else None
+    sinks = {f"{path}: windows.{name}.connect": window.connection for name, window in windows.items() if not window.ports}
+    _check_files({**sinks, f"{path}: query.dead": dead})
     return Query(path, file.query, models, _with_subscribers(windows), dead)
 
 
@@ -237,6 +241,19 @@ def _check_use(path: Path, windows: Mapping[str, PlannedWindow]) -> None:
             raise QueryError(
                 "nobody takes the events of this window", where=f"{path}: windows.{name}", mend="add a sink, or take it out"
             )
+
+
+def _check_files(outputs: Mapping[str, Connection | None]) -> None:
+    """QueryError when two outputs write one file."""
+    taken: dict[str, str] = {}
+    for where, output in outputs.items():
+        if isinstance(output, FileConnection):
+            file = os.path.realpath(output.path)
+            if file in taken:
+                other = taken[file].rpartition(": ")[2].removesuffix(".connect")
+                what = f"the file '{output.path}' is written by {other} already"
+                raise QueryError(what, where=f"{where}.path", mend="name a file of its own")
+            taken[file] = where
 
 
 def _with_subscribers(windows: Mapping[str, PlannedWindow]) -> dict[str, PlannedWindow]:

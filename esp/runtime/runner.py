@@ -3,23 +3,18 @@
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from esp.astore.binary import from_bytes
-from esp.astore.model import Astore
-from esp.errors import EspError, FileError, QueryError, StateError, TransportError
+from esp.errors import EspError, StateError, TransportError
 from esp.runtime.channels import Bounds
 from esp.runtime.connect import Sink, Source, open_sink, open_source
 from esp.runtime.dead_letters import dead_letters
-from esp.runtime.deployments import Deployments
 from esp.runtime.durability import Durability, TaskKey
 from esp.runtime.events import DeadBlock, RawBlock
-from esp.runtime.kinds.score import ScoreSettings, check_swap
-from esp.runtime.query import PlannedWindow, Query, models_used
-from esp.runtime.scorer import Scorer
+from esp.runtime.models import Models
+from esp.runtime.query import Query
 from esp.runtime.state.tables import Tables
 from esp.runtime.task import DEAD, Task, new_meter
 from esp.runtime.waiting import cancel, first_cause, unless, until
@@ -40,15 +35,14 @@ class QueryRunner:
         limits = query.settings.limits
         self.worker = Worker(query.name, Bounds(limits.queue_events, limits.queue_bytes), limits.max_batch, self.meter)
         self.durability = Durability(query, state_dir)
-        self.deployments = Deployments(state_dir / query.name / "models")
-        self.scorers: dict[str, Scorer] = {}
+        self.models = Models(query, state_dir / query.name / "models")
+        self.scorers = self.models.scorers
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
         self.assigned: dict[str, set[int]] = {source: set() for source in query.sources}
         self.is_paused = self.is_ready = self.is_running = False
         self.crowded: set[str] = set()  # sources that wait for room
         self._polls = {source: asyncio.Lock() for source in query.sources}
-        self._deploying = asyncio.Lock()
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
@@ -85,9 +79,7 @@ class QueryRunner:
     async def _start(self) -> None:
         """Opens the state, binds and warms the models, reaches the sinks; raises before the first event what is wrong."""
         self.durability.open(self.is_fresh)
-        if self.is_fresh:
-            await asyncio.to_thread(shutil.rmtree, self.deployments.folder, ignore_errors=True)
-        await asyncio.to_thread(self._bind_all)
+        await asyncio.to_thread(self.models.start, self.is_fresh)
         self.worker.start(asyncio.get_running_loop())
         windows = self.query.windows
         for name in (*self.query.sinks, DEAD):
@@ -105,20 +97,6 @@ class QueryRunner:
     async def _start_sources(self) -> None:
         for name, source in self.sources.items():
             await source.start(partial(self._assigned, name), partial(self._revoked, name))
-
-    def _bind_all(self) -> None:
-        for window, model in models_used(self.query).items():
-            named = self.query.models[model]
-            astore = named if self.is_fresh else self.deployments.current(window, named)
-            scorer = self.scorers[window] = self._bind(astore, self.query.windows[window])
-            line = "query %s window %s scores with %s (%s) on %s"
-            log.info(line, self.query.name, window, astore.name, astore.short_digest, scorer.backend)
-
-    def _bind(self, astore: Astore, planned: PlannedWindow) -> Scorer:
-        assert isinstance(planned.settings, ScoreSettings)
-        scorer = Scorer.bind(astore, planned.settings.backend, self.query.settings.limits.max_batch)
-        scorer.warm()
-        return scorer
 
     async def _last_checkpoint(self) -> None:
         """Drains; TransportError when a peer stays away meanwhile."""
@@ -244,35 +222,15 @@ class QueryRunner:
     async def deploy(self, window: str, data: bytes, digest: str = "") -> Mapping[str, str]:
         """Puts a model in the place of a window's: checked, warmed beside the old one, swapped between two blocks, made durable.
 
-        ``digest`` is what the sender says that the data are. Raises FileError, GraphError, QueryError or BackendError, and
-        nothing has changed then.
+        ``digest`` is what the sender says that the data are. Raises FileError, GraphError, QueryError, BackendError or
+        StateError, and nothing has changed then.
         """
-        planned = self.query.windows.get(window)
-        if planned is None or not isinstance(planned.settings, ScoreSettings):
-            scoring = ", ".join(models_used(self.query)) or "none"
-            raise QueryError(f"'{window}' is no score window of query '{self.query.name}'", mend=f"score windows: {scoring}")
+        self.models.scoring(window)
         self._require_running()
         if not self.is_connected:
             raise EspError(f"the broker of query '{self.query.name}' is gone", mend="deploy again when it is back")
-        async with self._deploying:
-            old = self.scorers[window].astore
-            scorer = await asyncio.to_thread(self._prepare, data, digest, old, planned)
-            named = self.query.models[planned.settings.model]
-
-            def swap() -> None:
-                self.deployments.record(window, scorer.digest, named)
-                self.scorers[window] = scorer
-
-            await self.durability.checkpoint_then(self.worker, self.sources, swap)
-        log.info("query %s window %s: %s scores in the place of %s", self.query.name, window, scorer.digest[:12], old.short_digest)
-        return {"window": f"{self.query.name}/{window}", "old": old.digest, "new": scorer.digest, "backend": scorer.backend}
-
-    def _prepare(self, data: bytes, digest: str, old: Astore, planned: PlannedWindow) -> Scorer:
-        uploaded = from_bytes(data, "upload", verify=True)
-        if digest and digest != uploaded.digest:
-            raise FileError(f"the upload has the digest {uploaded.digest}, {digest} was announced", mend="send it again")
-        check_swap(old, uploaded, planned)
-        return self._bind(self.deployments.store(uploaded.digest, data), planned)
+        at_checkpoint = partial(self.durability.checkpoint_then, self.worker, self.sources)
+        return await self.models.deploy(window, data, digest, at_checkpoint)
 
     def _require_running(self) -> None:
         if not self.is_running:

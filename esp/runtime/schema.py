@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from esp.errors import QueryError
 NUMBERS = {"bool": np.bool_, "int32": np.int32, "int64": np.int64, "float32": np.float32, "float64": np.float64}
 ELEMENTS = NUMBERS | {"uint8": np.uint8}  # what a tensor may hold
 STAMP_UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}  # nanoseconds each; "iso" is text
+MAX_FIELD_BYTES = 1 << 28  # of one tensor
+_SIZE = "[1-9][0-9]{0,9}"
 _FIELD = re.compile(r"\s*([A-Za-z_]\w*)(\*?)\s*:\s*([a-z]\w*)\s*(?:\(\s*(\w+)\s*\))?\s*(?:\[\s*([\d\s,]*)\])?\s*")
 
 
@@ -80,7 +83,11 @@ class Schema:
     @classmethod
     def parse(cls, text: str, where: str = "") -> "Schema":
         """Reads the shorthand; QueryError when a part of it is not a field."""
-        return cls(tuple(_parse_field(part, where) for part in _split(text) if part.strip()))
+        fields = tuple(_parse_field(part, where) for part in _split(text) if part.strip())
+        try:
+            return cls(fields)
+        except QueryError as err:
+            raise QueryError(err.what, where=where, mend=err.mend) from err
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,9 +147,13 @@ def _parse_field(text: str, where: str) -> Field:
         raise QueryError(
             f"field '{name}': ({unit}) is no unit of {base}", where=where, mend="stamps take (s), (ms), (us), (ns) or (iso)"
         )
-    shape = tuple(int(dim) for dim in dims.split(",")) if dims and dims.strip() else ()
-    if dims is not None and (not shape or min(shape) < 1 or base not in ELEMENTS):
+    shape = tuple(int(dim) for dim in re.findall(_SIZE, dims)) if dims and base in ELEMENTS else ()
+    if dims is not None and (not shape or not re.fullmatch(rf"\s*{_SIZE}\s*(,\s*{_SIZE}\s*){{0,15}}", dims)):
         raise QueryError(
-            f"field '{name}': [{dims}] is no shape of {base}", where=where, mend="write positive sizes, such as float32[3]"
+            f"field '{name}': [{dims:.40}] is no shape of {base}", where=where, mend="write positive sizes, such as float32[3]"
+        )
+    if shape and prod(shape) * np.dtype(ELEMENTS[base]).itemsize > MAX_FIELD_BYTES:
+        raise QueryError(
+            f"field '{name}': one {base}[{dims}] is past {MAX_FIELD_BYTES} bytes", where=where, mend="write a smaller shape"
         )
     return Field(name, FieldType(base, shape, unit or "ns"), bool(star))

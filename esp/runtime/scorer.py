@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from esp.astore.graph import Array, Graph, flops
-from esp.astore.model import Astore
+from esp.astore.model import Astore, Input
 from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends import Bound, bind
 from esp.runtime.backends.intake import Intake, Taken, lift
 from esp.runtime.drift import Drift
-from esp.runtime.events import Bools, Column
+from esp.runtime.events import Bools, Column, VarColumn
 
 AUTO_FLOPS = 200_000_000  # an event; above it the weights leave the caches, and ``auto`` takes onnxruntime
 WARM_SIZES = (1, 2, 7, 64)
+BLACK_PIXEL = b"P6 1 1 255 " + bytes(3)  # the smallest image file, a PPM
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +85,11 @@ class Scorer:
         return Scores(tuple(outputs), refused, reasons)
 
     def warm(self) -> None:
-        """Scores a few rows of zeros at several batch sizes, so that the first event pays for nothing."""
+        """Scores events of zeros at several batch sizes: the first event pays for nothing, and what fails does so now."""
         for size in WARM_SIZES:
             if size <= self.max_batch:
-                self._run(size, [intake.zeros(size) for intake in self.intakes])
+                self.score([_zeros(item, size) for item in self.astore.inputs], [None] * len(self.astore.inputs))
+        self.drifts = [Drift(item) for item in self.astore.inputs]  # these were no events
 
     def _run(self, n: int, arrays: Sequence[Array]) -> tuple[Array, ...]:
         """The outputs of n rows, ``max_batch`` at a time."""
@@ -98,6 +100,13 @@ class Scorer:
         cuts = range(0, n, self.max_batch)
         parts = [self.bound.run([array[at : at + self.max_batch] for array in arrays]) for at in cuts]
         return tuple(np.concatenate(column) for column in zip(*parts))
+
+
+def _zeros(item: Input, n: int) -> Column:
+    """A column of n events as an input takes them: zeros, or image files of one black pixel."""
+    if item.dtype == "blob":
+        return VarColumn.of([BLACK_PIXEL] * n)
+    return np.zeros((n, *item.shape), item.dtype)
 
 
 def _bind(astore: Astore, backend: str, max_batch: int) -> Bound:

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -36,6 +37,7 @@ MAX_UPLOAD_BYTES = 2 << 30
 Runners = Mapping[str, QueryRunner]
 REFUSALS: dict[int, str] = {
     401: "The token is missing or wrong",
+    403: "Without a token: the request comes from another site, or names another host",
     404: "There is no such query",
     409: "The query is not running yet",
     413: "The upload is too large",
@@ -45,7 +47,10 @@ REFUSALS: dict[int, str] = {
 
 
 def build_app(runners: Runners, token: str | None = None, max_upload_bytes: int = MAX_UPLOAD_BYTES) -> FastAPI:
-    """The application over the engine's runners; with a token, whatever looks into or changes a query needs it."""
+    """The application over the engine's runners; with a token, whatever looks into or changes a query needs it.
+
+    Without one it takes requests that come from no other site's page and name a loopback host or the address that they reach.
+    """
     app = FastAPI(
         title="esp engine", version=esp.__version__, description="Watches and changes the continuous queries of one engine."
     )
@@ -53,7 +58,7 @@ def build_app(runners: Runners, token: str | None = None, max_upload_bytes: int 
     app.add_exception_handler(StarletteHTTPException, _refuse_plainly)
     app.add_exception_handler(Exception, _fail)
     _add_watching(app, runners)
-    _add_admin(app, runners, [Depends(_guard(token))], max_upload_bytes)
+    _add_admin(app, runners, [Depends(_guard(token) if token else _only_own_site)], max_upload_bytes)
     return app
 
 
@@ -89,7 +94,7 @@ def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_by
         tags=["admin"],
         dependencies=allowed,
         summary="Queries, windows, models, counts, lag and latency",
-        responses=_refusals(401),
+        responses=_refusals(401, 403),
     )
     async def status() -> Status:
         return Status(version=esp.__version__, queries=[describe(runner) for runner in runners.values()])
@@ -97,7 +102,7 @@ def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_by
     def add(action: Action, summary: str) -> None:
         @app.post(
             f"/v1/queries/{{query}}/{action}", tags=["admin"], dependencies=allowed, summary=summary, operation_id=action,
-            responses=_refusals(401, 404, 409, 500),
+            responses=_refusals(401, 403, 404, 409, 500),
         )  # fmt: skip
         async def act(query: str) -> QueryState:
             runner = _running(runners, query)
@@ -115,7 +120,7 @@ def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_by
 
     @app.put(
         "/v1/queries/{query}/windows/{window}/model", tags=["admin"], dependencies=allowed, summary="Deploy an astore to a score window",
-        responses=_refusals(401, 404, 409, 413, 422, 500), openapi_extra=UPLOAD,
+        responses=_refusals(401, 403, 404, 409, 413, 422, 500), openapi_extra=UPLOAD,
     )  # fmt: skip
     async def deploy(query: str, window: str, request: Request) -> Deployment:
         runner = _running(runners, query)
@@ -153,14 +158,40 @@ async def _fail(request: Request, err: Exception) -> JSONResponse:
     return JSONResponse({"error": f"the engine failed at this ({type(err).__name__}); its log says more"}, 500)
 
 
-def _guard(token: str | None) -> Callable[..., None]:
+def _guard(token: str) -> Callable[..., None]:
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
-        if token is not None and (given is None or not hmac.compare_digest(given.credentials.encode(), token.encode())):
+        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             raise HTTPException(
                 401, "the token is missing or wrong; give it with --token-file", headers={"WWW-Authenticate": "Bearer"}
             )
 
     return check
+
+
+def _only_own_site(request: Request) -> None:
+    """Keeps out what a web page of another site sends through the operator's browser, also by a name that leads here."""
+    host, origin = request.headers.get("host", ""), request.headers.get("origin")
+    name, (own, *_) = _name_of(host), request.scope.get("server") or ("",)
+    if not name or not (_is_loopback(name) or name == own):
+        mend = "ask 127.0.0.1 or the address that it listens at, or guard it with --token-file"
+        raise HTTPException(403, f"the host {host[:80]!r} is not this engine's address; {mend}")
+    if origin is not None and origin.lower().partition("://")[2] != host.lower():
+        raise HTTPException(403, f"a page of {origin[:80]!r} may not ask this; guard the engine with --token-file to allow it")
+
+
+def _name_of(host: str) -> str:
+    """The name or address in a Host header, without port and brackets; empty where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 def _running(runners: Runners, query: str) -> QueryRunner:
@@ -260,11 +291,7 @@ def _no_port(listen: str, err: OSError) -> StartError:
 
 def is_open(listen: str) -> bool:
     """Whether others than this machine reach the address."""
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
+    return not _is_loopback(listen.rpartition(":")[0].strip("[]"))
 
 
 class AdminServer(uvicorn.Server):

@@ -46,9 +46,12 @@ Output = tuple[str, Any] | Barrier
 class Worker:
     """Runs the tasks of one query in a thread of its own; everything reaches it through one channel, in order."""
 
-    def __init__(self, name: str, bounds: Bounds, max_batch: int, meter: QueryMeter) -> None:
+    def __init__(
+        self, name: str, bounds: Bounds, max_batch: int, meter: QueryMeter, clock: Callable[[], float] = time
+    ) -> None:  # fmt: skip
         self.tasks: dict[tuple[str, int], Task] = {}  # (source, partition); changed by the worker thread alone
         self.name, self.bounds, self.max_batch, self.meter = name, bounds, max_batch, meter
+        self.clock = clock  # the latency of records is told by it
         self.thread: threading.Thread | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -128,7 +131,7 @@ class Worker:
             self.meter.batch.add(len(raw))
             self.emit(task.process(raw))
             stamps_ms = raw.ts_ms[raw.ts_ms > 0]  # records of a file have none
-            self.meter.latency.add_all(np.maximum(time() * 1e3 - stamps_ms, 0) / 1e3)
+            self.meter.latency.add_all(np.maximum(self.clock() * 1e3 - stamps_ms, 0) / 1e3)
 
     def emit(self, outputs: Outputs) -> None:
         """Hands outputs over to the sender, waiting while too much is on its way."""

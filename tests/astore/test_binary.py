@@ -55,7 +55,7 @@ def dense() -> Astore:
         },
         (Layer("shape", "Reshape", (0, 1, 2)), Layer("out", "Dense", (3, 4))),
     )
-    statistics = {"count": 10, "mean": [0.5], "std": [1.5], "min": [-1.0], "max": [2.0], "missing": [0]}
+    statistics = {"count": [10], "mean": [0.5], "std": [1.5], "min": [-1.0], "max": [2.0], "missing": [0]}
     item = Input("x", "float32", (6,), (Step("normalise", {"mean": (1.0,) * 6, "std": 2.0}),), "impute", (0.25,) * 6, statistics)
     output = Output("p", "float32", (3,), "probabilities", ("näher", "fern", "weg"))
     return Astore("Ähre 2", graph, (item,), (output,), {"metrics": {"accuracy": 0.97}, "none": None, "seed": 3})

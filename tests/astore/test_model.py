@@ -105,3 +105,40 @@ def test_an_image_file_feeds_a_channels_first_graph() -> None:
 
 def test_the_short_digest_is_twelve_digits() -> None:
     assert replace(classifier(), digest="0123456789abcdef" * 4).short_digest == "0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("statistics", "said"),
+    [
+        ({"mean": [0.0] * 7}, "statistics.mean: 7 numbers for a last axis of 1"),
+        ({"mean": []}, "statistics.mean: 0 numbers"),
+        ({"mean": "abc"}, "statistics.mean: wanted a list of numbers"),
+        ({"count": 10}, "statistics.count: wanted a list of numbers"),
+        ({"std": ["a"]}, "statistics.std: wanted a finite number"),
+        ({"std": [None]}, "statistics.std: wanted a finite number"),
+        ({"max": [float("inf")]}, "statistics.max: wanted a finite number"),
+        ({"min": [True]}, "statistics.min: wanted a finite number"),
+        ({"missing": [[0]]}, "statistics.missing: wanted a finite number"),
+    ],
+)
+def test_statistics_that_fit_no_channel_are_refused(statistics: dict[str, Any], said: str) -> None:
+    astore = classifier()
+    with pytest.raises(GraphError, match=said) as error:
+        check(replace(astore, inputs=(replace(astore.inputs[0], statistics=statistics),)))
+    assert "\n" not in str(error.value)
+
+
+def test_statistics_are_one_a_channel_and_those_of_a_later_day_are_passed_over() -> None:
+    astore = classifier()
+    check(replace(astore, inputs=(replace(astore.inputs[0], statistics={"mean": [0.5], "count": (3,), "median": "later"}),)))
+    flat = (Step("reshape", {"shape": (3,)}),)
+    check(replace(astore, inputs=(Input("x", "float32", (1, 3), flat, statistics={"mean": [0.5, 1, 2]}),)))
+    with pytest.raises(GraphError, match="1 numbers for a last axis of 3"):
+        check(replace(astore, inputs=(Input("x", "float32", (1, 3), flat, statistics={"mean": [0.5]}),)))
+
+
+def test_an_image_file_has_no_statistics() -> None:
+    steps = (Step("decode", {"channels": 1}), Step("resize", {"height": 8, "width": 8}), Step("channels_first"))
+    item = Input("photo", "blob", (), steps, statistics={"mean": [0.5]})
+    with pytest.raises(GraphError, match="an image file has no channels"):
+        check(Astore("camera", pool(kernel_shape=(2, 2), strides=(2, 2)), (item,), (Output("y", "float32", (1, 4, 4)),)))

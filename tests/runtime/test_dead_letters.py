@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from esp.runtime.dead_letters import dead_letters
+from esp.runtime.dead_letters import dead_letters, fitted
 from esp.runtime.events import DeadBlock, raw_block
 from esp.runtime.headers import decode_headers, encode_headers
 
@@ -30,3 +30,34 @@ def test_a_letter_that_is_replayed_and_dies_again_keeps_its_first_origin() -> No
     again = dead_letters(DeadBlock(first, np.array([0]), ("second",), "w"), "moves")
     reasons = [value for name, value in decode_headers(again.headers(0)) if name == "esp-reason"]
     assert reasons == [b"first", b"second"]
+
+
+def test_a_reason_is_cut_to_five_hundred_bytes_between_letters() -> None:
+    raw = raw_block([b"bad"])
+    letters = dead_letters(DeadBlock(raw, np.array([0]), ("x" + "\u00fc" * 1000,), "w"), "moves")
+    reason = dict(decode_headers(letters.headers(0)))["esp-reason"]
+    assert reason == ("x" + "\u00fc" * 248 + "\u2026").encode()  # 1 + 2 * 248 + 3 = 500
+
+
+def test_a_letter_that_is_too_large_loses_its_value_and_tells_its_size() -> None:
+    raw = raw_block([b"small", b"x" * 1000, b"y" * 1000], keys=[b"a", b"b", b"k" * 1000], offsets=[4, 5, 9])
+    letters = dead_letters(DeadBlock(raw, np.array([0, 1, 2]), ("why",) * 3, "w"), "moves")
+    kept, cut, lost = fitted(letters, 500)
+    assert (cut, lost) == (2, 0)
+    assert [kept.value(row) for row in range(3)] == [b"small", None, None]
+    assert [kept.key(row) for row in range(3)] == [b"a", b"b", None]
+    assert kept.headers(0) == letters.headers(0)
+    for row in (1, 2):
+        assert decode_headers(kept.headers(row)) == [*decode_headers(letters.headers(row)), ("esp-cut", b"1000")]
+    assert kept.offset.tolist() == [4, 5, 9]
+
+
+def test_a_letter_whose_own_headers_are_too_large_keeps_the_headers_of_its_death() -> None:
+    own = encode_headers([("own", b"h" * 1000)])
+    letters = dead_letters(DeadBlock(raw_block([b"v"], headers=[own]), np.array([0]), ("why",), "w"), "moves")
+    kept, cut, lost = fitted(letters, 500)
+    names = [name for name, _ in decode_headers(kept.headers(0))]
+    assert names == ["esp-reason", "esp-query", "esp-window", "esp-topic", "esp-partition", "esp-offset", "esp-cut"]
+    assert (cut, lost) == (1, 0)
+    nothing, cut, lost = fitted(letters, 10)
+    assert (len(nothing), cut, lost) == (0, 0, 1)

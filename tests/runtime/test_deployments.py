@@ -1,10 +1,14 @@
 """Which model a window starts with: the query's own, a deployed one, or an error when what was deployed is not there."""
 
+import errno
 import json
+import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from esp import files
 from esp.astore.binary import from_bytes, to_bytes
 from esp.astore.model import Astore
 from esp.errors import StateError
@@ -52,6 +56,39 @@ def test_models_that_no_window_uses_any_more_are_taken_away(tmp_path: Path) -> N
     assert [file.stem for file in tmp_path.glob("*.astore")] == [third.digest]
     assert not list(tmp_path.glob("*.part"))
     assert new.digest != third.digest
+
+
+def test_a_model_that_cannot_be_taken_away_is_said_and_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployments, named, _ = deployed(tmp_path)
+    data, third = stored(2)
+    deployments.store(third.digest, data)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "esp"):
+        patch.setattr(Path, "unlink", refuse)
+        deployments.record("w", third.digest, named)
+    assert deployments.current("w", named).digest == third.digest
+    assert "Permission denied" in caplog.text
+
+
+def test_a_deployment_that_is_there_stands_though_its_folder_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    deployments, named, _ = deployed(tmp_path)
+    data, third = stored(2)
+    deployments.store(third.digest, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_directory", refuse)
+        deployments.record("w", third.digest, named)
+    assert deployments.current("w", named).digest == third.digest
+    assert "window 'w' stands, but may not outlive a loss of power" in caplog.text
 
 
 def test_a_damaged_model_is_told_in_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from esp.astore.model import Input
+from esp.errors import GraphError
 from esp.runtime.drift import EVERY_BLOCKS, MEMORY_ROWS, SAMPLE_ROWS, Drift
 from esp.runtime.events import VarColumn
 
@@ -42,6 +43,26 @@ def test_old_events_fade() -> None:
     for _ in range(blocks):
         drift.observe(np.ones((SAMPLE_ROWS, 10, 2), np.float32))
     assert drift.shifts()[0] < 1e-3
+
+
+@pytest.mark.parametrize("lacking", ["mean", "std"])
+def test_mean_without_std_or_std_without_mean_is_passed_over(lacking: str) -> None:
+    known = {key: value for key, value in STATISTICS.items() if key != lacking}
+    drift = Drift(Input("x", "float32", (10, 2), statistics=known))
+    drift.observe(np.ones((3, 10, 2), np.float32))
+    assert drift.shifts() == []
+
+
+@pytest.mark.parametrize("shape", [(), (7,)])
+def test_rows_of_fewer_than_two_axes_are_one_channel(shape: tuple[int, ...]) -> None:
+    drift = Drift(Input("x", "float64", shape, statistics={"mean": [1.0], "std": [2.0]}))
+    drift.observe(np.full((5, *shape), 5.0))
+    assert drift.shifts() == [2.0]
+
+
+def test_statistics_of_another_number_of_channels_are_refused_before_any_event() -> None:
+    with pytest.raises(GraphError, match=r"input 'x'.statistics.mean: 7 numbers for a last axis of 1"):
+        Drift(Input("x", "float32", (8, 8, 1), statistics={"mean": [0.0] * 7, "std": [1.0] * 7}))
 
 
 def test_blobs_and_inputs_without_statistics_are_passed_over() -> None:

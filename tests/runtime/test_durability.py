@@ -11,10 +11,13 @@ import pytest
 
 from esp.errors import StateError
 from esp.runtime import runner as runner_module
-from esp.runtime.connect import MemoryTopic
+from esp.runtime.connect import MemoryTopic, connection
 from esp.runtime.connect import memory as memory_connector
 from esp.runtime.connect.memory import MemorySink, MemorySource
 from esp.runtime.deployments import Deployments
+from esp.runtime.durability import origin
+from esp.runtime.query import load_query
+from esp.runtime.runner import QueryRunner
 from esp.runtime.state import checkpoint as checkpoint_module
 from esp.runtime.state.checkpoint import CheckpointStore
 from esp.runtime.task import Task
@@ -143,6 +146,75 @@ def test_a_restart_without_new_events_tells_the_group_what_its_checkpoint_holds(
     asyncio.run(stream.runner().run(asyncio.Event()))
     assert stream.committed == stream.ends
     stream.check(is_ended=True)
+
+
+def test_the_offsets_of_one_file_are_not_those_of_another(tmp_path: Path) -> None:
+    folder, text = tmp_path / "q", streams.query_file(tmp_path / "q", streams.memory("t", 1)).read_text()
+    for seed, name in enumerate("ab"):
+        (tmp_path / f"{name}.jsonl").write_bytes(b"".join(streams.value(event) + b"\n" for event in streams.events(seed, n=50)))
+
+    def run(name: str, is_fresh: bool = False) -> None:
+        lines = text.splitlines()
+        at = lines.index("[windows.recent]") - 2
+        lines[at] = f'connect = {{ connector = "file", path = "{tmp_path / name}.jsonl" }}'
+        (folder / "query.toml").write_text("\n".join(lines))
+        asyncio.run(QueryRunner(load_query(folder), tmp_path / "state", is_fresh=is_fresh).run(asyncio.Event()))
+
+    run("a")
+    seen = len(memory_connector.TOPICS["t.scores"].values())
+    with pytest.raises(StateError, match=r"offsets are those of 'file:/.*a.jsonl', the query reads 'file:/.*b.jsonl'; .*--fresh"):
+        run("b")
+    assert len(memory_connector.TOPICS["t.scores"].values()) == seen
+    run("b", is_fresh=True)
+    assert len(memory_connector.TOPICS["t.scores"].values()) > seen
+
+
+def test_a_source_is_known_by_its_topic_and_not_by_its_brokers(tmp_path: Path) -> None:
+    before, after, other = (
+        origin(connection({"connector": "kafka", "topic": topic, "brokers": brokers}, "q"))
+        for topic, brokers in (("t", "one:9092"), ("t", "two:9092"), ("u", "one:9092"))
+    )
+    assert (before, after, other) == ("kafka:t", "kafka:t", "kafka:u")
+
+
+def test_a_source_window_may_be_called_models(tmp_path: Path) -> None:
+    stream = Stream(tmp_path, OPTIONS)
+    path = streams.query_file(tmp_path, streams.memory("t", PARTITIONS))
+    path.write_text(path.read_text().replace("[windows.events]", "[windows.models]").replace('from = "events"', 'from = "models"'))
+    stream.send(streams.events(seed=1, n=100))
+
+    async def refused(stopping: asyncio.Event) -> None:
+        await stream.all_committed(stopping)
+        with pytest.raises(StateError, match="another engine runs query 'motion'"):
+            await QueryRunner(load_query(path), tmp_path / "state", is_fresh=True).run(asyncio.Event())
+
+    asyncio.run(while_running(QueryRunner(load_query(path), tmp_path / "state", is_fresh=True), refused))
+    stream.check(is_ended=False, is_once=True)
+
+
+def test_tasks_may_come_while_a_checkpoint_commits(tmp_path: Path) -> None:
+    stream = Stream(tmp_path, {**OPTIONS, "checkpoint": "1h"})
+    runner = stream.runner()
+
+    async def assign(stopping: asyncio.Event) -> None:
+        stream.send(streams.events(seed=1, n=100))
+        await until(lambda: runner.is_ready)
+        tasks = runner.worker.tasks
+        coming = iter(range(PARTITIONS, PARTITIONS + 10))
+
+        class Offsets(dict[Any, Any]):
+            def get(self, key: Any, default: Any = None) -> Any:
+                tasks["events", next(coming)] = tasks["events", 0]  # as the worker's thread may at any time
+                return super().get(key, default)
+
+        runner.durability._offsets = Offsets(runner.durability._offsets)
+        await runner.checkpoint()
+        for number in range(PARTITIONS, PARTITIONS + 10):
+            tasks.pop(("events", number), None)
+        runner.durability._offsets = dict(runner.durability._offsets)
+
+    asyncio.run(while_running(runner, assign))
+    stream.check(is_ended=False, is_once=True)
 
 
 def full_disk(*_: Any) -> Any:

@@ -80,7 +80,7 @@ def test_two_engines_on_one_state_folder_are_kept_apart(tmp_path: Path) -> None:
         first = engine_of(tmp_path, a)
         running = asyncio.create_task(first.run())
         await until(lambda: first.runners["a"].is_ready)
-        with pytest.raises(StateError, match="another engine runs query 'a/events' on this state") as caught:
+        with pytest.raises(StateError, match="another engine runs query 'a' on this state") as caught:
             await engine_of(tmp_path, a).run()
         assert caught.value.exit_status == 3
         first.stopping.set()

@@ -69,3 +69,11 @@ def test_text_of_keys_of_every_type() -> None:
 
 def test_a_null_is_empty_text() -> None:
     assert key_text(block("n:int64", [np.array([0, 3])], [np.array([False, True])]), ["n"]).value(0) == b""
+
+
+def test_a_date_outside_the_years_of_iso_text_is_its_number() -> None:
+    days = np.array([-719_163, -719_162, 2_932_896, 2_932_897, 2**31 - 1, -(2**31)], np.int32)
+    text = key_text(block("d:date", [days]), ["d"])
+    assert [text.value(row) for row in range(6)] == [
+        b"-719163", b"0001-01-01", b"9999-12-31", b"2932897", b"2147483647", b"-2147483648",
+    ]  # fmt: skip

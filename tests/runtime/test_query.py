@@ -53,6 +53,13 @@ from = "a"
 where = "True"
 """
 
+SECOND_SINK = """
+[windows.more]
+kind = "sink"
+from = "hot"
+connect = { connector = "file", path = "./out.jsonl" }
+"""
+
 
 def _load(tmp_path: Path, text: str) -> str:
     """The one line that a bad query gives."""
@@ -144,6 +151,28 @@ FAULTS = {
     ),
     "no source": ('[query]\nname = "q"\n[windows]\n', ["no source window"]),
     "a delivery that there is not": (GOOD.replace('name = "rooms"', 'name = "rooms"\ndelivery = "maybe"'), ["query.delivery"]),
+    "a source partitioned by nothing": (
+        GOOD.replace('partitioned_by = ["room"]', "partitioned_by = []"),
+        ["windows.readings.partitioned_by", "at least 1 item"],
+    ),
+    "a field that is there twice": (
+        GOOD.replace("heat:float64", "room:float64"),
+        ["windows.readings.schema", "'room' is there twice"],
+    ),
+    "checkpoints without pause": (
+        GOOD.replace('name = "rooms"', 'name = "rooms"\ncheckpoint = "0s"'),
+        ["query.checkpoint", "greater than 0"],
+    ),
+    "two sinks of one file": (
+        GOOD.replace('connector = "kafka", topic = "alerts"', 'connector = "file", path = "out.jsonl"') + SECOND_SINK,
+        ["windows.more.connect.path", "'out.jsonl' is written by windows.alerts already"],
+    ),
+    "dead letters into a sink's file": (
+        GOOD.replace('connector = "kafka", topic = "alerts"', 'connector = "file", path = "./out.jsonl"').replace(
+            'name = "rooms"', 'name = "rooms"\ndead = { connector = "file", path = "out.jsonl" }'
+        ),
+        ["query.dead.path", "is written by windows.alerts already"],
+    ),
     "a name that is none": (GOOD.replace('name = "rooms"', 'name = "../rooms"'), ["query.name"]),
 }
 

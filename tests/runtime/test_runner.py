@@ -1,6 +1,7 @@
 """The runner: a whole query over topics in memory, against the same query in plain Python."""
 
 import asyncio
+import errno
 import json
 import logging
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from esp.errors import EspError, TransportError
+from esp.errors import BackendError, EspError, TransportError
 from esp.runtime import runner as runner_module
 from esp.runtime.connect import MemoryTopic
 from esp.runtime.connect import memory as memory_connector
@@ -327,6 +328,42 @@ def test_a_deployment_that_fails_leaves_the_old_model(tmp_path: Path, fault: str
     assert {row["model"] for row in streams.distinct(stream.values("scores"), "id").values()} == {
         runner.query.models["tiny"].short_digest
     }
+
+
+@pytest.mark.parametrize("place", ["record", "bind"])
+def test_a_deployment_that_cannot_be_kept_or_bound_leaves_the_old_model_and_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    stream = Stream(tmp_path)
+    runner = stream.runner()
+    streams.model(tmp_path / "new.astore", seed=2)
+    models = tmp_path / "state" / "motion" / "models"
+    replace = Path.replace
+
+    def full_disk(self: Path, target: Path) -> Path:
+        if target.name == "deployed.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    def refuse(*_: Any) -> Any:
+        raise BackendError("the backend does not take the model")
+
+    async def deploy(stopping: asyncio.Event) -> None:
+        stream.send(streams.events(seed=1, n=100))
+        await until(lambda: bool(stream.values("scores")))
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", full_disk) if place == "record" else patch.setattr(runner.models, "_bind", refuse)
+            with pytest.raises(EspError, match="No space left" if place == "record" else "does not take the model"):
+                await runner.deploy("scored", (tmp_path / "new.astore").read_bytes())
+        assert not list(models.glob("*.astore"))
+        stream.send(streams.events(seed=2, n=100, first=100))
+        await until(lambda: stream.committed == stream.ends)
+
+    asyncio.run(while_running(runner, deploy))
+    stream.check(is_ended=False, is_once=True)  # by the old model alone
+    stream.topic("events").end()
+    asyncio.run(stream.runner().run(asyncio.Event()))
+    stream.check(is_ended=True, is_once=True)
 
 
 def test_a_start_without_a_checkpoint_in_the_middle_of_a_topic_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from esp.astore.graph import Graph, Node, Value, run_reference
 from esp.astore.model import Astore, Input, Output, Step, check
 from esp.astore.preprocess import prepare
 from esp.errors import BackendError
+from esp.runtime.drift import Drift
 from esp.runtime.events import VarColumn
 from esp.runtime.scorer import Scorer
 from tests.runtime.backends.nets import Maker
@@ -103,6 +104,37 @@ def test_image_files_are_decoded_and_a_broken_one_is_refused() -> None:
     wanted = expected(astore, column)
     np.testing.assert_allclose(scores.outputs[0][[0, 2]], wanted[[0, 2]], atol=1e-5)
     assert not scores.outputs[0][1].any()
+
+
+def test_warming_takes_the_way_of_events_and_leaves_no_trace_in_the_drift() -> None:
+    m = Maker(8, (3, 4, 5), (3,))
+    total = m.add("Add", m.add("Gemm", m.add("Flatten", "x0"), m.weight(60, 3, fan=60)), "x1")
+    steps = Step("decode", {"channels": 3}), Step("resize", {"height": 4, "width": 5}), Step("channels_first")
+    inputs = Input("photo", "blob", (), steps), Input("acc", "float64", (3,), statistics={"mean": [1.0], "std": [1.0]})
+    scorer = Scorer.bind(Astore("seen", m.graph(total), inputs, (Output(total, "float32", (3,)),), digest="23" * 32), "numpy")
+    sizes = []
+    score = scorer.score
+
+    def watched(columns: Any, validity: Any) -> Any:
+        scores = score(columns, validity)
+        assert scores.refused is None
+        sizes.append([len(column) for column in columns])
+        return scores
+
+    scorer.score = watched  # type: ignore[method-assign]
+    scorer.warm()
+    assert sizes == [[1, 1], [2, 2], [7, 7], [64, 64]]
+    assert scorer.drifts[1].shifts() == []
+
+
+def test_what_would_fail_at_the_first_event_fails_when_warmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Drift, column: Any) -> None:
+        raise ValueError("cannot reshape")
+
+    scorer = Scorer.bind(classifier(STEPS), "numpy")
+    monkeypatch.setattr(Drift, "observe", fail)
+    with pytest.raises(ValueError, match="cannot reshape"):
+        scorer.warm()
 
 
 def test_rows_with_missing_values_are_refused_and_the_others_keep_their_bits() -> None:

@@ -307,3 +307,74 @@ def test_an_address_of_ipv6_stands_in_brackets() -> None:
             assert sock.family == socket.AF_INET6
     except StartError:
         pytest.skip("IPv6 is switched off here")
+
+
+ADMIN = [
+    ("GET", "/v1/status"),
+    ("PUT", MODEL_URL),
+    *(("POST", f"/v1/queries/moves/{action}") for action in ("pause", "resume", "drain")),
+]
+
+
+def asked(headers: dict[str, str], token: str | None = None, url: str = "http://127.0.0.1:8088") -> dict[int, str]:
+    """The statuses, with an answer each, of all admin routes of an engine without queries that is reached at a URL."""
+
+    async def ask() -> dict[int, str]:
+        transport = httpx.ASGITransport(app=build_app({}, token))
+        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+            for path in ("/metrics", "/healthz"):
+                assert (await client.get(path, headers=headers)).status_code == 200
+            assert (await client.get("/readyz", headers=headers)).status_code == 503
+            answers = [await client.request(method, path, headers=headers) for method, path in ADMIN]
+            return {answer.status_code: answer.text for answer in answers}
+
+    return asyncio.run(ask())
+
+
+OTHER_SITES = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "http://127.0.0.1:3000"},
+    {"Origin": "http://localhost:8088"},
+    {"Host": "evil.example:8088"},
+    {"Host": "evil.example:8088", "Origin": "http://evil.example:8088"},
+    {"Host": "127.0.0.1.evil.example:8088"},
+    {"Host": "10.0.0.7:8088"},
+    {"Host": "[::1"},
+    {"Host": ""},
+]
+
+
+@pytest.mark.parametrize("headers", OTHER_SITES)
+def test_without_a_token_what_another_sites_page_sends_is_refused_in_one_line(headers: dict[str, str]) -> None:
+    answers = asked(headers)
+    assert set(answers) == {403}
+    error = json.loads(answers[403])["error"]
+    assert "--token-file" in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Host": "localhost:8088"},
+        {"Host": "LOCALHOST"},
+        {"Host": "[::1]:8088"},
+        {"Host": "127.0.0.1:8088", "Origin": "http://127.0.0.1:8088"},
+        {"Host": "localhost:9000", "Origin": "http://localhost:9000"},  # through a tunnel to another port
+    ],
+)
+def test_without_a_token_programs_and_pages_of_the_engine_itself_are_heard(headers: dict[str, str]) -> None:
+    assert set(asked(headers)) == {200, 404}  # 404: there is no such query
+
+
+def test_the_address_that_the_engine_listens_at_is_its_own() -> None:
+    assert set(asked({}, url="http://10.0.0.7:8088")) == {200, 404}
+
+
+@pytest.mark.parametrize("headers", OTHER_SITES)
+def test_with_the_token_nothing_more_is_asked(headers: dict[str, str]) -> None:
+    assert set(asked({**headers, "Authorization": "Bearer s3cret"}, "s3cret")) == {200, 404}
+    assert set(asked(headers, "s3cret")) == {401}

@@ -112,6 +112,20 @@ def test_a_stop_drops_what_waits_and_tells_those_that_wait() -> None:
     asyncio.run(main())
 
 
+def test_the_latency_of_records_is_the_clock_less_their_stamps() -> None:
+    async def main() -> None:
+        meter = QueryMeter({})
+        made = Worker("q", Bounds(100, 1 << 20), 4, meter, clock=lambda: 12.5)
+        made.tasks["in", 0] = cast(Task, Recorder())
+        made.start(asyncio.get_running_loop())
+        made.put("in", raw_block([b"x"] * 3, ts_ms=[12_000, 0, 13_000]))  # one has no stamp, one a stamp ahead of the clock
+        await made.call(lambda: None)
+        assert (meter.latency.counts.sum(), meter.latency.total) == (2, 0.5)
+        await made.stop()
+
+    asyncio.run(main())
+
+
 def test_a_call_that_nobody_waits_for_any_more_fails_in_silence() -> None:
     async def main() -> None:
         made, task = worker()

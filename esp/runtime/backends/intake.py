@@ -55,11 +55,6 @@ class Intake:
         done = prepare(replace(self.input, steps=self.kept), column, valid, self.dtype)
         return Taken(done.array, done.refused, done.reasons)
 
-    def zeros(self, n: int) -> Array:
-        """An array for the backend as ``take`` gives it, of n rows of zeros."""
-        shape = prepared_shape(replace(self.input, steps=self.kept))
-        return np.zeros((n, *shape), self.dtype)
-
     def _fused(self, column: Any) -> tuple[Array, bool]:
         n = len(column)
         array: Any = column

@@ -6,34 +6,34 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import msgpack
 import numpy as np
 import pydantic
 
 from esp.errors import QueryError, TransportError
 from esp.runtime.connect.base import Assigned, Connection, Revoked
+from esp.runtime.connect.file_cut import MAX_RECORD_BYTES, Cutter, ends_in_quotes, objects_end
 from esp.runtime.events import I64, U8, RawBlock
 
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".msgpack": "msgpack", ".mp": "msgpack"}
-NEWLINE = 10
-PIECE_BYTES = 1 << 20
 
 
 class FileConnection(Connection):
     """A file of records; its keys and headers are none, its stamps 0, its one partition is 0."""
 
-    source_only = frozenset({"max_records"})
+    source_only = frozenset({"max_records", "max_record_bytes"})
 
     connector: Literal["file"]
     path: Path = pydantic.Field(description="the file, relative to the directory that the engine runs in")
     format: Literal["json", "csv", "msgpack"] | None = pydantic.Field(
-        None, description="json or csv: a line a record; msgpack: records end to end; left out: by the suffix of the file"
+        None,
+        description="json: a line a record; csv: a row a record, with line ends inside quotes; msgpack: records end to end; left out: by the suffix of the file",
     )
     header: bool | str = pydantic.Field(
         False,
         description="source of csv: true, if the first line is a header (skipped); sink of csv: the header line of a new file",
     )
     max_records: int = pydantic.Field(4096, ge=1, description="records in a block, at most")
+    max_record_bytes: int = pydantic.Field(MAX_RECORD_BYTES, ge=1, description="bytes of one record, at most")
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "FileConnection":
@@ -94,8 +94,8 @@ class FileSource:
     def _blocks(self, file: BinaryIO, offset: int) -> Iterator[RawBlock]:
         """The records from ``offset`` on, at most ``max_records`` a block."""
         number = -1 if self.settings.header else 0
-        cut = _cut_msgpack if self.settings.layout == "msgpack" else _cut_lines
-        for buffer, at, size in cut(file, self.where):
+        cutter = Cutter(self.settings.layout, self.where, self.settings.max_record_bytes)
+        for buffer, at, size in cutter.cut(file):
             numbers = np.arange(number, number + len(at), dtype=np.int64)
             number += len(at)
             kept = np.flatnonzero(numbers >= offset)
@@ -128,58 +128,11 @@ class FileSource:
             self._file.close()
 
 
-def _cut_lines(file: BinaryIO, where: str) -> Iterator[tuple[U8, I64, I64]]:
-    """Pieces of a text file with the place and size of each line; blank lines are no records, a last line needs no newline."""
-    rest = b""
-    while piece := file.read(PIECE_BYTES):
-        if b"\n" not in piece:
-            rest += piece
-            continue
-        end = piece.rfind(b"\n") + 1
-        yield _lines(rest + piece[:end])
-        rest = piece[end:]
-    if rest:
-        yield _lines(rest + b"\n")
-
-
-def _lines(text: bytes) -> tuple[U8, I64, I64]:
-    buffer = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(buffer == NEWLINE)
-    starts = np.concatenate((np.zeros(1, np.int64), ends[:-1] + 1))
-    carriage = (ends > starts) & (buffer[np.maximum(ends - 1, 0)] == 13)
-    size = ends - carriage - starts
-    return buffer, starts[size > 0], size[size > 0]
-
-
-def _cut_msgpack(file: BinaryIO, where: str) -> Iterator[tuple[U8, I64, I64]]:
-    """Pieces of a msgpack stream with the place and size of each object in them."""
-    rest, before = b"", 0
-    while piece := file.read(PIECE_BYTES):
-        data = rest + piece
-        unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
-        unpacker.feed(data)
-        ends = [0]
-        try:
-            while True:
-                unpacker.skip()
-                ends.append(unpacker.tell())
-        except msgpack.OutOfData:
-            pass
-        except (msgpack.UnpackException, ValueError) as err:
-            raise TransportError("this is no msgpack", where=f"{where}: byte {before + ends[-1]}", mend="check the format") from err
-        if len(ends) > 1:
-            edges = np.array(ends, np.int64)
-            yield np.frombuffer(data, np.uint8), edges[:-1], np.diff(edges)
-        rest, before = data[ends[-1] :], before + ends[-1]
-    if rest:
-        raise TransportError("the file ends inside a record", where=f"{where}: byte {before}", mend="cut the last record off")
-
-
 class FileSink:
     """Appends values to a file; keys, headers and records without a value have no place in it and are left out.
 
-    What stands in the file stays: after a crash the records since the last checkpoint come a second time. A line that the
-    crash has cut short is ended, so that it spoils no other.
+    What stands in the file stays: after a crash the records since the last checkpoint come a second time. A record that the
+    crash has cut short spoils no other: a line is ended, in CSV with its quotes closed, a msgpack object is cut off.
     """
 
     connected = True
@@ -202,11 +155,25 @@ class FileSink:
         size = file.seek(0, os.SEEK_END)
         if not size and isinstance(self.settings.header, str) and self.settings.header:
             file.write(self.settings.header.encode() + b"\n")
-        if size and self.settings.layout != "msgpack":
+        if size:
+            try:
+                self._repair(file)
+            except BaseException:
+                file.close()
+                raise
+        return file
+
+    def _repair(self, file: BinaryIO) -> None:
+        """Ends or cuts off the last record, where a crash has left but a part of it."""
+        file.seek(0)
+        if self.settings.layout == "msgpack":
+            file.truncate(objects_end(file, self.where))
+        elif self.settings.layout == "csv" and ends_in_quotes(file):
+            file.write(b'"\n')
+        else:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 file.write(b"\n")
-        return file
 
     async def send(self, block: RawBlock) -> None:
         await self._call(self._write, block)

@@ -152,13 +152,20 @@ class Watch:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            found = await self.ask()
+            found = await self._answers()
             if found != self.connected:
                 self.connected = found
                 if found:
                     log.info("%s: the Kafka broker is back", self.place)
                 else:
                     log.warning("%s: the Kafka broker is gone (%s); trying on", self.place, CLIENT_LOG.fault or "no answer")
+
+    async def _answers(self) -> bool:
+        try:
+            return await self.ask()
+        except Exception as err:  # whatever stops the client from asking, the cluster is not reached
+            log.debug("%s: the cluster was not asked (%r)", self.place, err)
+            return False
 
     async def stop(self) -> None:
         self._task.cancel()

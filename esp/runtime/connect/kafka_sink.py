@@ -1,6 +1,7 @@
 """The Kafka sink: raw blocks as record batches, sent at once when idle, joined into larger ones while a request is in flight."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeEr
 from esp.errors import QueryError, TransportError
 from esp.runtime.connect.kafka import KafkaConnection, client_options
 from esp.runtime.connect.kafka_cluster import Topic, Watch, reach, stop_in_time
+from esp.runtime.dead_letters import DeadLetters, fitted
 from esp.runtime.events import I64, RawBlock
 from esp.runtime.headers import decode_headers
 
+log = logging.getLogger(__name__)
 RECORD_OVERHEAD_BYTES = 96  # what a batch of one record adds to it: header of the batch (61) and at most 35 for the record's own
 YIELD_RECORDS = 1024  # records packed before the event loop gets its turn
 
@@ -57,6 +60,7 @@ class KafkaSink:
         self._topic = Topic(1, None)
         self._lanes: dict[int, _Lane] = {}
         self._in_flight_bytes = 0
+        self.letters_cut = self.letters_lost = 0
         self._progress = asyncio.Event()
         self._failure: Exception | None = None
         self._producer: Any = None
@@ -91,13 +95,14 @@ class KafkaSink:
 
     async def send(self, block: RawBlock) -> None:
         self._check()
+        block = self._fitted(block) if isinstance(block, DeadLetters) else block
         self._check_sizes(block)
         while self._in_flight_bytes >= self.settings.max_in_flight_bytes:
             await self._wait()
         if not len(block):
             return
         partition = block.partition % len(self._lanes)
-        lane, size = self._lanes[partition], int(np.maximum(block.value_size, 0).sum() + np.maximum(block.key_size, 0).sum())
+        lane, size = self._lanes[partition], int(_sizes(block).sum())
         lane.handed += len(block)
         lane.waiting.append(_records(block))
         lane.blocks.append((lane.handed, size))
@@ -105,16 +110,23 @@ class KafkaSink:
         if lane.task is None or lane.task.done():
             lane.task = asyncio.create_task(self._run(partition, lane))
 
+    def _fitted(self, letters: DeadLetters) -> DeadLetters:
+        """Dead letters such that no size stops the engine: what the topic does not take is cut away or left out."""
+        limit = min(self._topic.max_message_bytes or self.settings.max_batch_bytes, self.settings.max_batch_bytes)
+        size = _sizes(letters)
+        if not (size > limit).any():
+            return letters
+        kept, cut, lost = fitted(letters, limit - RECORD_OVERHEAD_BYTES)
+        self.letters_cut += cut
+        self.letters_lost += lost
+        log.warning("%s: dead letters larger than %d bytes: %d cut, %d left out", self.place, limit, cut, lost)
+        return kept
+
     def _check_sizes(self, block: RawBlock) -> None:
         limit = self._topic.max_message_bytes
         if limit is None or self.settings.compression:
             return
-        size = (
-            np.maximum(block.value_size, 0)
-            + np.maximum(block.key_size, 0)
-            + np.maximum(block.header_size, 0)
-            + RECORD_OVERHEAD_BYTES
-        )
+        size = _sizes(block)
         if len(block) and int(size.max()) > limit:
             row = int(size.argmax())
             raise self._too_large(f"a record of {int(block.value_size[row])} bytes", f"its limit is {limit}")
@@ -214,6 +226,13 @@ class KafkaSink:
         )
 
 
+def _sizes(block: RawBlock) -> I64:
+    """The most bytes that each record takes in a batch, were it alone there."""
+    parts = (block.value_size, block.key_size, block.header_size)
+    size: I64 = sum((np.maximum(part, 0) for part in parts), np.full(len(block), RECORD_OVERHEAD_BYTES, np.int64))
+    return size
+
+
 def _records(block: RawBlock) -> Iterator[Record]:
     """The records of a block one after another, cut lazily and without a Python statement for each in the usual case."""
     data = block.buffer.tobytes()
@@ -242,5 +261,10 @@ def _headers(data: bytes, block: RawBlock) -> Iterable[Headers]:
     places = list(zip(block.header_at.tolist(), block.header_size.tolist()))
     for at, size in places:
         if (at, size) not in known:
-            known[at, size] = decode_headers(data[at : at + max(size, 0)])
+            known[at, size] = [(_text(name), value) for name, value in decode_headers(data[at : at + max(size, 0)])]
     return map(known.__getitem__, places)
+
+
+def _text(name: str) -> str:
+    """The name of a header as aiokafka can write it: a "?" for each byte that is no UTF-8."""
+    return name if name.isascii() else name.encode(errors="replace").decode()

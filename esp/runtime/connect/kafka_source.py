@@ -15,6 +15,7 @@ from esp.errors import EspError, QueryError, TransportError
 from esp.runtime.connect.base import Assigned, Revoked
 from esp.runtime.connect.kafka import KafkaConnection, client_options
 from esp.runtime.connect.kafka_cluster import Watch, reach, stop_in_time, take_log_aside
+from esp.runtime.connect.kafka_records import tolerate_names
 from esp.runtime.events import I64, RawBlock
 from esp.runtime.headers import encode_headers
 
@@ -65,6 +66,7 @@ class KafkaSource:
 
     def _make(self) -> Any:
         take_log_aside()
+        tolerate_names()
         settings = self.settings
         options = {"session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, **settings.client}
         try:

@@ -15,6 +15,7 @@ from esp.runtime.keys import pack_keys, unpack_keys
 from esp.runtime.kinds.assemble import empty_block
 from esp.runtime.kinds.folds import Fold, parse_folds
 from esp.runtime.kinds.keyed import KeyedSettings
+from esp.runtime.kinds.retractions import refuse_unretracted
 from esp.runtime.kinds.window import Context, Environment, Ports, Stream, Window
 from esp.runtime.schema import Field, FieldType, Schema
 
@@ -34,6 +35,7 @@ class AggregateSettings(KeyedSettings):
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
         assert stream is not None
         schema, known = self._schema(stream, env), stream.partitioned_by
+        refuse_unretracted(self.key_fields(stream, env), stream, f"{env.where}.by")
         if self.scope == "partition":
             known = ("partition",)
         return {"out": Stream(schema, False, known), "late": stream}
@@ -84,7 +86,7 @@ class AggregateWindow:
         self.meta = context.table("meta", {"born": ("int64", ())})
         self.meta_row = self.meta.rows(VarColumn.of([b""]))
         starts = self.table.column("start_ns")[self.table.live()]
-        self.next_end_ns = int(starts.min()) + self.settings.size if len(starts) else END_NS + 1  # the first to be closed
+        self.next_end_ns = self._first_end(starts)
 
     def close(self) -> None:
         pass
@@ -114,7 +116,7 @@ class AggregateWindow:
         if last != born[self.meta_row[0]]:
             born[self.meta_row] = last
             self.meta.touch(self.meta_row)
-        self.next_end_ns = min(self.next_end_ns, int(start_ns.min()) + self.settings.size)
+        self.next_end_ns = min(self.next_end_ns, self._first_end(start_ns))
         for place, name in enumerate(self.fields):
             self._fold_field(block.column(name), block.valid(name), rows, sign, place)
 
@@ -131,15 +133,19 @@ class AggregateWindow:
             exact = np.ascontiguousarray(values, np.int64)
             kernels.fold_ints(rows, sign, exact, there, place, column("counts"), column("reals"), column("ints"))
 
+    def _first_end(self, start_ns: I64) -> int:
+        """When the first of some windows is to be closed: all are at the end of the stream."""
+        return min(int(start_ns.min()) + self.settings.size, END_NS) if len(start_ns) else END_NS + 1
+
     def _close(self, watermark_ns: int) -> EventBlock:
         """The results of all windows that the watermark has passed; they leave the table."""
         if watermark_ns < self.next_end_ns:
             return replace(self.nothing, end_watermark_ns=watermark_ns)
         live = self.table.live()
         starts, born = self.table.column("start_ns")[live], self.table.column("born")[live]
-        is_due = starts + self.settings.size <= watermark_ns
+        is_due = np.minimum(starts + self.settings.size, END_NS) <= watermark_ns
         rows = live[is_due][np.lexsort((born[is_due], starts[is_due]))]
-        self.next_end_ns = END_NS + 1 if is_due.all() else int(starts[~is_due].min()) + self.settings.size
+        self.next_end_ns = self._first_end(starts[~is_due])
         out = self._results(rows[self.table.column("n")[rows] > 0], watermark_ns)
         self.table.remove(rows)
         return out
@@ -158,4 +164,5 @@ class AggregateWindow:
             values, valid = fold.result(self.table, rows, place)
             columns.append(values)
             validity.append(valid)
-        return EventBlock(self.schema, tuple(columns), tuple(validity), end_ns - 1, end_ns - 1, watermark_ns)
+        ts_ns = np.minimum(end_ns, END_NS) - 1
+        return EventBlock(self.schema, tuple(columns), tuple(validity), ts_ns, ts_ns, watermark_ns)

@@ -10,6 +10,7 @@ from esp.errors import QueryError
 from esp.runtime import expressions
 from esp.runtime.events import Block, EventBlock
 from esp.runtime.expressions import Expression
+from esp.runtime.kinds.retractions import reads_unretracted
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
 from esp.runtime.schema import Field, Schema
 
@@ -32,7 +33,8 @@ class ComputeSettings(Settings):
             raise QueryError("no field is left", where=env.where, mend="keep a field, or compute one")
         known = stream.partitioned_by
         lost = known and not all(name in schema and name not in self.fields for name in known)
-        return {"out": replace(stream, schema=schema, partitioned_by=None if lost else known)}
+        unretracted = tuple(name for name in schema.names if self._is_unretracted(name, stream))
+        return {"out": replace(stream, schema=schema, partitioned_by=None if lost else known, unretracted=unretracted)}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:
         assert stream is not None
@@ -60,6 +62,9 @@ class ComputeSettings(Settings):
         stay = [field for field in schema if field.name in made or self._stays(field.name)]
         old = [replace(field, type=made[field.name].type) if field.name in made else field for field in stay]
         return Schema((*old, *(Field(name, part.type) for name, part in made.items() if name not in schema)))
+
+    def _is_unretracted(self, name: str, stream: Stream) -> bool:
+        return bool(reads_unretracted(self.fields[name], stream)) if name in self.fields else name in stream.unretracted
 
     def _stays(self, name: str) -> bool:
         return name not in self.drop if self.keep is None else name in self.keep

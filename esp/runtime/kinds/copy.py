@@ -1,5 +1,6 @@
 """The copy kind: keeps the last rows of each key, and takes back (as deletes) the ones that fall out."""
 
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from esp.kernels import windows as kernels
 from esp.runtime.events import I64, Block, Bools, Column, EventBlock, VarColumn
 from esp.runtime.keys import row_keys
 from esp.runtime.kinds.assemble import joined, joined_validity
-from esp.runtime.kinds.keyed import KeyedSettings, refuse_retractions
+from esp.runtime.kinds.keyed import KeyedSettings, check_ring, refuse_retractions
 from esp.runtime.kinds.window import Context, Environment, Ports, Stream, Window
 from esp.runtime.schema import Schema
 
@@ -24,11 +25,18 @@ class CopySettings(KeyedSettings):
         assert stream is not None
         refuse_retractions(stream, env, self.kind)
         self.key_fields(stream, env)
+        check_ring(self.keep * _row_bytes(stream.schema), f"{env.where}.keep")
         return {"out": Stream(stream.schema, True, stream.partitioned_by)}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:
         assert stream is not None
         return CopyWindow(stream.schema, self.key_fields(stream, env), self.keep)
+
+
+def _row_bytes(schema: Schema) -> int:
+    """What a row takes in its ring: event time, validity, and the values (of strings and blobs only where they lie)."""
+    sizes = (16 if field.type.is_var else field.type.dtype.itemsize * prod(field.type.shape) for field in schema)
+    return 8 + len(schema) + sum(sizes)
 
 
 class CopyWindow:

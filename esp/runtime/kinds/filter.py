@@ -9,6 +9,7 @@ from esp.errors import QueryError
 from esp.runtime import expressions
 from esp.runtime.events import Block, EventBlock
 from esp.runtime.expressions import Expression
+from esp.runtime.kinds.retractions import reads_unretracted, refuse_unretracted
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
 from esp.runtime.schema import Schema
 
@@ -22,6 +23,7 @@ class FilterSettings(Settings):
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
         assert stream is not None
         self._condition(stream.schema, env)
+        refuse_unretracted(reads_unretracted(self.where, stream), stream, f"{env.where}.where")
         return {"out": stream}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:

@@ -13,6 +13,7 @@ from esp.errors import QueryError
 from esp.kernels.windows import COUNT, INT_MAX, INT_MIN, INT_SUM, LOST, MAX, MEAN, MIN, MINUS_INF, NAN, PLUS_INF, SQUARES, SUM
 from esp.runtime.events import I64, Bools
 from esp.runtime.kinds.keyed import require_field
+from esp.runtime.kinds.retractions import refuse_unretracted
 from esp.runtime.kinds.window import Stream
 from esp.runtime.schema import FieldType
 from esp.runtime.state.tables import KeyedTable
@@ -153,6 +154,7 @@ def _parse(name: str, text: str, stream: Stream, where: str) -> Fold:
             raise QueryError(f"{function} of what?", where=where, mend=f"write {function}(FIELD)")
         return Fold(name, function, "", _INT, _INT)
     require_field(stream, field, where)
+    refuse_unretracted((field,), stream, where)
     kind = stream.schema[field].type
     _check(function, field, kind, stream, where)
     result = FOLDS[function].type or kind

@@ -8,6 +8,8 @@ import pydantic
 from esp.errors import QueryError
 from esp.runtime.kinds.window import Environment, Settings, Stream
 
+_MAX_RING_BYTES = 1 << 30
+
 
 class KeyedSettings(Settings):
     """A window that keeps state for each key."""
@@ -65,6 +67,14 @@ def refuse_retractions(stream: Stream, env: Environment, kind: str) -> None:
             f"a {kind} window takes no updates or deletes, and its input sends them", where=f"{env.where}.from",
             mend="take the events from before the window that retains them",
         )  # fmt: skip
+
+
+def check_ring(n_bytes: int, where: str) -> None:
+    """QueryError when what is kept of one key is past all sense."""
+    if n_bytes > _MAX_RING_BYTES:
+        raise QueryError(
+            f"{n_bytes} bytes are to be kept of each key, at most {_MAX_RING_BYTES} can be", where=where, mend="keep less"
+        )
 
 
 def still_partitioned_by(stream: Stream, names: tuple[str, ...]) -> tuple[str, ...] | None:

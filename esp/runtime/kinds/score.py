@@ -20,7 +20,11 @@ TEXT = FieldType("string")
 
 
 class ScoreSettings(Settings):
-    """Scores every event with a model; a deployment may swap the model between two blocks."""
+    """Scores every event with a model; a deployment may swap the model between two blocks.
+
+    Deletes are not scored, for the model may be another one by then: where the input retracts, the fields that are added are
+    ``unretracted``, and what would have to take their values back is refused at load.
+    """
 
     model_config = pydantic.ConfigDict(protected_namespaces=())
 
@@ -44,7 +48,9 @@ class ScoreSettings(Settings):
         assert stream is not None
         astore = self.astore(env)
         self.fields_in(astore, stream, env)
-        return {"out": replace(stream, schema=self.schema_out(astore, stream.schema, env))}
+        schema = self.schema_out(astore, stream.schema, env)
+        added = schema.names[len(stream.schema) :] if stream.retracts else ()
+        return {"out": replace(stream, schema=schema, unretracted=(*stream.unretracted, *added))}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:
         assert stream is not None

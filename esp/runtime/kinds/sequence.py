@@ -12,7 +12,7 @@ from esp.kernels import windows as kernels
 from esp.runtime.durations import Duration
 from esp.runtime.events import Block, EventBlock
 from esp.runtime.keys import row_keys
-from esp.runtime.kinds.keyed import KeyedSettings, refuse_retractions, require_field, still_partitioned_by
+from esp.runtime.kinds.keyed import KeyedSettings, check_ring, refuse_retractions, require_field, still_partitioned_by
 from esp.runtime.kinds.window import Context, Environment, Ports, Stream, Window
 from esp.runtime.schema import Field, FieldType, Schema
 
@@ -26,7 +26,9 @@ class SequenceSettings(KeyedSettings):
     fields: tuple[str, ...] = pydantic.Field(min_length=1, description="numbers and one-dimensional tensors that make the channels")
     length: int = pydantic.Field(ge=1, le=1_000_000, description="events in a sequence")
     hop: int = pydantic.Field(1, ge=1, description="events from one sequence of a key to the next")
-    name: str = pydantic.Field("sequence", description="field that holds the tensor, float32[length, channels]")
+    name: str = pydantic.Field(
+        "sequence", pattern=r"^[A-Za-z_]\w*$", description="field that holds the tensor, float32[length, channels]"
+    )
     max_gap: Duration | None = pydantic.Field(None, description="a longer gap in event time starts the sequence of a key anew")
 
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
@@ -34,6 +36,7 @@ class SequenceSettings(KeyedSettings):
         refuse_retractions(stream, env, self.kind)
         self.key_fields(stream, env)
         schema = self._schema(stream, env)
+        check_ring(4 * prod(schema[self.name].type.shape), f"{env.where}.length")
         return {"out": Stream(schema, False, still_partitioned_by(stream, schema.names))}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:

@@ -12,6 +12,7 @@ from esp.runtime.events import I64, U8, Block, EventBlock, Opcode, RawBlock
 from esp.runtime.headers import add_headers
 from esp.runtime.keys import key_text
 from esp.runtime.kinds.keyed import require_field
+from esp.runtime.kinds.retractions import refuse_unretracted
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
 from esp.runtime.schema import Schema
 
@@ -45,6 +46,8 @@ class SinkSettings(Settings):
                 raise QueryError(f"the tensor '{name}' cannot be part of a key", where=f"{env.where}.key", mend="take it out")
         if self.deletes == "tombstone" and not (self.key or stream.schema.keys):
             raise QueryError("a tombstone needs a key", where=f"{env.where}.key", mend='say key = ["FIELD"]')
+        if self.deletes == "tombstone":
+            refuse_unretracted(self.key or stream.schema.keys, stream, f"{env.where}.key")
         try:
             codec(self.format, self._schema(stream.schema), **self.options)
         except QueryError as err:

@@ -1,5 +1,6 @@
 """The source kind: records become typed events with an event time and a watermark; those that can't are dead letters."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,9 @@ from esp.runtime.kinds.assemble import empty_block
 from esp.runtime.kinds.keyed import require_field
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
 from esp.runtime.schema import Schema
+
+_FIRST_MS, _LAST_MS = NEVER_NS // 1_000_000 + 1, (END_NS - 1) // 1_000_000
+_OUTSIDE = "is no event time: it is to lie between 1823-11-12 and 2116-02-20"
 
 
 class SourceSettings(Settings):
@@ -29,7 +33,7 @@ class SourceSettings(Settings):
         0, description="how far events may be out of order: what the watermark stays behind, such as '2s'"
     )
     partitioned_by: tuple[str, ...] | None = pydantic.Field(
-        None, description="fields that decide which partition a record is on; needed by keyed windows"
+        None, min_length=1, description="fields that decide which partition a record is on; needed by keyed windows"
     )
 
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
@@ -74,41 +78,44 @@ class SourceWindow:
         assert isinstance(block, RawBlock)
         decoded = self.codec.decode(block)
         row = np.arange(len(block)) if decoded.row is None else decoded.row
-        ts_ns, has_time = self._event_time(block, decoded.columns, decoded.validity, row)
-        watermark_ns, end_ns = self._advance(ts_ns if has_time is None else ts_ns[has_time])
-        if has_time is None:
-            events = EventBlock(
-                self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, watermark_ns, end_ns, raw=block, raw_row=row
-            )
-            return self._ports(events, block, decoded.bad_row, tuple(decoded.reasons))
-        all_rows = EventBlock(
-            self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, ts_ns, end_ns, raw=block, raw_row=row
-        )
-        kept = all_rows.take(np.flatnonzero(has_time))
+        ts_ns, timeless, why = self._event_time(block, decoded.columns, decoded.validity, row)
         events = EventBlock(
-            self.schema, kept.columns, kept.validity, kept.ts_ns, watermark_ns, end_ns, raw=block, raw_row=kept.raw_row
+            self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, ts_ns, NEVER_NS, raw=block, raw_row=row
         )
-        timeless = row[~has_time]
-        reasons = (*decoded.reasons, *[f"field '{self.settings.time}', the event time, is null"] * len(timeless))
-        return self._ports(events, block, np.concatenate((decoded.bad_row, timeless)), reasons)
+        if len(timeless):
+            events = events.take(np.delete(np.arange(len(row)), timeless))
+        watermark_ns, end_ns = self._advance(events.ts_ns)
+        events = replace(events, watermark_ns=watermark_ns, end_watermark_ns=end_ns)
+        return self._ports(events, block, np.concatenate((decoded.bad_row, row[timeless])), (*decoded.reasons, *why))
 
     def end_of_stream(self) -> Ports:
         """The end of a bounded source: every window that is still open closes."""
         return [("out", empty_block(self.schema, END_NS))]
 
-    def _event_time(self, raw: RawBlock, columns: Any, validity: Any, row: I64) -> tuple[I64, Any]:
-        """Event time in nanoseconds, and which rows have one (None = all)."""
-        if not self.settings.time:
-            return raw.ts_ms[row] * 1_000_000, None
-        at = self.schema.index(self.settings.time)
-        return columns[at], validity[at]
+    def _event_time(self, raw: RawBlock, columns: Any, validity: Any, row: I64) -> tuple[I64, I64, list[str]]:
+        """Event time in nanoseconds, where there is none within bounds, and why."""
+        name = self.settings.time
+        if not name:
+            stamps = raw.ts_ms[row]
+            bad = np.flatnonzero((stamps < _FIRST_MS) | (stamps > _LAST_MS))
+            why = [f"the record's time stamp, {stamps[at]} ms, {_OUTSIDE}" for at in bad]
+            return np.clip(stamps, _FIRST_MS, _LAST_MS) * 1_000_000, bad, why
+        at = self.schema.index(name)
+        ts_ns, valid = columns[at], validity[at]
+        is_null = np.zeros(len(row), np.bool_) if valid is None else ~valid
+        bad = np.flatnonzero(is_null | (ts_ns <= NEVER_NS) | (ts_ns >= END_NS))
+        why = [
+            f"field '{name}', the event time, is null" if is_null[at] else f"field '{name}', {ts_ns[at]} ns, {_OUTSIDE}"
+            for at in bad
+        ]
+        return ts_ns, bad, why
 
     def _advance(self, ts_ns: I64) -> tuple[I64, int]:
         """The watermark after each event, and after all of them."""
         before = int(self.table.column("ns")[self.row[0]]) if self.table.column("is_set")[self.row[0]] else NEVER_NS
         if not len(ts_ns):
             return ts_ns, before
-        bound = np.clip(ts_ns, NEVER_NS, END_NS - 1) - self.settings.max_delay
+        bound = ts_ns - self.settings.max_delay
         watermark = np.maximum.accumulate(np.maximum(bound, before))
         self.table.column("ns")[self.row], self.table.column("is_set")[self.row] = watermark[-1], 1
         self.table.touch(self.row)

@@ -5,7 +5,7 @@ Everything here is synchronous and knows no asyncio, no Kafka and no wall clock:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import pydantic
 
@@ -24,11 +24,13 @@ class Stream:
 
     ``retracts``: updates or deletes may come. ``partitioned_by``: the fields that the source's records are partitioned by,
     as far as they are still there; None = not said; () = there is but one partition (a file), any key will do.
+    ``unretracted``: fields that are null in deletes, whatever the row that is taken back held.
     """
 
     schema: Schema
     retracts: bool = False
     partitioned_by: tuple[str, ...] | None = None
+    unretracted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,3 @@ class Settings(pydantic.BaseModel):
     def build(self, stream: Stream | None, env: Environment) -> Window:
         """A logic instance for one task; only called after ``resolve`` has passed."""
         raise NotImplementedError
-
-    def describe(self) -> dict[str, Any]:
-        """What the running query says of this window (``esp status``)."""
-        return self.model_dump(by_alias=True, exclude_defaults=True)

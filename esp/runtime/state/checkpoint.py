@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from esp.errors import StateError
-from esp.runtime.state.segment import TornError, read_segment, sync_directory, write_segment
+from esp.files import sync_directory
+from esp.runtime.state.segment import TornError, read_segment, write_segment
 from esp.runtime.state.tables import Tables
 
 _NAME = re.compile(r"p(\d+)-(\d+)-(full|more)\.ckpt")
@@ -22,14 +23,13 @@ _LONGEST_CHAIN = 100
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The state of one task: the next offset of each (source or topic, partition), its tables, and the digest of each model.
+    """The state of one task: the next offset of each (source window, partition), and its tables.
 
     ``tables`` is what ``Tables.dump`` gave: all, or the changes since the checkpoint before.
     """
 
     offsets: Mapping[tuple[str, int], int]
     tables: Mapping[str, Any]
-    models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
@@ -50,24 +50,23 @@ class _Chain:
 
 @dataclass(slots=True)
 class CheckpointStore:
-    """The checkpoints of one query, a file chain for each partition; ``fingerprint`` names what its state depends on.
+    """The checkpoints of one source of a query in a folder, a file chain for each partition.
+
+    ``fingerprint`` names what the state depends on, ``source`` where the records come from that the offsets count.
 
     >>> import tempfile
-    >>> store = CheckpointStore(Path(tempfile.mkdtemp()), "digits", "3f2a")
+    >>> store = CheckpointStore(Path(tempfile.mkdtemp()), "digits", "3f2a", "kafka:digits")
     >>> store.save(0, Checkpoint({("digits", 0): 42}, Tables().dump(changed_only=False)))
     >>> store.load(0).offsets
     {('digits', 0): 42}
     """
 
-    directory: Path
+    path: Path
     query: str
     fingerprint: str
+    source: str = ""
     _chains: dict[int, _Chain] = field(default_factory=dict)
     _lock: BinaryIO | None = None
-
-    @property
-    def path(self) -> Path:
-        return self.directory / self.query
 
     def lock(self) -> None:
         """Keeps other engines off this query's state until ``unlock``; StateError when one has it."""
@@ -123,7 +122,7 @@ class CheckpointStore:
         """The newest state that is intact, as a full checkpoint; None where there is none.
 
         Damaged changes at the end are left out (offsets travel with the state, so the stream is read again from there).
-        Raises StateError when the full checkpoint is damaged, or belongs to a query of another shape.
+        Raises StateError when the full checkpoint is damaged, or belongs to a query of another shape or to another source.
         """
         files = self._files(partition)
         bases = [at for at, (_, kind, _) in enumerate(files) if kind == "full"]
@@ -159,7 +158,7 @@ class CheckpointStore:
             chain.number = files[-1][0]
         self._chains[partition] = chain
         offsets = {(topic, partition): offset for topic, partition, offset in image["offsets"]}
-        return Checkpoint(offsets, tables.dump(changed_only=False), image["models"])
+        return Checkpoint(offsets, tables.dump(changed_only=False))
 
     def clear(self, partition: int | None = None) -> None:
         """Forgets the state of a partition, or of all (``--fresh``)."""
@@ -173,13 +172,18 @@ class CheckpointStore:
                 f"the checkpoint belongs to query '{image['query']}' with other windows", where=str(path),
                 mend="start anew with --fresh, or run the query as it was",
             )  # fmt: skip
+        if image.get("source") != self.source:
+            raise StateError(
+                f"the checkpoint's offsets are those of '{image.get('source')}', the query reads '{self.source}'", where=str(path),
+                mend="start anew with --fresh, or give this query another --state",
+            )  # fmt: skip
 
     def _image(self, partition: int, checkpoint: Checkpoint, previous: bytes) -> dict[str, Any]:
         return {
-            "query": self.query, "fingerprint": self.fingerprint, "partition": partition,
+            "query": self.query, "fingerprint": self.fingerprint, "source": self.source, "partition": partition,
             "previous": b"" if checkpoint.is_full else previous,
             "offsets": [[topic, number, offset] for (topic, number), offset in checkpoint.offsets.items()],
-            "models": dict(checkpoint.models), "tables": checkpoint.tables,
+            "tables": checkpoint.tables,
         }  # fmt: skip
 
     def _make(self) -> None:

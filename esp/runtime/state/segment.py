@@ -5,7 +5,6 @@ extension 1: dtype, shape, bytes), 32 bytes SHA-256 over everything before.
 """
 
 import hashlib
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import msgpack
 import numpy as np
 
 from esp.errors import StateError
+from esp.files import write_whole
 
 _MAGIC, _VERSION = b"ESPSTATE", 1
 _HEAD = struct.Struct("<8sIQ")
@@ -30,15 +30,7 @@ def write_segment(path: Path, image: Any) -> tuple[bytes, int]:
     body = msgpack.packb(image, default=_pack)
     head = _HEAD.pack(_MAGIC, _VERSION, len(body))
     digest = hashlib.sha256(head + body).digest()
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(head)
-        file.write(body)
-        file.write(digest)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_directory(path.parent)
+    write_whole(path, [head, body, digest])
     return digest, len(head) + len(body) + _DIGEST_BYTES
 
 
@@ -61,15 +53,6 @@ def read_segment(path: Path) -> tuple[Any, bytes]:
             mend="run the engine that wrote it, or start anew with --fresh",
         )  # fmt: skip
     return msgpack.unpackb(data[_HEAD.size : -_DIGEST_BYTES], ext_hook=_unpack, strict_map_key=False), digest
-
-
-def sync_directory(path: Path) -> None:
-    """Makes names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _pack(value: Any) -> Any:

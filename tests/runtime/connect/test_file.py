@@ -1,6 +1,9 @@
 """The file connector: what stands in the file comes as records; what is sent stands in the file."""
 
 import asyncio
+import csv
+import io
+import random
 from pathlib import Path
 
 import msgpack
@@ -8,7 +11,7 @@ import pytest
 
 from esp.errors import QueryError, TransportError
 from esp.runtime.connect import connection, open_sink, open_source
-from esp.runtime.connect.file import PIECE_BYTES
+from esp.runtime.connect.file_cut import PIECE_BYTES
 from esp.runtime.events import RawBlock, raw_block
 
 
@@ -165,3 +168,69 @@ def test_a_paused_file_gives_nothing_until_it_is_resumed(tmp_path: Path) -> None
         await source.stop()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("name", "settings"), [("e.jsonl", {}), ("e.csv", {}), ("e.csv", {"header": True})])
+def test_a_byte_order_mark_is_no_part_of_the_first_record(tmp_path: Path, name: str, settings: dict[str, object]) -> None:
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + b"1\n" + b"\xef\xbb\xbf2\n")
+    expected = [(0, b"1"), (1, b"\xef\xbb\xbf2")]
+    assert records(read(tmp_path / name, **settings)) == (expected if not settings else [(0, b"\xef\xbb\xbf2")])
+
+
+def test_a_line_end_inside_quotes_is_part_of_a_csv_record(tmp_path: Path) -> None:
+    rows = [b'1,"a\nb"', b"2,c", b'3,"\r\n""\n"";\n",""', b'4,5" wide', b'"\n"', b'5,"""x\n"""', b"6,5' 6\" high"]
+    write(tmp_path / "e.csv", raw_block(rows), header="id,x")
+    assert records(read(tmp_path / "e.csv", header=True)) == list(enumerate(rows))
+
+
+def test_quotes_over_the_end_of_a_piece_hold_a_record_together(tmp_path: Path) -> None:
+    pick = random.Random(5)
+    table = [[str(i), "".join(pick.choices('ab,"\n', k=pick.randrange(200)))] for i in range(30_000)]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    (tmp_path / "e.csv").write_text(text.getvalue(), newline="")
+    assert len(text.getvalue()) > 2 * PIECE_BYTES
+    found = [value.decode() for _, value in records(read(tmp_path / "e.csv")) if value is not None]
+    assert [next(csv.reader(io.StringIO(value, newline=""))) for value in found] == table
+
+
+def test_a_csv_row_that_a_crash_has_cut_inside_quotes_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    for torn in (b'2,"ab', b'2,"ab\n', b"2,ab", b'2,"ab"'):
+        path.write_bytes(b'1,"a\nb"\n' + torn)
+        write(path, raw_block([b'3,"c"', b"4,d"]))
+        assert [value for _, value in records(read(path))][-2:] == [b'3,"c"', b"4,d"]
+
+
+@pytest.mark.parametrize("keep", [1, 5, PIECE_BYTES + 5])
+def test_a_msgpack_object_that_a_crash_has_cut_is_cut_off(tmp_path: Path, keep: int) -> None:
+    path, whole = tmp_path / "out.mp", msgpack.packb({"a": 1}) + msgpack.packb([1, [2]])
+    path.write_bytes(whole + msgpack.packb(b"x" * (2 * PIECE_BYTES))[:keep])
+    write(path, raw_block([b"\x07"]))
+    assert path.read_bytes() == whole + b"\x07"
+
+
+def test_a_msgpack_file_that_is_none_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp"
+    path.write_bytes(b"\x01\xc1\x02")
+    with pytest.raises(TransportError, match=r"byte 1: this is no msgpack"):
+        write(path, raw_block([b"\x07"]))
+    assert path.read_bytes() == b"\x01\xc1\x02"
+
+
+@pytest.mark.parametrize("name", ["e.json", "e.csv", "e.mp"])
+@pytest.mark.parametrize("size", [2000, 3 * PIECE_BYTES])
+def test_a_record_larger_than_allowed_is_named_with_its_place(tmp_path: Path, name: str, size: int) -> None:
+    if name == "e.mp":
+        (tmp_path / name).write_bytes(b"\x01\x02" + msgpack.packb(b"x" * size))
+    else:
+        (tmp_path / name).write_bytes(b"1\n" + b"x" * size)
+    with pytest.raises(TransportError, match=rf"{name}: byte 2: a record is larger than 1000 bytes") as caught:
+        read(tmp_path / name, max_record_bytes=1000)
+    assert "max_record_bytes" in str(caught.value)
+
+
+def test_a_quote_that_is_not_closed_ends_at_the_largest_record(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_bytes(b'1,a\n2,"b\n' + b"3,c\n" * 1000)
+    with pytest.raises(TransportError, match=r"byte 4: a record is larger than 1000 bytes.*a quote that is not closed"):
+        read(tmp_path / "e.csv", max_record_bytes=1000)

@@ -4,11 +4,13 @@ import asyncio
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from esp.errors import StartError, TransportError
 from esp.runtime.connect import Sink, connection, open_sink
-from esp.runtime.events import raw_block
+from esp.runtime.dead_letters import dead_letters
+from esp.runtime.events import DeadBlock, raw_block
 from esp.runtime.headers import decode_headers, encode_headers
 from tests.conftest import Kafka
 from tests.runtime.connect.members import Member
@@ -148,6 +150,16 @@ def test_a_record_that_the_topic_does_not_take_is_named_with_its_size(kafka: Kaf
 
     asyncio.run(run())
     assert len(consume(kafka, topic, 100)) == 100
+
+
+def test_dead_letters_of_any_size_go_to_a_topic_that_takes_less(kafka: Kafka) -> None:
+    topic, sizes = kafka.topic(config={"max.message.bytes": "10000"}), [9_600, 9_990, 5, 300_000]
+    dead = DeadBlock(raw_block([b"x" * size for size in sizes]), np.arange(4), ("no number: " + "x" * 10_000,) * 4, "w")
+    asyncio.run(send_all(make_sink(kafka, topic), dead_letters(dead, "moves")))
+    found = consume(kafka, topic, 4)
+    assert [m.value() for m in found] == [None, None, b"x" * 5, None]
+    assert [dict(m.headers()).get("esp-cut") for m in found] == [b"9600", b"9990", None, b"300000"]
+    assert [dict(m.headers())["esp-offset"] for m in found] == [b"0", b"1", b"2", b"3"]
 
 
 def test_a_refusal_by_the_broker_reaches_flush_and_all_later_sends(kafka: Kafka) -> None:

@@ -4,13 +4,14 @@ import math
 import random
 import statistics
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from esp.errors import QueryError
-from esp.runtime.events import END_NS, EventBlock, VarColumn
+from esp.runtime.events import END_NS, NEVER_NS, EventBlock, VarColumn
 from esp.runtime.kinds.aggregate import AggregateSettings
 from esp.runtime.kinds.window import Environment, Ports, Stream
 from esp.runtime.schema import Schema
@@ -256,3 +257,17 @@ def test_equal_keys_meet_whatever_their_bits() -> None:
     rows = [["a", key, 1, 1, 1] for key in keys]
     made = folded(rows, [0.5] * 5, Stream(STREAM.schema, partitioned_by=()), by=["p"])
     assert [row["rows"] for row in made] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("size_ns", [1, 10**9, 2**61])
+@pytest.mark.parametrize("offset_ns", [0, 2**61])
+def test_windows_at_the_edges_of_event_time_close_at_the_end_of_the_stream(size_ns: int, offset_ns: int) -> None:
+    times = [NEVER_NS + 1, END_NS - 1]
+    block = replace(
+        block_of(SCHEMA, [["a", 1, 1, 1, 1]] * 2, ts_s=[0, 0], end_ns=END_NS), ts_ns=np.array(times), watermark_ns=np.array(times)
+    )
+    settings = settings_of(size=size_ns, offset=offset_ns)
+    made = results(opened(Case("", settings, STREAM, lambda: block)).on_block("in", block))
+    assert [row["window_start"] for row in made] == [(ts - offset_ns) // size_ns * size_ns + offset_ns for ts in times]
+    assert [row["rows"] for row in made] == [1, 1]
+    assert all(NEVER_NS < row["ts"] < END_NS for row in made)

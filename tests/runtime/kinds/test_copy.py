@@ -109,3 +109,11 @@ def test_a_tensor_is_no_key() -> None:
 
 def test_a_schema_without_keys_wants_by() -> None:
     assert "which fields make the key" in refusal(Stream(Schema.parse("n:int64"), partitioned_by=()))
+
+
+def test_a_ring_past_all_sense_is_refused() -> None:
+    wide = Stream(Schema.parse("device*:string, acc:float32[1000]"), partitioned_by=("device",))
+    assert "windows.keep.keep: 4026000000 bytes are to be kept of each key" in refusal(
+        wide, keep=1_000_000
+    )  # 8 + 2 + 16 + 4000 a row
+    CopySettings.model_validate({"kind": "copy", "keep": 266_000}).resolve(wide, ENV)

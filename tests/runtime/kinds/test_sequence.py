@@ -5,6 +5,7 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import pydantic
 import pytest
 
 from esp.errors import QueryError
@@ -95,3 +96,15 @@ def test_a_stacked_partition_field_leaves_the_partitioning_unknown() -> None:
     stream = Stream(STREAM.schema, partitioned_by=("level",))
     settings = SequenceSettings.model_validate({"kind": "sequence", "fields": ["level"], "length": 2, "by": ["device", "level"]})
     assert settings.resolve(stream, ENV)["out"].partitioned_by is None
+
+
+def test_a_ring_past_all_sense_is_refused() -> None:
+    wide = Stream(Schema.parse("device*:string, acc:float32[300]"), partitioned_by=("device",))
+    settings = SequenceSettings.model_validate({"kind": "sequence", "fields": ["acc"], "length": 1_000_000})
+    with pytest.raises(QueryError, match=r"windows.seq.length: 1200000000 bytes are to be kept of each key"):
+        settings.resolve(wide, ENV)
+
+
+def test_the_tensors_name_is_that_of_a_field() -> None:
+    with pytest.raises(pydantic.ValidationError, match="pattern"):
+        SequenceSettings.model_validate({"kind": "sequence", "fields": ["acc"], "length": 2, "name": "a b"})

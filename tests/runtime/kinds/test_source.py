@@ -72,6 +72,30 @@ def test_bad_records_and_null_times_are_dead_letters_in_order_and_move_no_waterm
     assert [reason == "field 'at', the event time, is null" for reason in dead.reasons] == [True, False, False, True]
 
 
+RANGE = "is no event time: it is to lie between 1823-11-12 and 2116-02-20"
+
+
+def test_record_stamps_out_of_range_are_dead_letters_and_never_wrap() -> None:
+    stamps = [9_223_372_036_854_775_807, 7, 2**62 // MS, -(2**62) // MS, 2**62 // MS + 1, 5]
+    out, dead = taken(source(), records(*[event(1)] * 6, ts_ms=stamps))
+    assert (out.ts_ns // MS).tolist() == [7, stamps[2], 5]
+    assert out.raw_row is not None
+    assert out.raw_row.tolist() == [1, 2, 5]
+    assert (out.watermark_ns // MS).tolist() == [7, stamps[2], stamps[2]]
+    assert dead is not None
+    assert dead.row.tolist() == [0, 3, 4]
+    assert dead.reasons[0] == f"the record's time stamp, 9223372036854775807 ms, {RANGE}"
+
+
+def test_event_times_near_the_limits_of_int64_are_dead_letters_with_value_and_range() -> None:
+    window = source(schema="device*:string, at:stamp(ns), p:float64", time="at", max_delay="1ns")
+    out, dead = taken(window, records(event(2**62 - 1), event(2**62), event(2**63 - 1), event(-(2**62)), event(1 - 2**62)))
+    assert out.ts_ns.tolist() == [2**62 - 1, 1 - 2**62]
+    assert out.watermark_ns.tolist() == [2**62 - 2] * 2
+    assert dead is not None
+    assert dead.reasons == tuple(f"field 'at', {ns} ns, {RANGE}" for ns in (2**62, 2**63 - 1, -(2**62)))
+
+
 def test_a_block_of_bad_records_only_leaves_the_watermark_where_it_was() -> None:
     window = source(time="at")
     out, dead = taken(window, records(b"{"))

@@ -31,7 +31,7 @@ class Counter:
 
     def save(self) -> None:
         tables = self.tables.dump(changed_only=self.store.wants_changes(3))
-        self.store.save(3, Checkpoint({("digits", 3): self.offset}, tables, {"cnn": "ab12"}))
+        self.store.save(3, Checkpoint({("digits", 3): self.offset}, tables))
 
     def counts(self) -> dict[bytes, int]:
         table = self.tables.table("count", "by_key", COUNTS)
@@ -40,8 +40,8 @@ class Counter:
         return {keys.value(i): int(table.column("n")[row]) for i, row in enumerate(rows)}
 
 
-def opened(path: Path, fingerprint: str = "f1") -> CheckpointStore:
-    return CheckpointStore(path, "digits", fingerprint)
+def opened(path: Path, fingerprint: str = "f1", source: str = "kafka:digits") -> CheckpointStore:
+    return CheckpointStore(path / "digits", "digits", fingerprint, source)
 
 
 def chain_of_three(path: Path) -> list[Path]:
@@ -141,6 +141,15 @@ def test_the_checkpoint_of_another_query_shape_is_refused_and_clear_starts_anew(
     assert caught.value.exit_status == 3
     other.clear()
     assert other.load(3) is None
+
+
+def test_the_checkpoint_of_another_source_is_refused(tmp_path: Path) -> None:
+    chain_of_three(tmp_path)
+    with pytest.raises(
+        StateError, match=r"offsets are those of 'kafka:digits', .* 'kafka:more'; start anew with --fresh, or .*--state"
+    ):
+        opened(tmp_path, source="kafka:more").load(3)
+    assert Counter(opened(tmp_path)).offset == 12
 
 
 def test_a_second_engine_on_the_same_state_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""The models that a running query scores with: bound at its start, replaced by deployments while it streams."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from esp.astore.binary import from_bytes
+from esp.astore.model import Astore
+from esp.errors import FileError, QueryError
+from esp.runtime.deployments import Deployments
+from esp.runtime.kinds.score import ScoreSettings, check_swap
+from esp.runtime.query import PlannedWindow, Query, models_used
+from esp.runtime.scorer import Scorer
+
+log = logging.getLogger("esp.models")
+AtCheckpoint = Callable[[Callable[[], None]], Awaitable[None]]  # runs a function between two blocks, when all before it is durable
+
+
+class Models:
+    """The scorer of each score window in ``scorers``, which tasks read between two blocks; ``deploy`` exchanges one."""
+
+    def __init__(self, query: Query, folder: Path) -> None:
+        self.query, self.deployments = query, Deployments(folder)
+        self.scorers: dict[str, Scorer] = {}
+        self._deploying = asyncio.Lock()
+
+    def start(self, is_fresh: bool) -> None:
+        """Binds and warms a model for every score window; ``is_fresh`` forgets what was deployed."""
+        if is_fresh:
+            shutil.rmtree(self.deployments.folder, ignore_errors=True)
+        for window, model in models_used(self.query).items():
+            named = self.query.models[model]
+            astore = named if is_fresh else self.deployments.current(window, named)
+            scorer = self.scorers[window] = self._bind(astore, self.query.windows[window])
+            line = "query %s window %s scores with %s (%s) on %s"
+            log.info(line, self.query.name, window, astore.name, astore.short_digest, scorer.backend)
+
+    def scoring(self, window: str) -> tuple[PlannedWindow, ScoreSettings]:
+        """A score window; QueryError when it is none."""
+        planned = self.query.windows.get(window)
+        if planned is None or not isinstance(planned.settings, ScoreSettings):
+            scoring = ", ".join(models_used(self.query)) or "none"
+            raise QueryError(f"'{window}' is no score window of query '{self.query.name}'", mend=f"score windows: {scoring}")
+        return planned, planned.settings
+
+    async def deploy(self, window: str, data: bytes, digest: str, at_checkpoint: AtCheckpoint) -> dict[str, str]:
+        """Checks an uploaded model, warms it beside the old one and lets it score from a checkpoint on; else nothing has changed."""
+        planned, settings = self.scoring(window)
+        async with self._deploying:
+            old = self.scorers[window].astore
+            try:
+                scorer = await asyncio.to_thread(self._prepare, data, digest, old, planned)
+
+                def swap() -> None:
+                    self.deployments.record(window, scorer.digest, self.query.models[settings.model])
+                    self.scorers[window] = scorer
+
+                await at_checkpoint(swap)
+            except Exception:
+                await asyncio.to_thread(self.deployments.tidy)  # what was stored of it
+                raise
+        log.info("query %s window %s: %s scores in the place of %s", self.query.name, window, scorer.digest[:12], old.short_digest)
+        return {"window": f"{self.query.name}/{window}", "old": old.digest, "new": scorer.digest, "backend": scorer.backend}
+
+    def _prepare(self, data: bytes, digest: str, old: Astore, planned: PlannedWindow) -> Scorer:
+        uploaded = from_bytes(data, "upload", verify=True)
+        if digest and digest != uploaded.digest:
+            raise FileError(f"the upload has the digest {uploaded.digest}, {digest} was announced", mend="send it again")
+        check_swap(old, uploaded, planned)
+        return self._bind(self.deployments.store(uploaded.digest, data), planned)
+
+    def _bind(self, astore: Astore, planned: PlannedWindow) -> Scorer:
+        assert isinstance(planned.settings, ScoreSettings)
+        scorer = Scorer.bind(astore, planned.settings.backend, self.query.settings.limits.max_batch)
+        scorer.warm()
+        return scorer
