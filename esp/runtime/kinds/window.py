@@ -3,6 +3,7 @@
 Everything here is synchronous and knows no asyncio, no Kafka and no wall clock: a kind is tested as a plain function.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -73,7 +74,7 @@ class Window(Protocol):
     def close(self) -> None: ...
 
 
-class Settings(pydantic.BaseModel):
+class Settings(pydantic.BaseModel, ABC):
     """The keys that every window has; a kind's own settings class adds its fields. A field is the key, the default and the help."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -81,10 +82,10 @@ class Settings(pydantic.BaseModel):
     kind: str
     source: str = pydantic.Field("", alias="from", description="the window (or window.port) whose events come in")
 
+    @abstractmethod
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
         """The streams that leave each port (``dead`` is everyone's and not named); QueryError when the input does not fit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, stream: Stream | None, env: Environment) -> Window:
         """A logic instance for one task; only called after ``resolve`` has passed."""
-        raise NotImplementedError

@@ -108,9 +108,10 @@ class Conv2d(ConvNd):
 
 
 @dataclass(frozen=True, slots=True)
-class MaxPool(LayerSettings):
-    """The largest value of each window; ``stride`` is ``size`` where left out."""
+class _Pool(LayerSettings):
+    """One value for each window; ``stride`` is ``size`` where left out."""
 
+    op: ClassVar[str]
     size: Size = 2
     stride: Size = 0
     padding: Padding = "valid"
@@ -118,21 +119,21 @@ class MaxPool(LayerSettings):
     def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
         x = only_input(self, inputs)
         where = _Windowed.of(x, self.size, self.stride or self.size, self.padding)
-        return net.add_node("MaxPool", [x], kernel_shape=where.kernel_shape, strides=where.strides, pads=where.pads)
+        return net.add_node(self.op, [x], kernel_shape=where.kernel_shape, strides=where.strides, pads=where.pads)
 
 
 @dataclass(frozen=True, slots=True)
-class AveragePool(LayerSettings):
+class MaxPool(_Pool):
+    """The largest value of each window; ``stride`` is ``size`` where left out."""
+
+    op: ClassVar[str] = "MaxPool"
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePool(_Pool):
     """The mean of each window, without the padding; ``stride`` is ``size`` where left out."""
 
-    size: Size = 2
-    stride: Size = 0
-    padding: Padding = "valid"
-
-    def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
-        x = only_input(self, inputs)
-        where = _Windowed.of(x, self.size, self.stride or self.size, self.padding)
-        return net.add_node("AveragePool", [x], kernel_shape=where.kernel_shape, strides=where.strides, pads=where.pads)
+    op: ClassVar[str] = "AveragePool"
 
 
 @dataclass(frozen=True, slots=True)
