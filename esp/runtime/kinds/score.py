@@ -23,7 +23,8 @@ class ScoreSettings(Settings):
     """Scores every event with a model; a deployment may swap the model between two blocks.
 
     Deletes are not scored, for the model may be another one by then: where the input retracts, the fields that are added are
-    ``unretracted``, and what would have to take their values back is refused at load.
+    ``unretracted``, and what would have to take their values back is refused at load. A row that the model refuses passes there with
+    nulls, beside its dead letter: its delete will follow, and must find what it takes back.
     """
 
     model_config = pydantic.ConfigDict(protected_namespaces=())
@@ -57,7 +58,7 @@ class ScoreSettings(Settings):
         astore = self.astore(env)
         feeding = [stream.schema.index(name) for name in self.fields_in(astore, stream, env)]
         parts = self.parts(astore, env)
-        return ScoreWindow(self, self.schema_out(astore, stream.schema, env), feeding, parts)
+        return ScoreWindow(self, self.schema_out(astore, stream.schema, env), feeding, parts, stream.retracts)
 
     def astore(self, env: Environment) -> Astore:
         """The model at load; QueryError when the query has none of that name."""
@@ -193,8 +194,8 @@ class ScoreWindow:
     A refused event that comes from no record has no dead letter: it passes with nulls too.
     """
 
-    def __init__(self, settings: ScoreSettings, schema: Schema, feeding: list[int], parts: list[Part]) -> None:
-        self.settings, self.schema, self.feeding, self.parts = settings, schema, feeding, parts
+    def __init__(self, settings: ScoreSettings, schema: Schema, feeding: list[int], parts: list[Part], retracts: bool) -> None:
+        self.settings, self.schema, self.feeding, self.parts, self.retracts = settings, schema, feeding, parts, retracts
         self.labels: tuple[Astore | None, Mapping[int, VarColumn]] = (None, {})  # label tables of the model at work
 
     def open(self, context: Context) -> None:
@@ -225,13 +226,13 @@ class ScoreWindow:
         return self._without_dead(scored, refused, scores.reasons)
 
     def _without_dead(self, scored: EventBlock, refused: I64, reasons: tuple[str, ...]) -> Ports:
-        """Takes out the refused events that come from a record, and sends those to the dead-letter output."""
+        """Sends the refused events that come from a record to the dead-letter output; they go on only where deletes may follow."""
         if scored.raw is None or scored.raw_row is None:
             return [("out", scored)]
         is_dead = scored.raw_row[refused] >= 0
         dead = refused[is_dead]
         why = tuple(reason for reason, gone in zip(reasons, is_dead) if gone)
-        ports: Ports = [("out", scored.take(np.delete(np.arange(len(scored)), dead)))]
+        ports: Ports = [("out", scored if self.retracts else scored.take(np.delete(np.arange(len(scored)), dead)))]
         return [*ports, ("dead", DeadBlock(scored.raw, scored.raw_row[dead], why, self.context.window))] if len(dead) else ports
 
     def _added(self, astore: Astore, outputs: tuple[Array, ...], place: "_Place") -> list[tuple[Column, Bools | None]]:

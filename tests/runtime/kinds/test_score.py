@@ -138,6 +138,16 @@ def test_refused_events_leave_by_dead_with_the_reason() -> None:
     assert dead.window == "w"
 
 
+def test_a_refused_event_that_may_be_taken_back_is_a_dead_letter_and_passes_with_nulls() -> None:
+    logic = settings().build(replace(stream(), retracts=True), env(model()))
+    logic.open(LawContext(Tables(), {"m": Scorer.bind(model())}))
+    (_, scored), (port, dead) = logic.on_block("in", events([1, 0], [0, np.nan], [0, 1]))
+    assert port == "dead"
+    assert isinstance(dead, DeadBlock)
+    assert dead.row.tolist() == [1]
+    assert (values(scored, "id"), values(scored, "label")) == ([0, 1, 2], ["low", None, "high"])
+
+
 def test_a_refused_event_without_a_record_passes_with_nulls() -> None:
     ((port, scored),) = window(model()).on_block("in", events([1, 0], None, with_raw=False))
     assert port == "out"
