@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from esp.astore.graph import Graph, Shape, Value, validate
+from esp.astore.graph import Graph, Shape, Value
+from esp.astore.ops.rules import per_row
 from esp.astore.steps import MAX_ELEMENTS, channel_values, prepared_shape
+from esp.astore.validation import validate
 from esp.errors import GraphError
 
 DIGEST_DIGITS = 12  # of the SHA-256, where space matters
@@ -101,7 +103,7 @@ def check(astore: Astore) -> None:
 def _check_sizes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
     """Bounds what a row of any tensor takes, so that no attribute can ask for a machine's whole memory."""
     for name, shape in shapes.items():
-        if name not in graph.weights and math.prod(size or 1 for size in shape) > MAX_ELEMENTS:
+        if name not in graph.weights and math.prod(per_row(size) for size in shape) > MAX_ELEMENTS:
             what = f"tensor {name[:80]!r} of shape {list(shape)} is too large"
             raise GraphError(what, where="graph", mend=f"keep a row within {MAX_ELEMENTS} elements")
 

@@ -7,10 +7,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from esp.astore.graph import Attr, Graph, Node, Shape, Value, complete_attrs, validate
+from esp.astore.graph import Attr, Graph, Node, Shape, Value, complete_attrs
 from esp.astore.ops import OPS
 from esp.astore.ops.convolution import explicit_pads
 from esp.astore.ops.row import as_type
+from esp.astore.validation import validate
 
 OPSET = 21
 IR_VERSION = 10  # the one that came with opset 21
@@ -53,7 +54,7 @@ def _attrs(node: Node, shapes: Mapping[str, Shape]) -> Mapping[str, Attr]:
     """
     if node.op in ("RNN", "GRU", "LSTM"):
         units = shapes[node.inputs[2]][-1]
-        assert units is not None
+        assert isinstance(units, int)
         return {**node.attrs, "hidden_size": units}
     if node.attrs.get("auto_pad", "NOTSET") == "NOTSET":
         return node.attrs
@@ -63,4 +64,6 @@ def _attrs(node: Node, shapes: Mapping[str, Shape]) -> Mapping[str, Attr]:
 
 def _value(value: Value) -> Any:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
-    return helper.make_tensor_value_info(value.name, kind, ["N" if size is None else size for size in value.shape])
+    return helper.make_tensor_value_info(
+        value.name, kind, ["N" if size is None else str(size) if not isinstance(size, int) else size for size in value.shape]
+    )

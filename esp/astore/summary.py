@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from esp.astore.graph import Graph, Layer, Node, Shape, complete_attrs, node_flops, validate
+from esp.astore.graph import Graph, Layer, Node, Shape, complete_attrs
 from esp.astore.ops import OPS
 from esp.astore.ops.activations import ACTIVATIONS
+from esp.astore.validation import node_flops, validate
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from esp.astore.graph import Array, Graph, flops
+from esp.astore.graph import Array, Graph
 from esp.astore.model import Astore, Input
+from esp.astore.validation import flops
 from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends import Bound, bind

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from esp.astore.graph import Array, Attr, Graph, Layer, Node, Shape, Value, complete_attrs, validate
+from esp.astore.graph import Array, Attr, Graph, Layer, Node, Shape, Value, complete_attrs
 from esp.astore.ops import OPS
+from esp.astore.validation import validate
 from esp.errors import GraphError
 
 FloatArray = npt.NDArray[Any]
@@ -24,7 +25,7 @@ class Tensor:
     @property
     def dims(self) -> tuple[int, ...]:
         """The shape of a row, channels first, where the batch is the first axis."""
-        return tuple(size for size in self.shape[1:] if size is not None)
+        return tuple(size for size in self.shape[1:] if isinstance(size, int))
 
 
 @dataclass(slots=True)

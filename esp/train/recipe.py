@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from esp.astore.graph import Graph, flops
+from esp.astore.graph import Graph
 from esp.astore.model import Astore, Input, Output, Step, check
 from esp.astore.preprocess import prepare, prepared_shape
+from esp.astore.validation import flops
 from esp.errors import FileError, GraphError
 from esp.train.augment import Augment
 from esp.train.blas import limit_threads
@@ -150,7 +151,7 @@ def _fit_to_train(source: Input, data: Dataset) -> Dataset:
 def _graph(recipe: Recipe, source: Input, data: Dataset) -> Graph:
     first = InputLayer(prepared_shape(source), channels_first=False, name=source.name)
     graph = build_graph([first, *layers_of(recipe)], recipe.seed, output=recipe.output.name)
-    made = math.prod(size for size in graph.outputs[0].shape if size is not None)
+    made = math.prod(size for size in graph.outputs[0].shape if isinstance(size, int))
     if data.classes and recipe.fit.loss == "cross_entropy" and made != len(data.classes):
         raise GraphError(
             f"{made} outputs for {len(data.classes)} classes",
@@ -173,7 +174,7 @@ def _transform(recipe: Recipe, source: Input, data: Dataset) -> Transform:
 def _astore(recipe: Recipe, source: Input, fitted: Fitted, data: Dataset, metrics: Metrics | None) -> Astore:
     graph = fitted.graph
     value = graph.outputs[0]
-    shape = tuple(size for size in value.shape if size is not None)
+    shape = tuple(size for size in value.shape if isinstance(size, int))
     is_classifier = bool(data.classes) and recipe.fit.loss == "cross_entropy"
     output = Output(
         value.name, value.dtype, shape, "probabilities" if is_classifier else "tensor", data.classes if is_classifier else ()

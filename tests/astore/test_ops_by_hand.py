@@ -6,6 +6,7 @@ import pytest
 from esp.astore.graph import Node, complete_attrs
 from esp.astore.ops import OPS
 from esp.astore.ops.rules import show
+from esp.astore.ops.dims import Rows
 from esp.errors import GraphError
 
 
@@ -166,11 +167,13 @@ def test_reshape_keeps_the_batch_by_0_or_by_minus_1():
     assert reshape_rule((2, None, 3), 2, -1, 1, 3) == (2, None, 1, 3)
     assert reshape_rule((4, 6), 3, -1) == (3, 8)
     assert reshape_rule((None, 6), -1, 6, allowzero=1) == (None, 6)
+    assert reshape_rule((None, 4), -1, 2) == (Rows(2), 2)
+    assert reshape_rule((Rows(2), 2), -1, 4) == (None, 4)
 
 
 @pytest.mark.parametrize(
     ("shape", "target"),
-    [((None, 4), (-1, 2)), ((None, 4), (1, 4)), ((None, 4), (-1,)), ((2, None, 3), (-1, 6)), ((2, None, 3), (2, 3, -1))],
+    [((None, 4), (3, 2)), ((None, 4), (1, 4)), ((None, 4), (4,)), ((2, None, 3), (-1, 6)), ((2, None, 3), (2, 3, -1))],
 )
 def test_reshape_that_loses_the_batch_is_refused(shape, target):
     with pytest.raises(GraphError, match=r"batch of .* is lost"):
@@ -199,7 +202,6 @@ REFUSED = [
     ("Concat", [(None, 3), (None, 3)], {"axis": 0}, "mix the rows"),
     ("Concat", [(None, 3), (None, 3, 1)], {"axis": 1}, "differ off axis 1"),
     ("Concat", [(None, 3), None], {"axis": 1}, "left out"),
-    ("Flatten", [(None, 3)], {"axis": 0}, "lost"),
     ("Transpose", [(None, 3)], {"perm": (0, 0)}, "no order of the axes"),
     ("Conv", [(None, 3, 8), (4, 2, 3)], {}, "3 channels in 1 groups"),
     ("Conv", [(None, 4, 8), (3, 2, 3)], {"group": 2}, "4 channels in 2 groups"),

@@ -173,8 +173,8 @@ def central_differences(scalar: Any, index: int, at: Any, step: float = 1e-5) ->
     return grad
 
 
-def test_every_op_of_the_op_table_has_a_gradient_and_a_case_here() -> None:
-    assert set(GRADIENTS) == set(OPS) == {case.op for case in CASES}
+def test_every_gradient_is_of_an_op_of_the_op_table_and_has_a_case_here() -> None:
+    assert set(OPS) >= set(GRADIENTS) == {case.op for case in CASES}
 
 
 def test_batch_normalization_moves_its_running_averages_as_onnx_says() -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from esp.astore.graph import Graph, run_reference, validate
+from esp.astore.graph import Graph, run_reference
+from esp.astore.validation import validate
 from esp.errors import GraphError
 from esp.train.layers import (
     BN,

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esp.astore.graph import flops, run_reference
+from esp.astore.graph import run_reference
 from esp.astore.preprocess import prepare
+from esp.astore.validation import flops
 from esp.train.progress import quiet
 from esp.train.recipe import TrainedModel, held_out, run_recipe
 from esp.train.recipe_file import read_recipe

@@ -6,14 +6,14 @@ from math import prod
 import numpy as np
 
 from esp.astore.ops.row import Array, Attrs, AttrSpec, Op, Shape, given, given_shape
-from esp.astore.ops.rules import expect, show, size_of
+from esp.astore.ops.rules import expect, per_row, show, size_of
 from esp.astore.ops.sliding import SLIDING_ATTRS, Geometry, geometry, image_shape
 from esp.errors import GraphError
 
 
 def conv_geometry(attrs: Attrs, x: Shape, w: Shape) -> Geometry:
     """Where the windows of a Conv of input shape ``x`` and weight shape ``w`` lie."""
-    kernel = tuple(size or 0 for size in w[2:])
+    kernel = tuple(per_row(size) for size in w[2:])
     if attrs["kernel_shape"] not in (None, kernel):
         raise GraphError(f"kernel_shape {list(attrs['kernel_shape'])} is not the weight's {list(kernel)}", mend="leave it out")
     return geometry(attrs, image_shape(x)[1], kernel)
@@ -31,9 +31,9 @@ def explicit_pads(attrs: Attrs, shapes: Sequence[Shape]) -> tuple[int, ...]:
 def _conv_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
     x, w = given_shape(shapes[0]), given_shape(shapes[1])
     channels, group = image_shape(x)[0], attrs["group"]
-    if len(w) != len(x) or None in w:
+    if len(w) != len(x) or not all(isinstance(size, int) for size in w):
         raise GraphError(f"weight {show(w)} does not fit input {show(x)}", mend="give it [out, in / group, kernel...]")
-    if group < 1 or w[1] != channels / group or (w[0] or 0) % group:
+    if group < 1 or w[1] != channels / group or per_row(w[0]) % group:
         what = f"{channels} channels in {group} groups do not fit weight {show(w)}"
         raise GraphError(what, mend="give it [a multiple of group, channels / group, kernel...]")
     expect("bias", shapes[2] if len(shapes) > 2 else None, (w[0],))

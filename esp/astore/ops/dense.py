@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from esp.astore.ops.row import NUMBERS, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
-from esp.astore.ops.rules import broadcast, refuse_batch, show, size_of
+from esp.astore.ops.rules import broadcast, per_row, refuse_batch, show, size_of
 from esp.errors import GraphError
 
 
@@ -43,7 +43,7 @@ def _gemm(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Ar
 def _gemm_flops(attrs: Attrs, ins: Sequence[Shape | None], outs: Sequence[Shape]) -> int:
     inner = given_shape(ins[0])[0 if attrs["transA"] else 1]
     biased = len(ins) > 2 and ins[2] is not None
-    return size_of(outs[0]) * (2 * (inner or 1) + biased)
+    return size_of(outs[0]) * (2 * per_row(inner) + biased)
 
 
 def _matmul_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
@@ -59,7 +59,7 @@ def _matmul(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[
 
 
 def _matmul_flops(attrs: Attrs, ins: Sequence[Shape | None], outs: Sequence[Shape]) -> int:
-    return 2 * size_of(outs[0]) * (given_shape(ins[0])[-1] or 1)
+    return 2 * size_of(outs[0]) * per_row(given_shape(ins[0])[-1])
 
 
 _GEMM_ATTRS = {

@@ -11,7 +11,7 @@ from esp.errors import GraphError
 
 def _batch_norm_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
     shape = given_shape(shapes[0])
-    if len(shape) < 2 or shape[1] is None:
+    if len(shape) < 2 or not isinstance(shape[1], int):
         raise GraphError(f"wants [N, channels, ...], got {show(shape)}", mend="put the batch first, channels second")
     for what, given_one in zip(("scale", "bias", "mean", "variance"), shapes[1:]):
         expect(what, given_one, (shape[1],))

@@ -6,7 +6,7 @@ import numpy as np
 
 from esp.astore.ops.gates import Activation, activations
 from esp.astore.ops.row import Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
-from esp.astore.ops.rules import expect, show, size_of
+from esp.astore.ops.rules import expect, per_row, show, size_of
 from esp.errors import GraphError
 
 # What one step makes of (the input's part of the gates, the states): the new states, h first.
@@ -138,10 +138,10 @@ def _op(name: str, reference: Callable[[Attrs, Sequence[Array | None], int], lis
 
     def shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
         x, w, r = (given_shape(shape) for shape in shapes[:3])
-        if len(x) != 3 or x[0] is None or x[2] is None:
+        if len(x) != 3 or not isinstance(x[0], int) or not isinstance(x[2], int):
             raise GraphError(f"wants [steps, batch, inputs], got {show(x)}", mend="put a Transpose with perm 1, 0, 2 before it")
         directions, units = len(_directions(attrs)), r[-1] if r else 0
-        if units is None or attrs["hidden_size"] not in (None, units):
+        if not isinstance(units, int) or attrs["hidden_size"] not in (None, units):
             raise GraphError(f"hidden_size {attrs['hidden_size']} is not the {units} of R {show(r)}", mend="leave it out")
         expect("W", w, (directions, gates * units, x[2]))
         expect("R", r, (directions, gates * units, units))
@@ -153,9 +153,9 @@ def _op(name: str, reference: Callable[[Attrs, Sequence[Array | None], int], lis
         return [(x[0], *state), *([state] * (2 if is_lstm else 1))]
 
     def flops(attrs: Attrs, ins: Sequence[Shape | None], outs: Sequence[Shape]) -> int:
-        steps, inputs = given_shape(ins[0])[0] or 1, given_shape(ins[0])[2] or 1
+        steps, inputs = (per_row(given_shape(ins[0])[axis]) for axis in (0, 2))
         rows = size_of(given_shape(ins[2])[:2])  # directions * gates * units
-        units = given_shape(ins[2])[2] or 1
+        units = per_row(given_shape(ins[2])[2])
         beside = {"RNN": 1, "GRU": 7, "LSTM": 9}[name]  # per unit: activations, products and sums of the states
         return steps * (rows * (2 * (inputs + units) + 2) + rows // gates * beside)
 

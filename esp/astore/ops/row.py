@@ -4,24 +4,48 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
+from esp.astore.ops.dims import Dim
 from esp.errors import GraphError
 
-Attr = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
-Attrs = Mapping[str, Any]  # complete: defaults filled in
-Shape = tuple[int | None, ...]  # None = the symbolic batch axis, always first at a graph's inputs and outputs
 Array = npt.NDArray[Any]
+Attrs = Mapping[str, Any]  # complete: defaults filled in
+Shape = tuple[Dim, ...]  # None = the symbolic batch axis, always first at the inputs and outputs of a model's graph
 
 FLOATS = ("float32", "float64")
-NUMBERS = (*FLOATS, "int32", "int64")
-DTYPES = ("float16", *NUMBERS, "int8", "int16", "uint8", "uint16", "uint32", "uint64", "bool")
+SIGNED = (*FLOATS, "int32", "int64", "int8", "int16")
+NUMBERS = (*SIGNED, "uint8", "uint16", "uint32", "uint64")
+DTYPES = ("float16", *NUMBERS, "bool")
 MANY = 2**31 - 1  # inputs of a variadic op, at most
 
 
 @dataclass(frozen=True, slots=True)
+class Tensor:
+    """An attribute that is a tensor: its elements are ``data``, little-endian, in C order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    @classmethod
+    def of(cls, array: Array) -> "Tensor":
+        array = np.asarray(array)
+        return cls(array.dtype.name, array.shape, array.astype(array.dtype.newbyteorder("<")).tobytes())
+
+    @property
+    def array(self) -> Array:
+        return np.frombuffer(self.data, np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
+
+
+Attr = int | float | str | Tensor | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AttrSpec:
-    """An attribute: its type as in ONNX (int, float, string, ints, floats, strings), its default (None = left out means 'not given')."""
+    """An attribute: its type as in ONNX (int, float, string, tensor, ints, floats, strings), its default (None = left out means
+    'not given')."""
 
     type: str
     default: Attr | None = None
@@ -31,21 +55,32 @@ class AttrSpec:
 
 @dataclass(frozen=True, slots=True)
 class Dtypes:
-    """Which dtypes an op takes and gives: every input and output has the dtype of input 0, one of ``allowed``, but those in
-    ``inputs`` (by index: the ones allowed there) and ``outputs`` (by index: the one given)."""
+    """Which dtypes an op takes and gives.
+
+    Every input and output has the dtype of input 0, one of ``allowed``, but those in ``inputs`` (by index: the ones allowed
+    there, or the number of the input whose dtype it has) and in ``outputs`` (by index: the dtype, the number of the input
+    that has it, or a function that reads it from the attributes).
+    """
 
     allowed: tuple[str, ...] = FLOATS
-    inputs: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    outputs: Mapping[int, str] = field(default_factory=dict)
+    inputs: Mapping[int, tuple[str, ...] | int] = field(default_factory=dict)
+    outputs: Mapping[int, str | int | Callable[[Attrs], str]] = field(default_factory=dict)
 
-    def infer(self, dtypes: Sequence[str | None], outputs: int) -> list[str]:
+    def infer(self, attrs: Attrs, dtypes: Sequence[str | None], outputs: int) -> list[str]:
         """The dtypes of the outputs. Raises GraphError where an input's dtype is not allowed."""
-        first = dtypes[0] or ""
         for index, dtype in enumerate(dtypes):
-            allowed = self.inputs.get(index, self.allowed if index == 0 else (first,))
+            rule = self.inputs.get(index, self.allowed if index == 0 else 0)
+            allowed = (dtypes[rule],) if isinstance(rule, int) else rule
             if dtype is not None and dtype not in allowed:
-                raise GraphError(f"input {index} wants {' or '.join(allowed)}, got {dtype}", mend="convert it")
-        return [self.outputs.get(index, first) for index in range(outputs)]
+                wanted = " or ".join(map(str, allowed))
+                raise GraphError(f"input {index} wants {wanted}, got {dtype}", mend="convert it")
+        return [self._output(attrs, dtypes, index) for index in range(outputs)]
+
+    def _output(self, attrs: Attrs, dtypes: Sequence[str | None], index: int) -> str:
+        rule = self.outputs.get(index, 0)
+        if isinstance(rule, int):
+            return (dtypes[rule] if rule < len(dtypes) else None) or ""
+        return rule if isinstance(rule, str) else rule(attrs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +89,13 @@ class Op:
 
     ``shapes(attrs, shapes, constants)`` gives the shapes of all outputs that the op can have (a node may want fewer), or
     raises GraphError, and nothing else, whatever the shapes and the attributes of the right types; ``constants[i]`` is
-    input i where it is a weight (Reshape's shape, say), else None. ``reference(attrs, inputs, outputs)`` is the obvious
-    numpy computation, with ``outputs`` the number of outputs wanted; an optional input left out is None.
+    input i where its numbers are known (Reshape's shape, say: a weight, or what is made of weights and of the shapes of
+    other tensors), else None. Where such numbers depend on the batch the array is one of Python objects, int or ``Rows``:
+    read them by ``rules.sizes_at`` or ``rules.numbers_at``. ``reference(attrs, inputs, outputs)`` is the obvious numpy
+    computation, with ``outputs`` the number of outputs wanted; an optional input left out is None.
     ``flops(attrs, ins, outs)`` counts floating-point operations for one row (batch axis taken as 1; a multiply-add counts
     two, a function of one number one). ``dtypes`` says what it takes and gives. ``trainable`` are the inputs that training
-    may learn where they are floating weights; None = every one.
+    may learn where they are floating weights; None = every one. ``domain`` is the ONNX operator set ("" = the default one).
     """
 
     name: str
@@ -70,9 +107,10 @@ class Op:
     outputs: tuple[int, int] = (1, 1)
     dtypes: Dtypes = Dtypes()
     trainable: tuple[int, ...] | None = None
+    domain: str = ""
 
 
-_PLAIN: Mapping[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "string": str}
+_PLAIN: Mapping[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "string": str, "tensor": Tensor}
 
 
 def complete(op: Op, attrs: Mapping[str, Attr]) -> Attrs:

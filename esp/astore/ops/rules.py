@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
+from esp.astore.ops.dims import Dim, Rows, of_rows, rows_in
 from esp.astore.ops.row import Array, Attrs, Shape, given_shape
 from esp.errors import GraphError
 
@@ -19,8 +20,53 @@ def show(shape: Shape | None) -> str:
 
 
 def size_of(shape: Shape | None) -> int:
-    """Elements of one row: the batch axis is taken as 1; no tensor, no elements."""
-    return 0 if shape is None else prod(1 if size is None else size for size in shape)
+    """Elements of one row: the batch is taken as 1, a size that depends on the data too; no tensor, no elements."""
+    return 0 if shape is None else prod(per_row(size) for size in shape)
+
+
+def per_row(size: Dim) -> int:
+    """Numbers of one row along an axis: the batch is taken as 1, a size that depends on the data too."""
+    return size if isinstance(size, int) else rows_in(size) or 1
+
+
+def is_batch(size: Dim) -> bool:
+    """Whether an axis is the batch, or several numbers for each of its rows."""
+    return rows_in(size) > 0
+
+
+def batch_axis(shape: Shape) -> int | None:
+    """Which axis is the batch's, if any is."""
+    return next((axis for axis, size in enumerate(shape) if is_batch(size)), None)
+
+
+def fixed(size: Dim, what: str) -> int:
+    """A size that is a number. Raises GraphError where it depends on the batch or the data."""
+    if not isinstance(size, int):
+        raise GraphError(f"{what} is {'N' if size is None else size}, which is no fixed size", mend="fix it in the model")
+    return size
+
+
+def sizes_at(constants: Sequence[Array | None], index: int, what: str) -> list[Dim]:
+    """Input ``index``, a list of sizes (a single one counts as a list), where the batch may be among them.
+
+    Raises GraphError where its numbers are not known before there are data.
+    """
+    array = constants[index] if index < len(constants) else None
+    if array is None or array.ndim > 1:
+        raise GraphError(f"{what} (input {index}) is not a constant of one axis", mend="make it a constant int64 weight")
+    return [of_rows(size.times) if isinstance(size, Rows) else int(size) for size in array.reshape(-1)]
+
+
+def numbers_at(constants: Sequence[Array | None], index: int, what: str) -> Array:
+    """Input ``index``, whose numbers must be known before there are data.
+
+    Raises GraphError for numbers that
+    depend on the batch or the data.
+    """
+    array = constants[index] if index < len(constants) else None
+    if array is None or array.dtype == object:
+        raise GraphError(f"{what} (input {index}) is not a constant", mend="make it a constant weight")
+    return array
 
 
 def axis_of(axis: int, rank: int, extra: int = 0) -> int:
@@ -32,7 +78,7 @@ def axis_of(axis: int, rank: int, extra: int = 0) -> int:
 
 def refuse_batch(shape: Shape, axis: int, doing: str) -> None:
     """Raises GraphError where ``axis`` is the batch: rows would mix."""
-    if shape[axis] is None:
+    if is_batch(shape[axis]):
         raise GraphError(f"{doing} axis {axis} of {show(shape)} would mix the rows of a batch", mend="choose another axis")
 
 
@@ -40,7 +86,7 @@ def broadcast(left: Shape, right: Shape) -> Shape:
     """NumPy's rule, the batch meeting only itself or 1. Raises GraphError where sizes differ."""
     rank = max(len(left), len(right))
     pairs = zip((1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right)
-    sizes = []
+    sizes: list[Dim] = []
     for a, b in pairs:
         if a != b and a != 1 and b != 1:
             raise GraphError(f"{show(left)} and {show(right)} do not broadcast", mend="make their sizes equal or 1")

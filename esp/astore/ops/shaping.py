@@ -5,8 +5,9 @@ from math import prod
 
 import numpy as np
 
+from esp.astore.ops.dims import Dim, Unknown, of_rows, rows_in
 from esp.astore.ops.row import DTYPES, MANY, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
-from esp.astore.ops.rules import axis_of, no_flops, refuse_batch, same_shape, show, size_of
+from esp.astore.ops.rules import axis_of, batch_axis, fixed, no_flops, per_row, refuse_batch, same_shape, show, size_of, sizes_at
 from esp.errors import GraphError
 
 _ANY = Dtypes(DTYPES)
@@ -26,9 +27,10 @@ def _flatten_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Seq
     axis = axis_of(attrs["axis"], len(shape), extra=1)
     halves = []
     for part in (shape[:axis], shape[axis:]):
-        if None in part and size_of(part) != 1:
+        at = batch_axis(part)
+        if at is not None and size_of(part[:at]) != 1:
             raise _lost(shape, f"flattening at axis {axis}")
-        halves.append(None if None in part else prod(size or 1 for size in part))
+        halves.append(size_of(part) if at is None else of_rows(size_of(part)))
     return [tuple(halves)]
 
 
@@ -38,47 +40,48 @@ def _flatten(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list
     return [x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))]
 
 
-def _wanted(target: Sequence[int], shape: Shape, allowzero: bool) -> list[int | None]:
+def _wanted(target: Sequence[Dim], shape: Shape, allowzero: bool) -> list[Dim]:
     """The target with 0 (the input's own size, unless ``allowzero``) filled in; -1 stays."""
-    if len([size for size in target if size == -1]) > 1 or any(size < -1 for size in target):
-        raise GraphError(f"shape {list(target)} has more than one -1 or a size below it", mend="leave one size open")
-    wanted: list[int | None] = []
+    if len([size for size in target if size == -1]) > 1 or any(isinstance(size, int) and size < -1 for size in target):
+        raise GraphError(f"shape {show(tuple(target))} has more than one -1 or a size below it", mend="leave one size open")
+    wanted: list[Dim] = []
     for axis, size in enumerate(target):
         if size == 0 and not allowzero and axis >= len(shape):
-            raise GraphError(f"shape {list(target)} copies axis {axis}, which {show(shape)} lacks", mend="give the size")
+            raise GraphError(f"shape {show(tuple(target))} copies axis {axis}, which {show(shape)} lacks", mend="give the size")
         wanted.append(shape[axis] if size == 0 and not allowzero else size)
     return wanted
 
 
-def reshaped(shape: Shape, target: Sequence[int], allowzero: bool = False) -> Shape:
-    """The shape that Reshape gives, the batch kept an axis of its own.
+def reshaped(shape: Shape, target: Sequence[Dim], allowzero: bool = False) -> Shape:
+    """The shape that Reshape gives, the batch kept an axis of its own or the slowest part of one.
 
-    >>> reshaped((None, 4, 6), (0, -1)), reshaped((None, 4, 6), (-1, 24))
-    ((None, 24), (None, 24))
+    >>> reshaped((None, 4, 6), (0, -1)), reshaped((None, 4, 6), (-1, 24)), reshaped((None, 4, 6), (-1, 6))
+    ((None, 24), (None, 24), (Rows(times=4), 6))
     """
-    wanted = _wanted(target, shape, allowzero)
-    known = prod(size for size in wanted if size is not None and size != -1)
+    wanted, said = _wanted(target, shape, allowzero), f"shape {show(tuple(target))}"
+    batch = batch_axis(shape)
+    if any(isinstance(size, Unknown) for size in (*shape, *wanted)):
+        raise GraphError(f"{show(shape)} has a size that depends on the data", mend="reshape before it does")
     if -1 in wanted:
+        known = prod(per_row(size) for size in wanted if size != -1)
         left_over, rest = divmod(size_of(shape), known) if known else (0, 0)
-        is_batch = None in shape and None not in wanted
-        if is_batch and (left_over, rest) != (1, 0):
-            raise _lost(shape, f"shape {list(target)}")
-        wanted[wanted.index(-1)] = None if is_batch else left_over
-    if None in shape and None not in wanted:
-        raise _lost(shape, f"shape {list(target)}")
+        is_batch = batch is not None and not any(map(rows_in, wanted))
+        if is_batch and (left_over == 0 or rest):
+            raise _lost(shape, said)
+        wanted[wanted.index(-1)] = of_rows(left_over) if is_batch else left_over
     result = tuple(wanted)
-    if size_of(result) != size_of(shape):
-        raise GraphError(f"{show(shape)} does not fit shape {list(target)}", mend="make the sizes' products equal")
-    if None in shape and size_of(shape[: shape.index(None)]) != size_of(result[: result.index(None)]):
-        raise _lost(shape, f"shape {list(target)}")
+    lies = batch_axis(result)
+    if batch is not None and lies is None:
+        raise _lost(shape, said)
+    if size_of(result) != size_of(shape) or (batch is None and lies is not None):
+        raise GraphError(f"{show(shape)} does not fit {said}", mend="make the sizes' products equal")
+    if batch is not None and size_of(shape[:batch]) != size_of(result[:lies]):
+        raise _lost(shape, said)
     return result
 
 
 def _reshape_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
-    target = constants[1]
-    if target is None or target.ndim != 1:
-        raise GraphError("the shape (input 1) is not a weight of one axis", mend="make it a constant int64 weight")
-    return [reshaped(given_shape(shapes[0]), [int(size) for size in target], bool(attrs["allowzero"]))]
+    return [reshaped(given_shape(shapes[0]), sizes_at(constants, 1, "the shape"), bool(attrs["allowzero"]))]
 
 
 def _reshape(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
@@ -109,7 +112,7 @@ def _concat_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequ
         if len(part) != len(parts[0]) or (*part[:axis], *part[axis + 1 :]) != (*parts[0][:axis], *parts[0][axis + 1 :]):
             raise GraphError(f"{show(parts[0])} and {show(part)} differ off axis {axis}", mend="make the other sizes equal")
         refuse_batch(part, axis, "joining along")
-        total += part[axis] or 0
+        total += fixed(part[axis], f"axis {axis} of {show(part)}")
     return [(*parts[0][:axis], total, *parts[0][axis + 1 :])]
 
 

@@ -104,7 +104,7 @@ def _axis(attrs: Attrs, size: int, extent: int, stride: int, pads: tuple[int, in
 
 def image_shape(shape: Shape) -> tuple[int, tuple[int, ...]]:
     """Channels and spatial sizes of [rows, channels, *spatial]. Raises GraphError for any other shape."""
-    sizes = [size for size in shape[1:] if size is not None]
+    sizes = [size for size in shape[1:] if isinstance(size, int)]
     if len(shape) < 3 or len(sizes) != len(shape) - 1:
         raise GraphError(f"wants [N, channels, axis, ...], got {show(shape)}", mend="put the batch first, channels second")
     return sizes[0], tuple(sizes[1:])

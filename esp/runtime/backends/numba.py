@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from esp.astore.graph import Array, Graph
+from esp.astore.ops.rules import size_of
 from esp.kernels.dense import BLOCK_ROWS
 from esp.kernels.intake import address
 from esp.kernels.plan import run
 from esp.runtime.backends.lowering.assembly import Table, assemble
 from esp.runtime.backends.lowering.lowering import lower
 from esp.runtime.backends.lowering.rules import CLAMPED, RULES
-from esp.runtime.backends.lowering.values import size_of
 
 
 class NumbaBound:
@@ -20,7 +20,7 @@ class NumbaBound:
 
     def __init__(self, graph: Graph, table: Table) -> None:
         self.table, self.lock = table, threading.Lock()  # the arena serves one batch at a time
-        self.shapes = [tuple(size for size in value.shape if size is not None) for value in graph.outputs]
+        self.shapes = [tuple(size for size in value.shape if isinstance(size, int)) for value in graph.outputs]
         sizes = [size_of(value.shape) for value in (*graph.inputs, *graph.outputs)]
         self.arrays = np.zeros(len(sizes), np.int64)
         self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(BLOCK_ROWS, np.int64)

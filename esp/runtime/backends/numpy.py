@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from esp.astore.graph import Array, Graph, run_reference, validate
+from esp.astore.graph import Array, Graph, run_reference
+from esp.astore.validation import validate
 
 
 class NumpyBound:

@@ -5,8 +5,9 @@ from typing import Any
 
 import onnxruntime
 
-from esp.astore.graph import Array, Graph, validate
+from esp.astore.graph import Array, Graph
 from esp.astore.onnx import to_onnx
+from esp.astore.validation import validate
 from esp.errors import BackendError
 
 THREADS = 1  # of one operator: streams live on small batches, and a query has one core

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from esp.astore.graph import Array, Graph, Node, Shape, Value, validate
+from esp.astore.graph import Array, Graph, Node, Shape, Value
+from esp.astore.validation import validate
 
 
 class Maker:

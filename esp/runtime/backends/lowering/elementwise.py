@@ -4,11 +4,12 @@ from math import prod
 
 import numpy as np
 
-from esp.astore.graph import Array, Node, Shape
+from esp.astore.graph import Array, Node
+from esp.astore.ops.rules import size_of
 from esp.kernels import elementwise, plan
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Value, plain, size_of
+from esp.runtime.backends.lowering.values import Buffer, Shape, Value, plain
 
 _KINDS = {"Add": elementwise.ADD, "Sub": elementwise.SUB, "Mul": elementwise.MUL, "Div": elementwise.DIV}
 _REVERSED = {"Sub": elementwise.REVERSED_SUB, "Div": elementwise.REVERSED_DIV}

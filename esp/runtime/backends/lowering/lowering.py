@@ -7,10 +7,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from esp.astore.graph import Array, Graph, Node, complete_attrs
+from esp.astore.ops.rules import size_of
 from esp.errors import BackendError
 from esp.kernels import plan
 from esp.runtime.backends.lowering.passes import Attrs, Net, simplify
-from esp.runtime.backends.lowering.values import Buffer, Value, lying, plain, size_of
+from esp.runtime.backends.lowering.values import Buffer, Value, lying, plain
 
 Operand = Buffer | Array | None  # an array is a constant
 FREE = float("-inf")  # no lower bound
@@ -93,8 +94,8 @@ def lower(graph: Graph, rules: Mapping[str, Rule], clamped: Sequence[str]) -> Lo
     _check_dtypes(graph)
     made = Lowering(simplify(graph))
     for slot, value in enumerate(graph.inputs):
-        buffer = Buffer(size_of(value.shape), -1 - slot)
-        made.values[value.name] = Value(buffer, value.shape, plain(value.shape))
+        shape = made.net.shapes[value.name]
+        made.values[value.name] = Value(Buffer(size_of(shape), -1 - slot), shape, plain(shape))
     done: set[int] = set()
     for node in made.net.nodes:
         if id(node) not in done:

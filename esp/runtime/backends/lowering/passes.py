@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from esp.astore.graph import Array, Graph, Node, Shape, complete_attrs, validate
+from esp.astore.graph import Array, Graph, Node, complete_attrs
 from esp.astore.ops import OPS
+from esp.astore.ops.dims import Rows, Unknown
+from esp.astore.ops.rules import show
+from esp.astore.validation import validate
+from esp.errors import BackendError
+from esp.runtime.backends.lowering.values import Shape
 
 Attrs = Mapping[str, Any]
 
@@ -46,9 +51,9 @@ class Net:
 
 
 def simplify(graph: Graph) -> Net:
-    """The graph after all passes; GraphError when it is not valid."""
+    """The graph after all passes. Raises GraphError when it is not valid, BackendError for sizes that a plan does not know."""
     net = Net(
-        list(graph.nodes), dict(graph.weights), validate(graph), tuple(value.name for value in graph.inputs),
+        list(graph.nodes), dict(graph.weights), _plain_shapes(graph), tuple(value.name for value in graph.inputs),
         [value.name for value in graph.outputs],
     )  # fmt: skip
     _drop_unused(net)
@@ -57,6 +62,16 @@ def simplify(graph: Graph) -> Net:
     for fold in (_fold_normalisation, _fold_bias):
         _fold_all(net, fold)
     return net
+
+
+def _plain_shapes(graph: Graph) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    for name, shape in validate(graph).items():
+        if any(isinstance(size, Rows | Unknown) for size in shape):
+            what = f"the numba backend cannot take a tensor of shape {show(shape)}"
+            raise BackendError(what, where=f"tensor '{name}'", mend="use the backend onnxruntime or auto")
+        shapes[name] = cast(Shape, shape)
+    return shapes
 
 
 def _drop_unused(net: Net) -> None:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from esp.astore.graph import Array, Node
+from esp.astore.ops.rules import size_of
 from esp.kernels import plan
 from esp.kernels.dense import pack, padded
 from esp.runtime.backends.lowering.dense import ZERO, multiply, padded_bias
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Value, plain, size_of
+from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
 _DEFAULTS = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}

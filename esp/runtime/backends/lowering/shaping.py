@@ -3,10 +3,11 @@
 from math import prod
 
 from esp.astore.graph import Node
+from esp.astore.ops.rules import size_of
 from esp.kernels import plan
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Value, plain, size_of
+from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
 
 def transpose(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:

@@ -6,13 +6,14 @@ import numpy as np
 
 from esp.astore.graph import Array, Node
 from esp.astore.ops.convolution import conv_geometry
+from esp.astore.ops.rules import size_of
 from esp.astore.ops.sliding import Geometry, geometry
 from esp.kernels import plan
 from esp.kernels.dense import pack
 from esp.runtime.backends.lowering.dense import padded_bias
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying, size_of
+from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying
 
 
 def _channels_last(rank: int) -> tuple[int, ...]:

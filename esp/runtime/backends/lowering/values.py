@@ -1,14 +1,14 @@
 """Values in a plan: where they lie, and in which order of axes. Most changes of shape are changes of this note alone."""
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from esp.astore.graph import Shape
+from esp.astore.ops.rules import size_of
 
 Index = npt.NDArray[np.int64]
+Shape = tuple[int | None, ...]  # a plan knows the batch (None) and fixed sizes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +59,6 @@ class Value:
     def lies_as(self, order: tuple[int, ...]) -> bool:
         """Whether the numbers already lie as that order of axes says (axes of one do not count)."""
         return self.flat is None and _solid(self.shape, self.order) == _solid(self.shape, order)
-
-
-def size_of(shape: Shape) -> int:
-    """The numbers of one event."""
-    return prod(size for size in shape if size is not None)
 
 
 def _solid(shape: Shape, order: tuple[int, ...]) -> list[int]:
