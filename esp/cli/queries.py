@@ -1,0 +1,133 @@
+"""Verbs on queries and running engines."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from esp.cli.options import DEFAULT_URL, Json, Model, Queries, QueryName, TokenFile, Url, out, show, token
+from esp.errors import EspError
+
+
+def check(queries: Queries, as_json: Json = False) -> None:
+    """Load queries without running them; show what flows."""
+    from esp.runtime.query import load_query
+
+    result = {}
+    for query in map(load_query, queries):
+        result[query.name] = {
+            name: {port: str(stream.schema) for port, stream in window.ports.items()} for name, window in query.windows.items()
+        }
+    show(result, as_json, lambda: out.print_json(data=result))
+
+
+def keys(
+    table: Annotated[str, typer.Argument(help="query, a window kind or a connector; all their names, if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the keys that a table of a query file takes."""
+    from esp.runtime.reference import key_rows, key_table
+
+    rows = key_rows(table)
+    show(rows, as_json, lambda: out.print(key_table(rows)))
+
+
+def run(
+    queries: Queries,
+    brokers: Annotated[
+        str | None, typer.Option(envvar="ESP_BROKERS", help="Kafka brokers HOST:PORT,... instead of those in the query.")
+    ] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT of metrics, health and admin API.")] = "127.0.0.1:8088",
+    state: Annotated[Path, typer.Option(help="Folder of checkpoints and deployed models.")] = Path("esp-state"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget the state: start from the group's commit and the query's models.")
+    ] = False,
+    token_file: TokenFile = None,
+    trusted_keys: Annotated[
+        list[Path] | None,
+        typer.Option(envvar="ESP_TRUSTED_KEYS", help="File of public keys: load and deploy only models that one of them has signed."),
+    ] = None,
+    wait_for_broker: Annotated[float | None, typer.Option(help="Seconds to wait for a broker at the start.")] = None,
+    log: Annotated[Literal["text", "json"], typer.Option(help="Form of the log lines.")] = "text",
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="Least level that is logged.")] = "info",
+) -> None:
+    """Run continuous queries until stopped.
+
+    The first SIGTERM (or Ctrl-C) drains: what was fetched is sent, saved and committed. A second one ends at once.
+    """
+    from esp.astore.signing import trusted_keys as keys_in
+    from esp.runtime.engine import Engine, EngineSettings
+    from esp.runtime.logs import set_up_logs
+    from esp.runtime.query import load_query
+
+    set_up_logs(log, log_level)
+    overrides = {"brokers": brokers, "wait_for_broker_s": wait_for_broker}
+    try:
+        trusted = [key for file in trusted_keys or () for key in keys_in(file)]
+        loaded = [load_query(path, {key: value for key, value in overrides.items() if value is not None}, trusted) for path in queries]
+        asyncio.run(Engine(loaded, EngineSettings(listen, state, token(token_file), fresh)).run())
+    except EspError as error:
+        if log == "text":
+            raise
+        logging.getLogger("esp").error("%s", error)  # every line on stderr is JSON then, the last one too
+        sys.exit(error.exit_status)
+
+
+def status(to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+    """Show what a running engine does."""
+    from esp.client import AdminClient, status_tables
+
+    result = AdminClient(to, token(token_file)).status()
+    show(result, as_json, lambda: out.print(status_tables(result)))
+
+
+def deploy(
+    model: Model,
+    window: Annotated[str, typer.Option(help="QUERY/WINDOW whose model is replaced.")],
+    to: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Put a model in the place of a running window's."""
+    from esp.client import AdminClient
+
+    result = AdminClient(to, token(token_file)).deploy(model, window)
+    show(
+        result, as_json, lambda: out.print(f"{result['window']}: {result['new'][:12]} scores in the place of {result['old'][:12]}")
+    )
+
+
+def _act(action: str, query: str, to: str, token_file: Path | None, as_json: bool) -> None:
+    from esp.client import AdminClient
+
+    result = AdminClient(to, token(token_file)).act(query, action)
+    show(result, as_json, lambda: out.print(f"{result['query']}: {result['state']}"))
+
+
+def pause(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+    """Let a running query fetch no more."""
+    _act("pause", query, to, token_file, as_json)
+
+
+def resume(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+    """Let a paused query go on."""
+    _act("resume", query, to, token_file, as_json)
+
+
+def drain(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+    """Pause a query, and wait until its work is safe."""
+    _act("drain", query, to, token_file, as_json)
+
+
+def demo(
+    brokers: Annotated[str | None, typer.Option(help="A real Kafka HOST:PORT instead of the embedded broker.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up until interrupted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train, stream, score and deploy, live, in a minute."""
+    from esp.demo.show import run_demo
+
+    sys.exit(run_demo(brokers, keep=keep, as_json=as_json))

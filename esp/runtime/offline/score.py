@@ -1,0 +1,94 @@
+"""Scores a file: reads rows, scores them batch by batch, writes the scores, tells how it went."""
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from esp.astore.graph import Array
+from esp.astore.model import Astore
+from esp.errors import UsageError
+from esp.runtime.offline.arrays import read_npy, read_npz
+from esp.runtime.offline.images import SUFFIXES, read_images
+from esp.runtime.offline.records import read_csv, read_json
+from esp.runtime.offline.results import Arrays, JsonLines, Scored, Tally, Writer, writer_for
+from esp.runtime.offline.rows import Batch, Reader, Source
+from esp.runtime.scorer import Scorer, Scores
+
+READERS: Mapping[str, Reader] = {
+    ".csv": read_csv, ".json": read_json, ".jsonl": read_json, ".ndjson": read_json, ".npy": read_npy, ".npz": read_npz,
+    **dict.fromkeys(SUFFIXES, read_images),
+}  # fmt: skip
+Progress = Callable[[int, int], None]  # how far the file is read, and its size
+
+
+def read_rows(astore: Astore, path: Path, label: str = "") -> Source:
+    """The rows of a file or of a folder of images for the inputs of a model; ``label`` names where the true labels are.
+
+    Raises UsageError for a kind of file that is not read, FileError for one that cannot be read or does not fit the model.
+    """
+    if path.is_dir():
+        return read_images(astore, path, label)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(
+            f"files '{path.suffix}' are not read", where=str(path), mend=f"use one of {', '.join(READERS)}, or a folder of images"
+        )
+    if not path.is_file():
+        raise UsageError("there is no such file", where=str(path), mend="check the path")
+    return reader(astore, path, label)
+
+
+def score_file(
+    scorer: Scorer, path: Path, output: Path | None, label: str = "", progress: Progress = lambda done, size: None
+) -> Tally:
+    """Scores the rows of ``path`` into ``output`` (JSON lines on stdout where it is None) and tells how many, and how good.
+
+    A row that cannot be read or that the model refuses is written with its reason, and counted. Raises as ``read_rows`` does.
+    """
+    if label and not any(item.labels for item in scorer.astore.outputs):
+        raise UsageError("the model has no labels to compare with", where=f"--label {label}", mend="leave it out")
+    source, tally = read_rows(scorer.astore, path, label), Tally()
+    with ExitStack() as stack:
+        writer = _writer(scorer.astore, output, stack)
+        for batch in source.batches:
+            scored, rows = _score(scorer, batch)
+            writer.write(scored)
+            labels = None if batch.labels is None else [batch.labels[row] for row in rows]
+            tally.add(scored, _labels(scorer.astore, scored), labels)
+            progress(batch.done, source.size)
+        writer.close()
+    return tally
+
+
+def _writer(astore: Astore, output: Path | None, stack: ExitStack) -> Writer:
+    if output is None:
+        return JsonLines(astore, sys.stdout.buffer)
+    kind = writer_for(output)
+    if kind is Arrays:
+        return kind(astore, output)
+    return kind(astore, stack.enter_context(output.open("wb")))
+
+
+def _score(scorer: Scorer, batch: Batch) -> tuple[Scored, list[int]]:
+    """The scores of the rows that could be read and that the model takes; which rows of the batch they are."""
+    if not batch.number:
+        outputs: tuple[Array, ...] = tuple(np.zeros((0, *output.shape), output.dtype) for output in scorer.astore.outputs)
+        return Scored((), (), outputs, batch.bad), []
+    scores: Scores = scorer.score(batch.columns, batch.validity)
+    kept, bad = list(range(len(batch.number))), dict(batch.bad)
+    if scores.refused is not None:
+        kept = np.flatnonzero(~scores.refused).tolist()
+        bad |= {batch.number[row]: reason for row, reason in zip(np.flatnonzero(scores.refused).tolist(), scores.reasons)}
+    names = [batch.names[row] for row in kept] if batch.names else []
+    return Scored([batch.number[row] for row in kept], names, tuple(array[kept] for array in scores.outputs), bad), kept
+
+
+def _labels(astore: Astore, scored: Scored) -> list[str | None]:
+    """The label of each row by the first output that has labels."""
+    for output, array in zip(astore.outputs, scored.outputs):
+        if output.labels:
+            return [output.labels[at] for at in array.argmax(axis=1)]
+    return [None] * len(scored.number)
