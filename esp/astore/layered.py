@@ -12,7 +12,7 @@ STIFFNESS = 8.0  # how much more an edge between two bends wants to be straight 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """``places[i]`` is the centre (x, y) of box i; ``routes[j]`` the points of edge j, from its first box to its second."""
+    """``places[i]`` is the centre (x, y) of box i; ``routes[j]`` the points that edge j passes between its boxes."""
 
     places: tuple[tuple[float, float], ...]
     routes: tuple[tuple[tuple[float, float], ...], ...]
@@ -44,10 +44,15 @@ def draw(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]],
     left = min((dot.x - dot.width / 2 for dot in dots), default=0)
     for dot in dots:
         dot.x -= left
-    ys, height = _heights(dots, ranks, gap_y)
-    routes = tuple(tuple((dots[at].x, ys[dots[at].rank]) for at in chain) for chain in chains)
+    spans, height = _heights(dots, ranks, gap_y)
+    routes = tuple(tuple(point for at in chain[1:-1] for point in _past(dots[at], spans)) for chain in chains)
     width = max((dot.x + dot.width / 2 for dot in dots), default=0)
-    return Drawing(tuple((dot.x, ys[dot.rank]) for dot in dots[: len(sizes)]), routes, (width, height))
+    return Drawing(tuple((dot.x, sum(spans[dot.rank]) / 2) for dot in dots[: len(sizes)]), routes, (width, height))
+
+
+def _past(bend: _Dot, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Straight past the rank of a bend."""
+    return [(bend.x, y) for y in spans[bend.rank]]
 
 
 def _ranks(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
@@ -113,11 +118,11 @@ def _rising(wanted: Sequence[float], weights: Sequence[float]) -> list[float]:
     return [mean for mean, _, count in pools for _ in range(count)]
 
 
-def _heights(dots: list[_Dot], ranks: list[list[int]], gap: float) -> tuple[list[float], float]:
-    """The middle of each rank, and the height of the whole."""
-    ys, top = [], 0.0
+def _heights(dots: list[_Dot], ranks: list[list[int]], gap: float) -> tuple[list[tuple[float, float]], float]:
+    """Top and bottom of each rank, and the height of the whole."""
+    spans, top = [], 0.0
     for rank in ranks:
-        tallest = max(dots[at].height for at in rank)
-        ys.append(top + tallest / 2)
-        top += tallest + gap
-    return ys, max(top - gap, 0)
+        bottom = top + max(dots[at].height for at in rank)
+        spans.append((top, bottom))
+        top = bottom + gap
+    return spans, max(top - gap, 0)

@@ -11,8 +11,8 @@ from esp.astore.ops.activations import ACTIVATIONS
 from esp.astore.ops.rules import show
 from esp.astore.summary import LayerRow, layer_rows
 
-BOX_WIDTH, LINE, PAD, MARGIN = 236.0, 15.0, 7.0, 16.0
-LETTERS = 34  # of a line in a box
+BOX_WIDTH, LINE, PAD, MARGIN = 252.0, 15.0, 7.0, 16.0
+LETTERS = 40  # of a line in a box
 JOINED = {"BatchNormalization", "Dropout", "Identity", "BN", "BatchNorm", *ACTIVATIONS}  # drawn in the box before them
 SHADES: Mapping[str, tuple[str, ...]] = {  # a colour, and words that the kind of a layer in it holds
     "input": ("Input", "Output"),
@@ -78,6 +78,8 @@ def _layer_boxes(graph: Graph) -> Iterator[_Box]:
     rows = layer_rows(graph)
     for row in rows:
         inside = [graph.nodes[at] for at in nodes[row.name]]
+        if not inside:
+            continue  # the layer of an input
         gives = {name for node in inside for name in node.outputs if name}
         takes = [name for node in inside for name in node.inputs if name and name not in gives and name not in graph.weights]
         yield _Box(row.kind, [row.name, *_words(row)], takes, gives, [_note(row)])
@@ -117,7 +119,8 @@ def _joined(graph: Graph, boxes: list[_Box]) -> list[_Box]:
             kept.append(box)
             continue
         parameters = box.lines[-1].partition("], ")[2]
-        maker.lines.insert(-1, f"+ {box.kind}" + (f", {parameters}" if parameters else ""))
+        joined = box.lines[1].replace(box.kind, f"+ {box.kind}", 1) if box.kind in box.lines[1] else f"+ {box.kind}"
+        maker.lines.insert(-1, joined + (f", {parameters}" if parameters else ""))
         maker.gives |= box.gives
         maker.notes += box.notes
         makers.update(dict.fromkeys(box.gives, maker))
@@ -126,9 +129,8 @@ def _joined(graph: Graph, boxes: list[_Box]) -> list[_Box]:
 
 def _paths(drawing: Drawing, boxes: Sequence[_Box], edges: Sequence[tuple[int, int]]) -> Iterator[str]:
     for (start, end), route in zip(edges, drawing.routes):
-        points = list(route)
-        points[0] = (points[0][0], points[0][1] + boxes[start].size[1] / 2)
-        points[-1] = (points[-1][0], points[-1][1] - boxes[end].size[1] / 2)
+        (x0, y0), (x1, y1) = drawing.places[start], drawing.places[end]
+        points = [(x0, y0 + boxes[start].size[1] / 2), *route, (x1, y1 - boxes[end].size[1] / 2)]
         path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
         for (x0, y0), (x1, y1) in pairwise(points):
             middle = (y0 + y1) / 2

@@ -1,0 +1,1 @@
+"""The public ONNX conformance cases, run through our importer and the numpy references."""
