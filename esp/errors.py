@@ -1,5 +1,7 @@
 """The one family of errors: each is a single line that says what is wrong, where, and the mend."""
 
+MOST = 800  # characters of a part of a message: a hostile file does not fill the log
+
 
 class EspError(Exception):
     """What went wrong, where it lies and how to mend it, in one line.
@@ -11,9 +13,13 @@ class EspError(Exception):
     exit_status = 1
 
     def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
-        self.what, self.where, self.mend = what, where, mend
-        text = f"{where}: {what}" if where else what
+        self.what, self.where, self.mend = _short(what), _short(where), mend
+        text = f"{self.where}: {self.what}" if where else self.what
         super().__init__(" ".join((f"{text}; {mend}" if mend else text).split()))
+
+
+def _short(part: str) -> str:
+    return part if len(part) <= MOST else f"{part[: MOST // 2]} ... {part[-MOST // 2 :]}"
 
 
 class UsageError(EspError):
@@ -26,6 +32,10 @@ class FileError(EspError):
     """A file (an astore, a recipe, a data set) cannot be read, or does not hold what it says."""
 
     exit_status = 2
+
+
+class TrustError(FileError):
+    """A file is not signed, or not by a key that is trusted here."""
 
 
 class GraphError(EspError):

@@ -46,6 +46,7 @@ EDGES: dict[str, tuple[str, ...]] = {
     "uvicorn": ("esp.runtime.server",),
     "fastapi": ("esp.runtime.server",),
     "h5py": ("esp.astore.hdf5",),
+    "cryptography": ("esp.astore.signing",),
     "sklearn": ("esp.train",),
     "seglearn": ("esp.train",),
     "typer": ("esp.cli", "esp.demo"),

@@ -21,23 +21,27 @@ LABELS_SHOWN = 12
 Description = dict[str, Any]
 
 
-def describe(astore: Astore) -> Description:
-    """Name, digest, inputs, outputs, training card, layers and totals as JSON's own types (a NaN or infinity becomes null)."""
+def describe(astore: Astore, signed_by: bytes = b"") -> Description:
+    """Name, digest, signature, inputs, outputs, training card, layers and totals as JSON's own types (a NaN or infinity becomes null).
+
+    ``signed_by`` is the public key of the file's signature; empty: it has none.
+    """
     rows = layer_rows(astore.graph)
     description = {
         "name": astore.name,
         "digest": astore.digest,
+        "signed_by": signed_by,
         "inputs": [_input(item, value) for item, value in zip(astore.inputs, astore.graph.inputs)],
         "outputs": [_output(output) for output in astore.outputs],
         "card": astore.card,
-        "layers": [asdict(row) for row in rows],
+        "layers": [{"id": at, **asdict(row)} for at, row in enumerate(rows)],
         "totals": asdict(totals(astore.graph, rows)),
     }
     found: Description = _finite(plain(description, "description"))
     return found
 
 
-FIXED = ("output", "window", "then", "parameters", "FLOPs")  # columns that are never broken
+FIXED = ("id", "kernel", "stride", "activation", "output size", "parameters", "FLOPs")  # columns that are never broken
 
 
 def type_text(dtype: str, shape: Sequence[int | None]) -> str:
@@ -54,6 +58,7 @@ def render(description: Mapping[str, Any]) -> RenderableType:
     """The description as tables; print it with a rich console."""
     parts: list[RenderableType] = [
         Text(f"{_printable(description['name'])}  {description['digest'] or '(not written yet)'}", style="bold"),
+        Text(f"signed by {description['signed_by']}" if description["signed_by"] else "not signed"),
         _table("Inputs", ("name", "event gives", "steps", "graph takes", "missing"), map(_input_cells, description["inputs"])),
     ]
     statistics = [cells for item in description["inputs"] for cells in _statistics_cells(item)]
@@ -137,20 +142,20 @@ def _card_cells(card: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
 
 
 def _layer_parts(description: Mapping[str, Any]) -> list[RenderableType]:
-    columns = ("layer", "kind", "output", "window", "then", "parameters", "FLOPs")
+    columns = ("id", "layer", "type", "kernel", "stride", "activation", "output size", "parameters", "FLOPs")
     total = description["totals"]
     line = (
         f"{total['layers']} layers, {total['parameters']:,} parameters, {total['flops']:,} FLOPs a row, "
         f"{total['weight_bytes']:,} bytes of weights"
     )
-    return [_table("Layers", columns, map(_layer_cells, description["layers"]), columns[-2:]), Text(line)]
+    return [_table("Layers", columns, map(_layer_cells, description["layers"]), ("id", *columns[-2:])), Text(line)]
 
 
 def _layer_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     shape = ",".join("N" if size is None else str(size) for size in row["output_shape"])
     kernel, stride = ("x".join(map(str, row[key])) for key in ("kernel", "stride"))
-    window = f"{kernel} by {stride}" if set(row["stride"]) - {1} else kernel
-    return row["name"], row["kind"], shape, window, row["activation"], f"{row['parameters']:,}", f"{row['flops']:,}"
+    counts = f"{row['parameters']:,}", f"{row['flops']:,}"
+    return str(row["id"]), row["name"], row["kind"], kernel, stride, row["activation"], shape, *counts
 
 
 def _value_text(value: Any) -> str:

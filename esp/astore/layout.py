@@ -17,11 +17,11 @@ MAX_HEADER = 16 << 20
 MAX_SIGNATURE = 4096
 MAX_RANK = 16
 MAX_DIM = (1 << 31) - 1
-DTYPES = {  # those of version 1 that this reader takes
-    "bool": np.dtype("?"), "uint8": np.dtype("u1"), "int32": np.dtype("<i4"), "int64": np.dtype("<i8"),
-    "float32": np.dtype("<f4"), "float64": np.dtype("<f8"),
+DTYPES = {
+    "bool": np.dtype("?"), "uint8": np.dtype("u1"), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4"), "uint64": np.dtype("<u8"),
+    "int8": np.dtype("i1"), "int16": np.dtype("<i2"), "int32": np.dtype("<i4"), "int64": np.dtype("<i8"),
+    "float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8"),
 }  # fmt: skip
-DESCRIBED = ("float16", "int8")  # FORMAT.md gives their meaning; not read or written yet
 ANEW = "the file is damaged; fetch or write it anew"
 _PREFIX = struct.Struct("<8sIIQII32s")
 _CRC = slice(12, 16)
@@ -55,14 +55,18 @@ class Prefix:
         sizes = (self.file_size, self.header_size, self.signature_size)
         return _PREFIX.pack(MAGIC, self.version, self.crc, *sizes, self.digest)
 
-    def sealed(self, sections: bytes) -> "Prefix":
+    def sealed(self, header: bytes, signature: bytes) -> "Prefix":
         """With the CRC-32 of itself (the CRC's own bytes as zeros) and of the header and signature."""
-        return replace(self, crc=zlib.crc32(sections, zlib.crc32(replace(self, crc=0).to_bytes())))
+        own = zlib.crc32(replace(self, crc=0).to_bytes())
+        return replace(self, crc=zlib.crc32(signature, zlib.crc32(header, own)))
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """The header's entry for one tensor; ``offset`` counts from the start of the data, ``sha256`` is of its bytes."""
+    """The header's entry for one tensor; ``offset`` counts from the start of the data, ``sha256`` is of its bytes.
+
+    ``scale`` names the tensor of scales of an int8 one that stands for float32 numbers, one for each index of ``axis`` (None = one).
+    """
 
     name: str
     dtype: str
@@ -70,6 +74,8 @@ class Tensor:
     offset: int
     size: int
     sha256: bytes
+    scale: str = ""
+    axis: int | None = None
 
 
 def aligned(at: int) -> int:
@@ -144,9 +150,6 @@ def check_tensors(tensors: Sequence[Tensor], data_size: int, where: str) -> None
 
 def tensor_size(dtype: str, shape: tuple[int, ...], where: str) -> int:
     """Bytes of a tensor; FileError for a dtype or shape that cannot be."""
-    if dtype in DESCRIBED:
-        mend = "upgrade esp-engine, or write the model with float32 weights"
-        raise FileError(f"{dtype} tensors are not supported by this version of esp-engine", where=where, mend=mend)
     if dtype not in DTYPES:
         raise FileError(f"dtype {dtype[:40]!r} is unknown", where=where, mend=f"use one of {', '.join(DTYPES)}")
     if len(shape) > MAX_RANK or any(not 0 <= dim <= MAX_DIM for dim in shape):

@@ -1,7 +1,7 @@
 """What an astore holds: a graph, what goes into it and comes out of it in the user's terms, and how it was made."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -61,11 +61,20 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """What a file holds a float32 weight as: ``float16``, or ``int8`` with a scale for each index of ``axis`` (None = one scale)."""
+
+    dtype: Literal["float16", "int8"]
+    axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Astore:
     """A model ready to be scored. ``inputs[i]``, preprocessed, feeds ``graph.inputs[i]``; ``outputs[i]`` is ``graph.outputs[i]``.
 
     ``card`` says how it was trained (data digest, settings, metrics). ``digest`` is the SHA-256 (64 hex digits) of the
-    file's header without its signature; empty until written or read.
+    file's header without its signature; empty until written or read. ``storage`` names the weights that a file holds in
+    fewer bytes: such a weight is written so where that loses nothing of it, else as it is (``convert`` rounds weights).
     """
 
     name: str
@@ -74,14 +83,18 @@ class Astore:
     outputs: tuple[Output, ...]
     card: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    storage: Mapping[str, Storage] = field(default_factory=dict)
 
     @property
     def short_digest(self) -> str:
         return self.digest[:DIGEST_DIGITS]
 
 
-def check(astore: Astore) -> None:
-    """Raises GraphError unless the graph is well formed and inputs, steps and outputs fit it; every file has passed it."""
+def check(astore: Astore, untold: Collection[str] = ()) -> None:
+    """Raises GraphError unless the graph is well formed and inputs, steps and outputs fit it; every file has passed it.
+
+    ``untold`` are weights of which only shape and dtype are looked at, as ``validate`` has it.
+    """
     graph = astore.graph
     if not astore.name or len(astore.name) > MAX_NAME or not astore.name.isprintable():
         raise GraphError(
@@ -93,7 +106,7 @@ def check(astore: Astore) -> None:
                 f"{len(ours)} {kind} for the graph's {len(theirs)}", where=kind, mend="describe each, in the graph's order"
             )
         _check_names(kind, [item.name for item in ours])
-    _check_sizes(graph, validate(graph))
+    _check_sizes(graph, validate(graph, untold=untold))
     for at, (item, value) in enumerate(zip(astore.inputs, graph.inputs)):
         _check_input(item, value, f"inputs[{at}] {item.name!r}")
     for at, (output, value) in enumerate(zip(astore.outputs, graph.outputs)):
@@ -109,11 +122,13 @@ def _check_sizes(graph: Graph, shapes: Mapping[str, Shape]) -> None:
 
 
 def _check_names(kind: str, names: list[str]) -> None:
+    seen: set[str] = set()
     for at, name in enumerate(names):
-        if not name or not name.isprintable() or name in names[:at]:
+        if not name or not name.isprintable() or name in seen:
             raise GraphError(
                 f"the name {name[:40]!r} is empty, unprintable or there twice", where=f"{kind}[{at}]", mend="give each its own name"
             )
+        seen.add(name)
 
 
 def _check_input(item: Input, value: Value, where: str) -> None:

@@ -54,7 +54,7 @@ def _plain_map(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
 
 
 def unpack(data: bytes, where: str) -> dict[str, Any]:
-    """The map that the bytes hold, after ``scan`` has found them harmless; FileError otherwise."""
+    """The map that the bytes hold, after ``scan`` has found them harmless; FileError, ``where`` with its byte, otherwise."""
     scan(data, where)
     try:
         value = msgpack.unpackb(data, object_pairs_hook=_unique, strict_map_key=False)
@@ -82,7 +82,7 @@ def scan(data: bytes, where: str) -> None:
             open_counts.pop()
             continue
         if at >= len(data):
-            raise _bad("the header ends within a value", where, at)
+            raise _bad("the bytes end within a value", where, at)
         open_counts[-1] -= 1
         at, children = _step(data, at, where)
         seen, owed = seen + 1, owed - 1 + children
@@ -91,9 +91,9 @@ def scan(data: bytes, where: str) -> None:
         if children:
             open_counts.append(children)
         if len(open_counts) > MAX_DEPTH or seen > MAX_ITEMS:
-            raise _bad(f"the header holds more than {MAX_ITEMS} values or is nested deeper than {MAX_DEPTH}", where, at)
+            raise _bad(f"there are more than {MAX_ITEMS} values, or they are nested deeper than {MAX_DEPTH}", where, at)
     if at != len(data):
-        raise _bad("bytes follow the header's map", where, at)
+        raise _bad("bytes follow the map", where, at)
 
 
 def _step(data: bytes, at: int, where: str) -> tuple[int, int]:
@@ -115,7 +115,7 @@ def _step(data: bytes, at: int, where: str) -> tuple[int, int]:
         return _past(data, start, int.from_bytes(data[at:start], "big"), where), 0
     width = _ARRAYS.get(code) or _MAPS.get(code)
     if width is None:
-        raise _bad(f"msgpack type 0x{code:02x} has no place in a header", where, at - 1)
+        raise _bad(f"msgpack type 0x{code:02x} has no place here", where, at - 1)
     start = _past(data, at, width, where)
     return start, int.from_bytes(data[at:start], "big") * (2 if code in _MAPS else 1)
 
@@ -129,6 +129,6 @@ def _past(data: bytes, at: int, size: int, where: str) -> int:
 def _bad(what: str, where: str, at: int) -> FileError:
     return FileError(
         what,
-        where=f"{where}: byte {at} of the header",
+        where=f"{where}: byte {at}",
         mend="the file is damaged or was not written by esp; fetch or write it anew",
     )

@@ -10,6 +10,8 @@ from esp.astore.ops import OPS
 from esp.astore.ops.activations import ACTIVATIONS
 from esp.astore.validation import node_flops, validate
 
+_RESHAPING = ("Reshape", "Squeeze", "Unsqueeze")
+
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
@@ -40,7 +42,10 @@ class Totals:
 
 
 def layer_rows(graph: Graph) -> list[LayerRow]:
-    """A row for each layer of the layer table and each node outside it, in the order in which they run."""
+    """A row for each layer of the layer table and each node outside it, in the order in which they run.
+
+    A layer without nodes is an input, of its layer's name.
+    """
     shapes, work = validate(graph), node_flops(graph)
     inside = {at for layer in graph.layers for at in layer.nodes}
     strays = (Layer(node.outputs[0], node.op, (at,)) for at, node in enumerate(graph.nodes) if at not in inside)
@@ -53,10 +58,10 @@ def layer_rows(graph: Graph) -> list[LayerRow]:
             LayerRow(
                 layer.name,
                 layer.kind,
-                _output_shape(nodes, shapes),
+                _output_shape(nodes, shapes) if nodes else shapes.get(layer.name, ()),
                 kernel,
                 stride,
-                next((node.op for node in reversed(nodes) if node.op in ACTIVATIONS), ""),
+                _activation(nodes),
                 sum(graph.weights[name].size for name in dict.fromkeys(learnt)),
                 sum(work[at] for at in layer.nodes),
             )
@@ -72,15 +77,30 @@ def totals(graph: Graph, rows: Sequence[LayerRow]) -> Totals:
 
 
 def trainable_weights(graph: Graph, node: Node) -> list[str]:
-    """The names of the weights of ``node`` that training may learn: floating ones at inputs that its row calls trainable."""
+    """The names of the weights of ``node`` that training may learn: floating ones at inputs that its row calls trainable.
+
+    A lone number without an axis is a constant, and so is what is only given another shape (the scale after a batch
+    normalisation of an imported graph, which counts there).
+    """
     may = OPS[node.op].trainable
+    if node.op in _RESHAPING:
+        return []
     names = [name for at, name in enumerate(node.inputs) if name in graph.weights and (may is None or at in may)]
-    return [name for name in names if np.issubdtype(graph.weights[name].dtype, np.floating)]
+    return [name for name in names if graph.weights[name].ndim and np.issubdtype(graph.weights[name].dtype, np.floating)]
 
 
 def _output_shape(nodes: Sequence[Node], shapes: Mapping[str, Shape]) -> Shape:
     made = (name for node in reversed(nodes) for name in node.outputs if name)
     return shapes.get(next(made, ""), ())
+
+
+def _activation(nodes: Sequence[Node]) -> str:
+    """The function that a layer ends with; what is multiplied by its own sigmoid is a Swish."""
+    last = nodes[-1] if nodes else None
+    if last and last.op == "Mul":
+        gates = ((node.inputs[0], node.outputs[0]) for node in nodes if node.op == "Sigmoid")
+        return "Swish" if any({*last.inputs} == {*gate} for gate in gates) else ""
+    return last.op if last and last.op in ACTIVATIONS else ""
 
 
 def _window(nodes: Iterable[Node], shapes: Mapping[str, Shape]) -> tuple[Shape, tuple[int, ...]]:

@@ -1,7 +1,7 @@
 """What makes a graph well formed: shapes and dtypes of all its tensors, or one line that says what is wrong and where."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,12 @@ from esp.astore.ops.rules import is_batch, show, size_of
 from esp.errors import GraphError
 
 KNOWN_NUMBERS = 4096  # a tensor of more numbers is not computed ahead of the data
+KNOWN_FLOPS = 2**24  # nor what takes more work
+KNOWN_IN_ALL = 2**18  # numbers read and made ahead of the data in one graph; a file of many nodes is not to cost more than its size
+SPACIOUS = (  # ops that may take more room or time than their inputs and outputs tell; never computed ahead of the data
+    "AveragePool", "CenterCropPad", "Conv", "ConvInteger", "ConvTranspose", "Einsum", "GRU", "LRN", "LSTM", "LpPool", "MaxPool",
+    "MaxRoiPool", "MaxUnpool", "NonMaxSuppression", "RNN", "Resize", "RoiAlign",
+)  # fmt: skip
 TELLING_SHAPES = ("Shape", "Size")  # ops that make numbers of a tensor's shape alone
 
 
@@ -28,26 +34,28 @@ class Facts:
     shapes: dict[str, Shape] = field(default_factory=dict)
     dtypes: dict[str, str] = field(default_factory=dict)
     numbers: dict[str, Array] = field(default_factory=dict)
+    computed: int = 0  # numbers that were read and made to know those
 
 
-def validate(graph: Graph, batched: bool = True) -> dict[str, Shape]:
+def validate(graph: Graph, batched: bool = True, untold: Collection[str] = ()) -> dict[str, Shape]:
     """The shape of every tensor of a graph that is well formed. Raises GraphError, naming node and tensors, for one that is not.
 
     ``batched``: the batch leads every input and output, as a model's graph must have it; else any axis may have any size.
+    ``untold``: weights whose numbers are not looked at, only their shapes and dtypes.
     """
-    return examine(graph, batched).shapes
+    return examine(graph, batched, untold).shapes
 
 
-def examine(graph: Graph, batched: bool = True) -> Facts:
+def examine(graph: Graph, batched: bool = True, untold: Collection[str] = ()) -> Facts:
     """Shapes, dtypes and known numbers of every tensor; raises as ``validate`` does."""
     facts = Facts()
     _enter_inputs(graph, facts, batched)
-    _enter_weights(graph, facts)
+    _enter_weights(graph, facts, untold)
     producers = {name: at for at, node in reversed([*enumerate(graph.nodes)]) for name in node.outputs if name}
     for index, node in enumerate(graph.nodes):
         try:
             _check_ends(node, index, facts.shapes, producers, graph)
-            _infer(node, facts)
+            infer(node, facts)
         except GraphError as err:
             if err.where:
                 raise
@@ -92,14 +100,16 @@ def _enter_inputs(graph: Graph, facts: Facts, batched: bool) -> None:
         facts.shapes[value.name], facts.dtypes[value.name] = value.shape, value.dtype
 
 
-def _enter_weights(graph: Graph, facts: Facts) -> None:
+def _enter_weights(graph: Graph, facts: Facts, untold: Collection[str]) -> None:
     for name, array in graph.weights.items():
         where = f"weight {name!r}"
         if not name or name in facts.shapes:
             raise GraphError("the name is empty or taken twice", where=where, mend="give each tensor a name of its own")
         if array.dtype.name not in DTYPES:
             raise GraphError(f"unknown dtype {array.dtype.name!r}", where=where, mend=f"use one of: {', '.join(DTYPES)}")
-        facts.shapes[name], facts.dtypes[name], facts.numbers[name] = array.shape, array.dtype.name, array
+        facts.shapes[name], facts.dtypes[name] = array.shape, array.dtype.name
+        if name not in untold:
+            facts.numbers[name] = array
 
 
 def _check_ends(node: Node, index: int, shapes: Mapping[str, Shape], producers: Mapping[str, int], graph: Graph) -> None:
@@ -114,9 +124,11 @@ def _check_ends(node: Node, index: int, shapes: Mapping[str, Shape], producers: 
     for name in filter(None, node.inputs):
         if name not in shapes:
             _refuse_undefined(name, producers, graph)
-    for at, name in enumerate(node.outputs):
-        if name and (name in shapes or name in node.outputs[:at]):
+    made: set[str] = set()
+    for name in filter(None, node.outputs):
+        if name in shapes or name in made:
             raise GraphError(f"output {name!r} is made already", mend="give each tensor a name of its own")
+        made.add(name)
 
 
 def _refuse_undefined(name: str, producers: Mapping[str, int], graph: Graph) -> None:
@@ -130,16 +142,21 @@ def _refuse_undefined(name: str, producers: Mapping[str, int], graph: Graph) -> 
     raise GraphError(what, mend="put the nodes in the order in which they run (sorted_nodes)")
 
 
-def _infer(node: Node, facts: Facts) -> None:
+@np.errstate(all="ignore")
+def infer(node: Node, facts: Facts) -> None:
     """Enters shape, dtype and known numbers of each output of a node whose ends are sound."""
-    op, attrs = OPS[node.op], complete_attrs(node)
+    op, attrs = op_of(node), complete_attrs(node)
     ins = [facts.shapes[name] if name else None for name in node.inputs]
     numbers = [facts.numbers.get(name) for name in node.inputs]
     outs = op.shapes(attrs, ins, numbers)
+    if len(outs) < len(node.outputs):
+        raise GraphError(f"makes {len(outs)} outputs, not {len(node.outputs)}", mend="name as many")
     dtypes = op.dtypes.infer(attrs, [facts.dtypes[name] if name else None for name in node.inputs], len(node.outputs))
     if op.name not in TELLING_SHAPES:
         _check_batch(node, ins, numbers, outs)
-    made = _known(op, attrs, node, ins, numbers, outs)
+    made = _known(op, attrs, node, ins, numbers, outs) if facts.computed <= KNOWN_IN_ALL else None
+    if made is not None:
+        facts.computed += sum(array.size for array in (*numbers, *made) if array is not None)
     for at, (name, shape, dtype) in enumerate(zip(node.outputs, outs, dtypes)):
         if name:
             facts.shapes[name], facts.dtypes[name] = shape, dtype
@@ -164,27 +181,34 @@ def _known(
     """The numbers that a node makes, where all of its own are known and they are few enough; else None."""
     if op.name in TELLING_SHAPES:
         return [_told(op.name, attrs, ins[0] or ())]
-    if any(name and (array is None or array.size > KNOWN_NUMBERS) for array, name in zip(numbers, node.inputs)):
+    if op.name in SPACIOUS or any(
+        name and (array is None or array.size > KNOWN_NUMBERS) for array, name in zip(numbers, node.inputs)
+    ):
         return None
     if any(not all(isinstance(size, int) for size in shape) or size_of(shape) > KNOWN_NUMBERS for shape in outs):
+        return None
+    if op.flops(attrs, ins, outs) > KNOWN_FLOPS:
         return None
     try:
         with np.errstate(all="ignore"):
             return op.reference(attrs, numbers, len(node.outputs))
-    except (TypeError, ValueError, AttributeError, IndexError):
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as err:
         if any(array is not None and array.dtype == object for array in numbers):
             return None  # it cannot work on numbers with the batch among them
-        raise
+        raise GraphError(f"its numbers cannot be computed: {err}", mend="mend the weights that it takes") from err
 
 
 def _told(op: str, attrs: Attrs, shape: Shape) -> Array | None:
     """What Shape and Size make of a shape, the batch among it as Rows; None where a size depends on the data."""
-    sizes = [size if isinstance(size, int) else Rows(rows_in(size)) for size in shape if isinstance(size, int) or rows_in(size)]
-    if len(sizes) < len(shape):
+    looked_at = shape if op == "Size" else shape[attrs["start"] : attrs["end"]]
+    sizes = [size if isinstance(size, int) else Rows(rows_in(size)) for size in looked_at if isinstance(size, int) or rows_in(size)]
+    if len(sizes) < len(looked_at):
         return None
+    if op == "Size":
+        return np.array(0 if 0 in sizes else math.prod(sizes, start=1), object)
     told = np.empty(len(sizes), object)
     told[:] = sizes
-    return np.array(math.prod(sizes, start=1), object) if op == "Size" else told[attrs["start"] : attrs["end"]]
+    return told
 
 
 def _settled(array: Array | None, dtype: str) -> Array | None:
@@ -192,21 +216,26 @@ def _settled(array: Array | None, dtype: str) -> Array | None:
     if array is None or array.dtype != object:
         return array
     if not any(isinstance(number, Rows) for number in array.reshape(-1)):
-        return array.astype(dtype)
+        try:
+            return array.astype(dtype)
+        except OverflowError as err:
+            raise GraphError(f"a size is past what {dtype} holds", mend="keep sizes within it") from err
     return array if np.issubdtype(np.dtype(dtype), np.integer) else None
 
 
 def _check_outputs(graph: Graph, facts: Facts, batched: bool) -> None:
-    if not graph.inputs or not graph.outputs:
+    if (batched and not graph.inputs) or not graph.outputs:
         raise GraphError("the graph has no inputs or no outputs", mend="name one of each at least")
-    for at, value in enumerate(graph.outputs):
+    seen: set[str] = set()
+    for value in graph.outputs:
         where = f"output {value.name!r}"
         if value.name not in facts.shapes:
             raise GraphError("no node makes it", where=where, mend="name a tensor of the graph")
-        if value in graph.outputs[:at]:
+        if value.name in seen:
             raise GraphError("it is named twice", where=where, mend="name each output once")
+        seen.add(value.name)
         found = facts.shapes[value.name], facts.dtypes[value.name]
-        if found != (value.shape, value.dtype):
+        if (show(found[0]), found[1]) != (show(value.shape), value.dtype):  # two sizes that only the data tell look the same
             what = f"declared {value.dtype}{show(value.shape)}, the graph makes {found[1]}{show(found[0])}"
             raise GraphError(what, where=where, mend="declare what it makes")
         if batched and found[0][:1] != (None,):

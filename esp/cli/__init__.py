@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 import esp
-from esp.cli import models, queries
+from esp.cli import exchange, models, queries, trust
 from esp.cli.options import fail
 from esp.errors import EspError
 
 COMMANDS = (
-    models.train, models.inspect, models.score, models.verify, queries.check, queries.keys, queries.run, queries.status, queries.deploy, queries.pause, queries.resume,
+    models.train, exchange.import_, exchange.export, exchange.convert, models.inspect, models.score, trust.verify, trust.keygen,
+    trust.sign, queries.check, queries.keys, queries.run, queries.status, queries.deploy, queries.pause, queries.resume,
     queries.drain, queries.demo,
 )  # fmt: skip
 

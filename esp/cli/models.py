@@ -1,7 +1,6 @@
-"""Verbs on models: train, bring in, show, check, sign, convert, score."""
+"""Verbs on models: train one, show it, score rows with it."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,14 +32,15 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what an astore says of itself: inputs, outputs, training card, layers."""
-    from esp.astore.binary import read
+    from esp.astore.binary import read, signature_of
     from esp.astore.inspect import describe, render
     from esp.astore.picture import svg
 
     astore = read(model)
     if picture:
         write_text(picture, svg(astore.graph, astore.name))
-    description = describe(astore)
+    signature = signature_of(model)
+    description = describe(astore, signature.key if signature else b"")
     show(description, as_json, lambda: out.print(render(description)))
 
 
@@ -83,11 +83,3 @@ def score(
     show(told, as_json, lambda: err.print(line))
     if tally.bad:
         sys.exit(1)
-
-
-def verify(model: Model, as_json: Json = False) -> None:
-    """Check every byte of an astore against its digests."""
-    from esp.astore.binary import verify as verify_file
-
-    result = verify_file(model)
-    show(asdict(result), as_json, lambda: out.print("\n".join(result.checked)))

@@ -16,7 +16,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from esp.errors import EspError, UsageError
 from esp.files import write_whole
 
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+PIPE_WIDTH = 132  # letters of a table that no terminal shows
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = Console(stderr=True, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Url = Annotated[str, typer.Option("--to", help="Address of the engine.", envvar="ESP_URL")]

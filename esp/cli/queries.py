@@ -48,7 +48,9 @@ def run(
     token_file: TokenFile = None,
     trusted_keys: Annotated[
         list[Path] | None,
-        typer.Option(envvar="ESP_TRUSTED_KEYS", help="File of public keys: load and deploy only models that one of them has signed."),
+        typer.Option(
+            envvar="ESP_TRUSTED_KEYS", help="File of public keys: load and deploy only models that one of them has signed."
+        ),
     ] = None,
     wait_for_broker: Annotated[float | None, typer.Option(help="Seconds to wait for a broker at the start.")] = None,
     log: Annotated[Literal["text", "json"], typer.Option(help="Form of the log lines.")] = "text",
@@ -67,7 +69,9 @@ def run(
     overrides = {"brokers": brokers, "wait_for_broker_s": wait_for_broker}
     try:
         trusted = [key for file in trusted_keys or () for key in keys_in(file)]
-        loaded = [load_query(path, {key: value for key, value in overrides.items() if value is not None}, trusted) for path in queries]
+        loaded = [
+            load_query(path, {key: value for key, value in overrides.items() if value is not None}, trusted) for path in queries
+        ]
         asyncio.run(Engine(loaded, EngineSettings(listen, state, token(token_file), fresh)).run())
     except EspError as error:
         if log == "text":

@@ -1,14 +1,14 @@
 """Which model scores in which window: the query file's, until a deployment puts another in its place; kept over restarts."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pydantic
 
 from esp.astore.binary import read
 from esp.astore.model import Astore
-from esp.errors import EspError, StateError
+from esp.errors import EspError, StateError, TrustError
 from esp.files import write_whole
 
 log = logging.getLogger("esp.deployments")
@@ -27,20 +27,27 @@ _TABLE = pydantic.TypeAdapter(dict[str, _Entry])  # by window
 class Deployments:
     """The deployed astores of one query, in a folder: the files by digest, and ``deployed.json`` that names them by window.
 
-    A deployment stands until the query file names another model than it did when the deployment was made.
+    A deployment stands until the query file names another model than it did when the deployment was made. With ``trusted``
+    public keys, what is read here must be signed by one of them, and what is scored with lies in memory, not in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, trusted: Sequence[bytes] = ()) -> None:
+        self.folder, self.trusted = folder, trusted
 
     def current(self, window: str, named: Astore) -> Astore:
-        """The model that a window starts with; ``named`` is the one of the query file."""
+        """The model that a window starts with; ``named`` is the one of the query file.
+
+        StateError for a deployed one that cannot be read, TrustError for one that is not signed as it should be.
+        """
         entry = self._table().get(window)
         if entry is None or entry.over != named.digest or entry.digest == named.digest:
             return named
         file, mend = self._file(entry.digest), "deploy it again after a start with --fresh"
         try:
-            deployed = read(file, verify=True)
+            deployed = read(file, verify=True, trusted=self.trusted)
+        except TrustError as err:
+            what = f"the model deployed to window '{window}' is refused: {err.what}"
+            raise TrustError(what, where=err.where, mend="deploy it signed after a start with --fresh") from err
         except EspError as err:
             what = f"the model deployed to window '{window}' cannot be read: {err.what}"
             raise StateError(what, where=err.where, mend=mend) from err
@@ -48,10 +55,13 @@ class Deployments:
             raise StateError(f"the model deployed to window '{window}' is another one now", where=str(file), mend=mend)
         return deployed
 
-    def store(self, digest: str, data: bytes) -> Astore:
-        """Keeps an uploaded astore under its digest and gives it back, memory-mapped; StateError where it cannot be written."""
-        _write(self._file(digest), data)
-        return read(self._file(digest))
+    def store(self, uploaded: Astore, data: bytes) -> Astore:
+        """Keeps the bytes of an uploaded astore under its digest; StateError where they cannot be written.
+
+        Gives it back memory-mapped, but where signatures count: there the upload itself, which is what was checked.
+        """
+        _write(self._file(uploaded.digest), data)
+        return uploaded if self.trusted else read(self._file(uploaded.digest))
 
     def record(self, window: str, digest: str, named: Astore) -> None:
         """Makes the deployment durable, or changes nothing: StateError. Files that no window uses any more are taken away."""

@@ -22,7 +22,7 @@ class Models:
     """The scorer of each score window in ``scorers``, which tasks read between two blocks; ``deploy`` exchanges one."""
 
     def __init__(self, query: Query, folder: Path) -> None:
-        self.query, self.deployments = query, Deployments(folder)
+        self.query, self.deployments = query, Deployments(folder, query.trusted)
         self.scorers: dict[str, Scorer] = {}
         self._deploying = asyncio.Lock()
 
@@ -65,11 +65,11 @@ class Models:
         return {"window": f"{self.query.name}/{window}", "old": old.digest, "new": scorer.digest, "backend": scorer.backend}
 
     def _prepare(self, data: bytes, digest: str, old: Astore, planned: PlannedWindow) -> Scorer:
-        uploaded = from_bytes(data, "upload", verify=True)
+        uploaded = from_bytes(data, "upload", trusted=self.query.trusted)
         if digest and digest != uploaded.digest:
             raise FileError(f"the upload has the digest {uploaded.digest}, {digest} was announced", mend="send it again")
         check_swap(old, uploaded, planned)
-        return self._bind(self.deployments.store(uploaded.digest, data), planned)
+        return self._bind(self.deployments.store(uploaded, data), planned)
 
     def _bind(self, astore: Astore, planned: PlannedWindow) -> Scorer:
         assert isinstance(planned.settings, ScoreSettings)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ class Query:
     models: Mapping[str, Astore]
     windows: Mapping[str, PlannedWindow]
     dead: Connection | None
+    trusted: Sequence[bytes] = ()  # public keys; where there are any, only what one of them has signed scores
 
     @property
     def name(self) -> str:
@@ -120,15 +121,16 @@ class Query:
         return hashlib.sha256(json.dumps(windows, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_query(path: Path, overrides: Mapping[str, Any] | None = None) -> Query:
+def load_query(path: Path, overrides: Mapping[str, Any] | None = None, trusted: Sequence[bytes] = ()) -> Query:
     """Reads and checks a query file (or the ``query.toml`` of a folder).
 
-    ``overrides`` are connector settings that stand over those of every Kafka connector (``brokers``, say). Raises QueryError,
-    FileError or GraphError for the first thing that is wrong; nothing has been started then.
+    ``overrides`` are connector settings that stand over those of every Kafka connector (``brokers``, say). ``trusted``
+    are public keys, one of which must have signed every model. Raises QueryError, FileError (TrustError) or GraphError for
+    the first thing that is wrong; nothing has been started then.
     """
     path = path / "query.toml" if os.path.isdir(path) else path
     file = checked(QueryFile, read_toml(path, QueryError), str(path), QueryError)
-    models = {name: _read_model(path, name, settings) for name, settings in file.models.items()}
+    models = {name: _read_model(path, name, settings, trusted) for name, settings in file.models.items()}
     for table, names in (("models", file.models), ("windows", file.windows)):
         _check_names(names, f"{path}: {table}")
     tables = {name: dict(table) for name, table in file.windows.items()}
@@ -141,7 +143,7 @@ def load_query(path: Path, overrides: Mapping[str, Any] | None = None) -> Query:
     dead = _checked_connection(file.query.dead, f"{path}: query.dead", overrides or {}, "sink") if file.query.dead else None
     sinks = {f"{path}: windows.{name}.connect": window.connection for name, window in windows.items() if not window.ports}
     _check_files({**sinks, f"{path}: query.dead": dead})
-    return Query(path, file.query, models, _with_subscribers(windows), dead)
+    return Query(path, file.query, models, _with_subscribers(windows), dead, trusted)
 
 
 def _check_names(names: Iterable[str], where: str) -> None:
@@ -151,9 +153,9 @@ def _check_names(names: Iterable[str], where: str) -> None:
             raise QueryError(f"'{name}' is no name", where=where, mend=mend)
 
 
-def _read_model(path: Path, name: str, settings: ModelSettings) -> Astore:
+def _read_model(path: Path, name: str, settings: ModelSettings, trusted: Sequence[bytes]) -> Astore:
     try:
-        return read(path.parent / settings.path, verify=True)
+        return read(path.parent / settings.path, verify=True, trusted=trusted)
     except EspError as err:
         raise type(err)(err.what, where=f"{path}: models.{name}: {err.where}", mend=err.mend) from err
 

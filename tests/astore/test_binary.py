@@ -14,12 +14,13 @@ import pytest
 
 import esp.astore
 from esp.astore.binary import from_bytes, read, to_bytes, verify, write
-from esp.astore.graph import Graph, Layer, Node, Value
+from esp.astore.graph import Graph, Layer, Node, Tensor, Value
 from esp.astore.model import Astore, Input, Output, Step
 from esp.errors import FileError, GraphError
 
 GOLDEN = Path(__file__).parent / "golden" / "tiny.astore"
 GOLDEN_DIGEST = "77d250955b236a0912b0f576fad024e1f3c97dcaa3fcbf678e990ed87e1dc416"
+DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 FORMAT = Path(esp.astore.__file__).parent / "FORMAT.md"
 
 
@@ -71,7 +72,7 @@ def by_the_format(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], s
     assert hashlib.sha256(head).digest() == data[32:64]
     header = msgpack.unpackb(head)
     start = (end + 63) // 64 * 64
-    dtypes = {"bool": "?", "uint8": "u1", "int32": "<i4", "int64": "<i8", "float32": "<f4", "float64": "<f8"}
+    dtypes = {name: np.dtype(name).newbyteorder("<") for name in DTYPES}
     tensors, covered, at = {}, [(0, end)], 0
     for entry in header["tensors"]:
         assert entry["offset"] == (at + 63) // 64 * 64
@@ -225,3 +226,58 @@ def test_verify_names_the_tensor_and_its_bytes(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="'w'"):
         read(path, verify=True)
     assert read(path).digest == GOLDEN_DIGEST  # reading alone does not look at weights
+
+
+def with_constants(*attrs: dict[str, Any]) -> Astore:
+    """The tiny model with constants beside it that nobody uses."""
+    nodes = tuple(Node("Constant", (), (f"c{at}",), given) for at, given in enumerate(attrs))
+    return replace(tiny(), graph=replace(tiny().graph, nodes=(*nodes, *tiny().graph.nodes)))
+
+
+def test_an_attribute_that_is_a_tensor_is_a_map_and_comes_back(tmp_path: Path) -> None:
+    arrays = [
+        np.array([[1.5, -2]], "f4"),
+        np.array(7, "i8"),
+        np.zeros((0, 3), "i4"),
+        np.array([True, False]),
+        np.array([0.5], "f2"),
+    ]
+    astore = with_constants(*({"value": Tensor.of(array)} for array in arrays))
+    header, _, _ = by_the_format(to_bytes(astore))
+    assert header["graph"]["nodes"][0]["attrs"] == {
+        "value": {"dtype": "float32", "shape": [1, 2], "data": np.array([1.5, -2], "<f4").tobytes()}
+    }
+    write(astore, tmp_path / "m.astore")
+    for node, array in zip(read(tmp_path / "m.astore").graph.nodes, arrays):
+        value = node.attrs["value"]
+        assert isinstance(value, Tensor)
+        np.testing.assert_array_equal(value.array, array, strict=True)
+
+
+def test_long_lists_of_numbers_are_packed_and_short_ones_are_not() -> None:
+    ints, floats = tuple(range(-3, 62)), tuple(at / 8 for at in range(65))
+    astore = with_constants({"value_ints": ints}, {"value_floats": floats}, {"value_ints": ints[:64]})
+    header, _, _ = by_the_format(to_bytes(astore))
+    attrs = [node["attrs"] for node in header["graph"]["nodes"]]
+    assert attrs[0] == {"value_ints": {"ints": struct.pack("<65q", *ints)}}
+    assert attrs[1] == {"value_floats": {"floats": struct.pack("<65d", *floats)}}
+    assert attrs[2] == {"value_ints": list(ints[:64])}
+    found = from_bytes(to_bytes(astore)).graph.nodes
+    assert [found[at].attrs for at in range(3)] == [{"value_ints": ints}, {"value_floats": floats}, {"value_ints": ints[:64]}]
+
+
+def test_an_attribute_tensor_whose_bytes_do_not_fit_is_not_written() -> None:
+    with pytest.raises(GraphError, match=r"8 bytes, .*4"):
+        to_bytes(with_constants({"value": Tensor("float32", (2,), bytes(4))}))
+
+
+def test_what_no_reader_would_take_is_not_written() -> None:
+    with pytest.raises(FileError, match=r"header: there are more than 262144 values.*; hold large tables as weights"):
+        to_bytes(replace(tiny(), card={"losses": [0] * 300_000}))
+    deep: Any = 1
+    for _ in range(20):
+        deep = [deep]
+    with pytest.raises(FileError, match="nested deeper than 16"):
+        to_bytes(replace(tiny(), card={"a": deep}))
+    with pytest.raises(FileError, match="attributes hold more than 8388608 packed bytes; use weights"):
+        to_bytes(with_constants({"value": Tensor.of(np.zeros(2_200_000, "f4"))}))

@@ -55,6 +55,12 @@ def test_the_description_is_json_and_says_what_the_model_holds() -> None:
     assert found["card"]["metrics"] == {"accuracy": 0.975}
 
 
+def test_signature_is_told_by_its_key_and_its_lack_too() -> None:
+    assert describe(network())["signed_by"] == ""
+    assert describe(network(), bytes(range(32)))["signed_by"] == bytes(range(32)).hex()
+    assert "not signed" in shown(network())
+
+
 def test_layers_and_totals_count_what_hand_arithmetic_counts() -> None:
     found = describe(network())
     assert [(row["name"], row["kind"], row["output_shape"], row["parameters"]) for row in found["layers"]] == [

@@ -31,7 +31,7 @@ def drawn(op, seed):
 
 
 def one_node(case):
-    """The case as a graph (a Transpose where the batch is not in front) and what to feed it."""
+    """The case as a graph and what to feed it: a Transpose where the batch is not in front, each row a copy where there is none."""
     nodes, inputs, weights, feeds, names = [], [], {}, [], []
     for at, array in enumerate(case.inputs):
         names.append("" if array is None else f"x{at}")
@@ -44,17 +44,23 @@ def one_node(case):
         elif array is not None:
             weights[f"x{at}"] = np.asarray(array, order="C")
     node = Node(case.op, tuple(names), tuple(f"y{at}" for at in range(case.outputs)), case.attrs)
-    outputs = []
+    after, outputs = [], []
     kinds = [None if array is None else array.dtype.name for array in case.inputs]
     dtypes = OPS[case.op].dtypes.infer(complete_attrs(node), kinds, case.outputs)
     for at, shape in enumerate(rule_shapes(case, node)[: case.outputs]):
-        axis = shape.index(None)
-        order = to_front(axis, len(shape))
-        outputs.append(Value(f"out{at}", dtypes[at], tuple(shape[axis] for axis in order)))
-        nodes.append(Node("Transpose", (f"y{at}",), (f"out{at}",), {"perm": order}))
-    return Graph(
-        (*nodes[: len(nodes) - case.outputs], node, *nodes[-case.outputs :]), tuple(inputs), tuple(outputs), weights
-    ), feeds
+        order = to_front(shape.index(None), len(shape)) if None in shape else ()
+        outputs.append(Value(f"out{at}", dtypes[at], tuple(shape[axis] for axis in order) if order else (None, *shape)))
+        if order:
+            after.append(Node("Transpose", (f"y{at}",), (f"out{at}",), {"perm": order}))
+        else:
+            weights[f"sizes{at}"] = np.array(shape, np.int64)
+            after.append(Node("Concat", ("rows", f"sizes{at}"), (f"all{at}",), {"axis": 0}))
+            after.append(Node("Expand", (f"y{at}", f"all{at}"), (f"out{at}",)))
+    if any(made.op == "Expand" for made in after):
+        inputs.append(Value("row", "float32", (None,)))
+        feeds.append(np.zeros(BATCH, np.float32))
+        nodes.append(Node("Shape", ("row",), ("rows",)))
+    return Graph((*nodes, node, *after), tuple(inputs), tuple(outputs), weights), feeds
 
 
 def rule_shapes(case, node):
@@ -116,7 +122,9 @@ def test_reference_computes_in_the_dtype_of_its_input(op):
         for dtype in ("float32", "float64"):
             if dtype not in OPS[op].dtypes.allowed:
                 continue
-            inputs = [array.astype(dtype) if turn else array for array, turn in zip(case.inputs, is_float)]
+            rules = [OPS[op].dtypes.inputs.get(at, 0) for at in range(len(is_float))]
+            turns = [turn and (isinstance(rule, int) or dtype in rule) for turn, rule in zip(is_float, rules)]
+            inputs = [array.astype(dtype) if turn else array for array, turn in zip(case.inputs, turns)]
             graph, feeds = one_node(Case(op, inputs, case.attrs, case.fed, case.outputs))
             validate(graph)
             assert [array.dtype.name for array in run_reference(graph, feeds)] == [value.dtype for value in graph.outputs]

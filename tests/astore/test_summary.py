@@ -64,3 +64,21 @@ def test_shared_weight_is_counted_once():
     value = Value("x", "float32", (None, 3))
     shared = Graph(nodes, (value,), (Value("y", "float32", (None, 3)),), {"w": zeros(3, 3)})
     assert [row.parameters for row in layer_rows(shared)] == [9, 0]
+
+
+def test_activation_is_what_a_layer_ends_with():
+    nodes = (
+        Node("Softmax", ("x",), ("a",)),
+        Node("Add", ("a", "x"), ("b",)),
+        Node("Sigmoid", ("b",), ("c",)),
+        Node("Mul", ("b", "c"), ("y",)),
+    )
+    layers = (Layer("attention", "Attention", (0, 1)), Layer("swish", "Activation", (2, 3)))
+    value = Value("x", "float32", (None, 3))
+    rows = layer_rows(Graph(nodes, (value,), (Value("y", "float32", (None, 3)),), {}, layers))
+    assert [row.activation for row in rows] == ["", "Swish"]
+
+
+def test_layer_without_nodes_is_an_input_of_its_name():
+    first = layer_rows(graph((Layer("x", "InputLayer", ()), *LAYERS)))[0]
+    assert first == LayerRow("x", "InputLayer", (None, 1, 8, 8), (), (), "", 0, 0)

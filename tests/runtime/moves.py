@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,9 +105,11 @@ class Engine:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, token: str | None = None, max_upload_bytes: int = 1 << 20) -> AsyncIterator[Engine]:
+async def running(
+    folder: Path, token: str | None = None, max_upload_bytes: int = 1 << 20, trusted: Sequence[bytes] = ()
+) -> AsyncIterator[Engine]:
     """Runs the query of a folder with its state beside it, until the block ends."""
-    runner, stopping = QueryRunner(load_query(folder), folder / "state"), asyncio.Event()
+    runner, stopping = QueryRunner(load_query(folder, trusted=trusted), folder / "state"), asyncio.Event()
     app = build_app({"moves": runner}, token, max_upload_bytes)
     life = asyncio.create_task(runner.run(stopping))
     async with asyncio.timeout(60), client_of(app) as client:

@@ -25,7 +25,7 @@ def deployed(folder: Path) -> tuple[Deployments, Astore, Astore]:
     """A deployment of one model over another in window w."""
     (_, named), (data, new) = stored(0), stored(1)
     deployments = Deployments(folder)
-    deployments.store(new.digest, data)
+    deployments.store(new, data)
     deployments.record("w", new.digest, named)
     return Deployments(folder), named, new
 
@@ -50,7 +50,7 @@ def test_another_model_in_the_query_ends_the_deployment(tmp_path: Path) -> None:
 def test_models_that_no_window_uses_any_more_are_taken_away(tmp_path: Path) -> None:
     deployments, named, new = deployed(tmp_path)
     data, third = stored(2)
-    deployments.store(third.digest, data)
+    deployments.store(third, data)
     assert len(list(tmp_path.glob("*.astore"))) == 2
     deployments.record("w", third.digest, named)
     assert [file.stem for file in tmp_path.glob("*.astore")] == [third.digest]
@@ -63,7 +63,7 @@ def test_a_model_that_cannot_be_taken_away_is_said_and_no_failure(
 ) -> None:
     deployments, named, _ = deployed(tmp_path)
     data, third = stored(2)
-    deployments.store(third.digest, data)
+    deployments.store(third, data)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -83,7 +83,7 @@ def test_a_deployment_that_is_there_stands_though_its_folder_cannot_be_synced(
 
     deployments, named, _ = deployed(tmp_path)
     data, third = stored(2)
-    deployments.store(third.digest, data)
+    deployments.store(third, data)
     with monkeypatch.context() as patch:
         patch.setattr(files, "sync_directory", refuse)
         deployments.record("w", third.digest, named)
@@ -125,10 +125,6 @@ def test_the_table_is_plain_json(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateError, match=r"the deployed model cannot be kept: .*; make room"):
-        Deployments(tmp_path / "file" / "models").store(*reversed(to_bytes_and_digest()))
-
-
-def to_bytes_and_digest() -> tuple[bytes, str]:
     data, astore = stored(0)
-    return data, astore.digest
+    with pytest.raises(StateError, match=r"the deployed model cannot be kept: .*; make room"):
+        Deployments(tmp_path / "file" / "models").store(astore, data)

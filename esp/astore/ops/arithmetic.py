@@ -1,15 +1,14 @@
-"""Ops of two tensors, number by number, with NumPy's broadcasting."""
+"""Arithmetic of two or more tensors, number by number, with NumPy's broadcasting."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
-from esp.astore.ops.row import NUMBERS, Array, Attrs, Dtypes, Op, Shape, given, given_shape
-from esp.astore.ops.rules import broadcast, one_flop_each
-
-
-def _shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
-    return [broadcast(given_shape(shapes[0]), given_shape(shapes[1]))]
+from esp.astore.ops import sizes
+from esp.astore.ops.pointwise import FLAG, binary, broadcast_all, pairwise, variadic
+from esp.astore.ops.row import ALL_NUMBERS, MANY, REALS, Array, Attrs, Dtypes, Op, Shape, given
+from esp.astore.ops.rules import one_flop_each, size_of
 
 
 def divide(left: Array, right: Array) -> Array:
@@ -20,16 +19,40 @@ def divide(left: Array, right: Array) -> Array:
     return np.asarray(np.true_divide(left, right))
 
 
-def _binary(name: str, function: Callable[[Array, Array], Array]) -> Op:
-    def reference(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
-        return [np.asarray(function(given(inputs[0]), given(inputs[1])))]
+def power(base: Array, exponent: Array) -> Array:
+    """``base`` ** ``exponent`` in the dtype of ``base``; whole numbers to a negative power round towards zero."""
+    if base.dtype.kind == "f" or exponent.dtype.kind == "f":
+        return np.asarray(np.power(base, exponent))
+    whole = np.power(base, np.maximum(exponent, 0).astype(base.dtype))
+    part = np.trunc(np.power(base, exponent, dtype=np.float64)).astype(base.dtype)
+    return np.where(exponent < 0, part, whole)
 
-    return Op(name, (2, 2), _shapes, reference, one_flop_each, dtypes=Dtypes(NUMBERS))
 
+def _mod(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
+    compute = pairwise(np.fmod if attrs["fmod"] else np.mod)
+    return [compute(given(inputs[0]), given(inputs[1]))]
+
+
+def _mean(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
+    return [np.asarray(reduce(np.add, map(given, inputs)) / given(inputs[0]).dtype.type(len(inputs)))]
+
+
+def _mean_flops(attrs: Attrs, ins: Sequence[Shape | None], outs: Sequence[Shape]) -> int:
+    return size_of(outs[0]) * len(ins)
+
+
+_NUMBERS = Dtypes(ALL_NUMBERS)
+_POWERS = Dtypes((*REALS, "int32", "int64"), {1: ALL_NUMBERS})
 
 ARITHMETIC = {
-    "Add": _binary("Add", np.add),
-    "Sub": _binary("Sub", np.subtract),
-    "Mul": _binary("Mul", np.multiply),
-    "Div": _binary("Div", divide),
+    "Add": binary("Add", np.add, _NUMBERS, sizes.add),
+    "Sub": binary("Sub", np.subtract, _NUMBERS, sizes.subtract),
+    "Mul": binary("Mul", np.multiply, _NUMBERS, sizes.multiply),
+    "Div": binary("Div", divide, _NUMBERS, sizes.quotient),
+    "Pow": binary("Pow", power, _POWERS, trainable=(0,)),
+    "Mod": Op("Mod", (2, 2), broadcast_all, _mod, one_flop_each, {"fmod": FLAG}, dtypes=_NUMBERS, trainable=()),
+    "Sum": variadic("Sum", np.add, REALS),
+    "Max": variadic("Max", np.maximum, ALL_NUMBERS, sizes.larger),
+    "Min": variadic("Min", np.minimum, ALL_NUMBERS, sizes.smaller),
+    "Mean": Op("Mean", (1, MANY), broadcast_all, _mean, _mean_flops, dtypes=Dtypes(REALS)),
 }

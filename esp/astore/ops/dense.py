@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from esp.astore.ops.row import NUMBERS, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
+from esp.astore.ops.row import REALS, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
 from esp.astore.ops.rules import broadcast, per_row, refuse_batch, show, size_of
 from esp.errors import GraphError
 
@@ -69,7 +69,9 @@ _GEMM_ATTRS = {
     "transB": AttrSpec("int", 0, choices=(0, 1)),
 }
 
+_DTYPES = Dtypes((*REALS, "int32", "int64", "uint32", "uint64"))
+
 DENSE = {
-    "Gemm": Op("Gemm", (2, 3), _gemm_shapes, _gemm, _gemm_flops, _GEMM_ATTRS, dtypes=Dtypes(NUMBERS)),
-    "MatMul": Op("MatMul", (2, 2), _matmul_shapes, _matmul, _matmul_flops, dtypes=Dtypes(NUMBERS)),
+    "Gemm": Op("Gemm", (2, 3), _gemm_shapes, _gemm, _gemm_flops, _GEMM_ATTRS, dtypes=_DTYPES),
+    "MatMul": Op("MatMul", (2, 2), _matmul_shapes, _matmul, _matmul_flops, dtypes=_DTYPES),
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from esp.astore.ops.activations import sigmoid
+from esp.astore.ops.activations import elu, hard_sigmoid, leaky_relu, relu, sigmoid, softplus, softsign, thresholded_relu
 from esp.astore.ops.row import Array, Attrs
 from esp.errors import GraphError
 
@@ -22,15 +22,15 @@ class _Row:
 
 
 _TABLE: Mapping[str, _Row] = {
-    "Relu": _Row(lambda x, a, b: np.maximum(x, 0)),
+    "Relu": _Row(lambda x, a, b: relu(x)),
     "Tanh": _Row(lambda x, a, b: np.tanh(x)),
     "Sigmoid": _Row(lambda x, a, b: sigmoid(x)),
-    "Softsign": _Row(lambda x, a, b: np.asarray(x / (1 + np.abs(x)))),
-    "Softplus": _Row(lambda x, a, b: np.logaddexp(x, x.dtype.type(0))),
-    "LeakyRelu": _Row(lambda x, a, b: np.where(x < 0, a * x, x), 0.01),
-    "ThresholdedRelu": _Row(lambda x, a, b: np.where(x > a, x, 0), 1.0),
-    "Elu": _Row(lambda x, a, b: np.where(x < 0, a * np.expm1(x), x), 1.0),
-    "HardSigmoid": _Row(lambda x, a, b: np.clip(a * x + b, 0, 1), 0.2, 0.5),
+    "Softsign": _Row(lambda x, a, b: softsign(x)),
+    "Softplus": _Row(lambda x, a, b: softplus(x)),
+    "LeakyRelu": _Row(lambda x, a, b: leaky_relu(x, a), 0.01),
+    "ThresholdedRelu": _Row(lambda x, a, b: thresholded_relu(x, a), 1.0),
+    "Elu": _Row(lambda x, a, b: elu(x, a), 1.0),
+    "HardSigmoid": _Row(hard_sigmoid, 0.2, 0.5),
     "Affine": _Row(lambda x, a, b: np.asarray(a * x + b), 1.0, 0.0),
     "ScaledTanh": _Row(lambda x, a, b: np.asarray(a * np.tanh(b * x)), 1.0, 1.0),
 }

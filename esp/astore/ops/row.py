@@ -1,5 +1,6 @@
 """What a row of the op table says of an op; nothing else describes one."""
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,10 @@ Shape = tuple[Dim, ...]  # None = the symbolic batch axis, always first at the i
 FLOATS = ("float32", "float64")
 SIGNED = (*FLOATS, "int32", "int64", "int8", "int16")
 NUMBERS = (*SIGNED, "uint8", "uint16", "uint32", "uint64")
-DTYPES = ("float16", *NUMBERS, "bool")
+REALS = ("float16", *FLOATS)  # every floating one
+INTEGERS = tuple(dtype for dtype in NUMBERS if dtype not in FLOATS)
+ALL_NUMBERS = ("float16", *NUMBERS)
+DTYPES = (*ALL_NUMBERS, "bool")
 MANY = 2**31 - 1  # inputs of a variadic op, at most
 
 
@@ -59,12 +63,12 @@ class Dtypes:
 
     Every input and output has the dtype of input 0, one of ``allowed``, but those in ``inputs`` (by index: the ones allowed
     there, or the number of the input whose dtype it has) and in ``outputs`` (by index: the dtype, the number of the input
-    that has it, or a function that reads it from the attributes).
+    that has it, or a function that reads one or the other from the attributes).
     """
 
     allowed: tuple[str, ...] = FLOATS
     inputs: Mapping[int, tuple[str, ...] | int] = field(default_factory=dict)
-    outputs: Mapping[int, str | int | Callable[[Attrs], str]] = field(default_factory=dict)
+    outputs: Mapping[int, str | int | Callable[[Attrs], str | int]] = field(default_factory=dict)
 
     def infer(self, attrs: Attrs, dtypes: Sequence[str | None], outputs: int) -> list[str]:
         """The dtypes of the outputs. Raises GraphError where an input's dtype is not allowed."""
@@ -78,9 +82,8 @@ class Dtypes:
 
     def _output(self, attrs: Attrs, dtypes: Sequence[str | None], index: int) -> str:
         rule = self.outputs.get(index, 0)
-        if isinstance(rule, int):
-            return (dtypes[rule] if rule < len(dtypes) else None) or ""
-        return rule if isinstance(rule, str) else rule(attrs)
+        said = rule(attrs) if callable(rule) else rule
+        return said if isinstance(said, str) else (dtypes[said] if said < len(dtypes) else None) or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +131,10 @@ def _complete_one(name: str, spec: AttrSpec, value: Attr | None) -> Any:
             raise GraphError(f"attribute {name!r} is missing", mend=f"give it ({spec.type})")
         return spec.default
     if not _is_of_type(value, spec.type):
-        raise GraphError(f"attribute {name!r} wants {spec.type}, got {value!r}", mend="write it as that")
+        raise GraphError(f"attribute {name!r} wants {spec.type}, got {reprlib.repr(value)}", mend="write it as that")
     if spec.choices and value not in spec.choices:
         choices = ", ".join(map(str, spec.choices))
-        raise GraphError(f"attribute {name!r} is {value!r}, which is not supported", mend=f"use one of: {choices}")
+        raise GraphError(f"attribute {name!r} is {reprlib.repr(value)}, which is not supported", mend=f"use one of: {choices}")
     return as_type(value, spec.type)
 
 

@@ -52,8 +52,8 @@ def sizes_at(constants: Sequence[Array | None], index: int, what: str) -> list[D
     Raises GraphError where its numbers are not known before there are data.
     """
     array = constants[index] if index < len(constants) else None
-    if array is None or array.ndim > 1:
-        raise GraphError(f"{what} (input {index}) is not a constant of one axis", mend="make it a constant int64 weight")
+    if array is None or array.ndim > 1 or array.dtype.kind not in "iuO":
+        raise GraphError(f"{what} (input {index}) is not a constant of whole numbers", mend="make it a constant int64 weight")
     return [of_rows(size.times) if isinstance(size, Rows) else int(size) for size in array.reshape(-1)]
 
 

@@ -64,7 +64,9 @@ def reshaped(shape: Shape, target: Sequence[Dim], allowzero: bool = False) -> Sh
         raise GraphError(f"{show(shape)} has a size that depends on the data", mend="reshape before it does")
     if -1 in wanted:
         known = prod(per_row(size) for size in wanted if size != -1)
-        left_over, rest = divmod(size_of(shape), known) if known else (0, 0)
+        if not known:
+            raise GraphError(f"{said} leaves a size open beside one of 0", mend="give all sizes")
+        left_over, rest = divmod(size_of(shape), known)
         is_batch = batch is not None and not any(map(rows_in, wanted))
         if is_batch and (left_over == 0 or rest):
             raise _lost(shape, said)

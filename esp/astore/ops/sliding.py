@@ -1,7 +1,8 @@
-"""The geometry of convolution and pooling: kernel, strides, dilations and pads of any rank, and the windows they cut."""
+"""The geometry of convolution and pooling: kernel, strides, dilations and pads of any rank, and the windows they cut or fill."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from esp.astore.ops.row import Array, Attrs, AttrSpec, Shape
 from esp.astore.ops.rules import show
 from esp.errors import GraphError
 
+MAX_PADDED = 1 << 28  # numbers of a channel with its pads
 SLIDING_ATTRS = {
     "auto_pad": AttrSpec("string", "NOTSET", choices=("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")),
     "dilations": AttrSpec("ints"),
@@ -54,9 +56,7 @@ def geometry(attrs: Attrs, spatial: Sequence[int], kernel: Sequence[int]) -> Geo
     rank = len(spatial)
     strides = _one_an_axis("strides", attrs["strides"], rank)
     dilations = _one_an_axis("dilations", attrs["dilations"], rank)
-    pads = attrs["pads"] if attrs["pads"] is not None else (0,) * (2 * rank)
-    if len(pads) != 2 * rank or min(pads, default=0) < 0:
-        raise GraphError(f"pads {list(pads)} are not {2 * rank} sizes", mend="give all begins, then all ends, each 0 or more")
+    pads = _given_pads(attrs, rank)
     if len(kernel) != rank or min(kernel, default=1) < 1:
         raise GraphError(f"kernel {list(kernel)} does not fit {rank} spatial axes", mend="give one size above 0 an axis")
     axes = [
@@ -68,7 +68,14 @@ def geometry(attrs: Attrs, spatial: Sequence[int], kernel: Sequence[int]) -> Geo
         raise GraphError(
             f"kernel {list(kernel)} is larger than the padded input {list(spatial)}", mend="pad it or use a smaller one"
         )
+    _refuse_wide([sum(sizes) for sizes in zip(spatial, begins, ends, spill)])
     return Geometry(tuple(kernel), strides, dilations, begins, ends, spill, out)
+
+
+def _refuse_wide(padded: Sequence[int]) -> None:
+    """Bounds what lies between an input and an output that are both small: pads that large strides pass over."""
+    if prod(padded) > MAX_PADDED:
+        raise GraphError(f"padded, a channel is {list(padded)}", mend=f"keep it within {MAX_PADDED} numbers")
 
 
 def _extents(kernel: Sequence[int], dilations: Sequence[int]) -> list[int]:
@@ -100,6 +107,79 @@ def _axis(attrs: Attrs, size: int, extent: int, stride: int, pads: tuple[int, in
         if (out - 1) * stride >= size + begin:  # a window may not start in the pad at the end
             out -= 1
     return begin, end, max((out - 1) * stride - room, 0), out
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where a transposed convolution puts its numbers, one number a spatial axis; ``auto_pad`` and ``output_shape`` are resolved.
+
+    Input pixel i lights ``full[i * strides + tap * dilations]``; ``out`` numbers of it, after ``pads_begin``, are kept.
+    """
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[int, ...]  # all begins, then all ends
+    more: tuple[int, ...]  # output_padding: zeros at the end, before the pads are cut
+    full: tuple[int, ...]
+    out: tuple[int, ...]
+
+    def lit(self, tap: Sequence[int], spatial: Sequence[int]) -> tuple[slice, ...]:
+        """The part of ``full`` that one tap of the kernel lights."""
+        starts = (at * dilation for at, dilation in zip(tap, self.dilations))
+        return tuple(
+            slice(start, start + (size - 1) * stride + 1, stride) for start, size, stride in zip(starts, spatial, self.strides)
+        )
+
+    def kept(self) -> tuple[slice, ...]:
+        """The part of ``full`` that comes out."""
+        return tuple(slice(begin, begin + size) for begin, size in zip(self.pads, self.out))
+
+
+def spread(attrs: Attrs, spatial: Sequence[int], kernel: Sequence[int]) -> Spread:
+    """Where ``kernel`` spreads axes of the sizes ``spatial``. Raises GraphError where an attribute does not fit."""
+    rank = len(spatial)
+    strides = _one_an_axis("strides", attrs["strides"], rank)
+    dilations = _one_an_axis("dilations", attrs["dilations"], rank)
+    more = attrs["output_padding"] or (0,) * rank
+    wanted = _wanted_out(attrs, spatial, strides)
+    if len(kernel) != rank or min((*kernel, *spatial), default=1) < 1 or len(more) != rank or min(more, default=0) < 0:
+        what = f"kernel {list(kernel)} and output_padding {list(more)} do not fit {list(spatial)}"
+        raise GraphError(what, mend="give one size an axis, of the kernel above 0")
+    reach = [(size - 1) * stride + extent for size, stride, extent in zip(spatial, strides, _extents(kernel, dilations))]
+    pads = _given_pads(attrs, rank) if wanted is None else _shared_pads(attrs, reach, more, wanted)
+    out = tuple(size + extra - pads[axis] - pads[axis + rank] for axis, (size, extra) in enumerate(zip(reach, more)))
+    if attrs["output_shape"] and wanted:
+        out, more = wanted, tuple(extra + max(size - had, 0) for extra, size, had in zip(more, wanted, out))
+    if min(out, default=1) < 1:
+        raise GraphError(f"pads {list(pads)} leave nothing of {reach}", mend="pad less")
+    full = tuple(max(size, pads[axis] + out[axis]) for axis, size in enumerate(reach))
+    _refuse_wide(full)
+    return Spread(tuple(kernel), strides, dilations, pads, tuple(more), full, out)
+
+
+def _wanted_out(attrs: Attrs, spatial: Sequence[int], strides: Sequence[int]) -> tuple[int, ...] | None:
+    """The output sizes that ``output_shape`` or SAME asks for, if one does; SAME takes fewer where the kernel reaches no further."""
+    rank, asked = len(spatial), attrs["output_shape"]
+    if asked:
+        return _one_an_axis("output_shape", asked[-rank:] if len(asked) == rank + 2 else asked, rank)
+    if attrs["auto_pad"].startswith("SAME"):
+        return tuple(size * stride for size, stride in zip(spatial, strides))
+    return None
+
+
+def _shared_pads(attrs: Attrs, reach: Sequence[int], more: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
+    """Pads that cut ``reach`` down to the sizes wanted, the odd one at the end for SAME_UPPER, else at the beginning."""
+    totals = [max(size + extra - out, 0) for size, extra, out in zip(reach, more, wanted)]
+    small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return (*small, *large) if attrs["auto_pad"] == "SAME_UPPER" else (*large, *small)
+
+
+def _given_pads(attrs: Attrs, rank: int) -> tuple[int, ...]:
+    pads: tuple[int, ...] = attrs["pads"] if attrs["pads"] is not None and attrs["auto_pad"] == "NOTSET" else (0,) * (2 * rank)
+    if len(pads) != 2 * rank or min(pads, default=0) < 0:
+        raise GraphError(f"pads {list(pads)} are not {2 * rank} sizes", mend="give all begins, then all ends, each 0 or more")
+    return pads
 
 
 def image_shape(shape: Shape) -> tuple[int, tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """The onnxruntime backend: the graph as an ONNX model in one session; the only place that imports onnxruntime."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,10 @@ class OnnxruntimeBound:
         self.outputs = [value.name for value in graph.outputs]
 
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
-        return tuple(self.session.run(self.outputs, dict(zip(self.inputs, inputs))))
+        try:
+            return tuple(self.session.run(self.outputs, dict(zip(self.inputs, inputs))))
+        except Exception as err:  # onnxruntime's own exceptions share no base but this
+            raise BackendError(f"onnxruntime failed: {_reason(err)}", mend="use the backend numpy, which tells more") from err
 
 
 def bind(graph: Graph, max_batch: int) -> OnnxruntimeBound:
@@ -36,6 +40,11 @@ def bind(graph: Graph, max_batch: int) -> OnnxruntimeBound:
     validate(graph)
     try:
         return OnnxruntimeBound(graph)
-    except Exception as err:  # onnxruntime's own exceptions share no base but this
-        what = str(err).splitlines()[0]
-        raise BackendError(f"onnxruntime cannot take the graph: {what}", mend="use the backend numba, numpy or auto") from err
+    except Exception as err:
+        what = f"onnxruntime cannot take the graph: {_reason(err)}"
+        raise BackendError(what, mend="use the backend numba, numpy or auto") from err
+
+
+def _reason(err: Exception) -> str:
+    """The first line of an error, which names the node, without onnxruntime's code before it."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(err).partition("\n")[0])

@@ -1,7 +1,7 @@
 """Scores a file: reads rows, scores them batch by batch, writes the scores, tells how it went."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from esp.astore.graph import Array
 from esp.astore.model import Astore
 from esp.errors import UsageError
+from esp.runtime.events import Column, VarColumn
 from esp.runtime.offline.arrays import read_npy, read_npz
 from esp.runtime.offline.images import SUFFIXES, read_images
 from esp.runtime.offline.records import read_csv, read_json
@@ -39,6 +40,37 @@ def read_rows(astore: Astore, path: Path, label: str = "") -> Source:
     if not path.is_file():
         raise UsageError("there is no such file", where=str(path), mend="check the path")
     return reader(astore, path, label)
+
+
+def first_rows(astore: Astore, path: Path, label: str, most: int) -> tuple[list[Column], list[str]]:
+    """The first rows of a file that can be read and miss no value: a column for each input, and the true labels.
+
+    Raises as ``read_rows`` does, and UsageError where there are none.
+    """
+    parts: list[list[Column]] = []
+    labels: list[str] = []
+    count = 0
+    for batch in read_rows(astore, path, label).batches:
+        whole = np.ones(len(batch.number), np.bool_)
+        for valid in batch.validity:
+            whole &= True if valid is None else valid
+        if batch.labels is not None:
+            whole &= np.array([one is not None for one in batch.labels], np.bool_)
+        rows = np.flatnonzero(whole)[: most - count]
+        count += len(rows)
+        parts.append([column.take(rows) if isinstance(column, VarColumn) else column[rows] for column in batch.columns])
+        labels += [str(batch.labels[row]) for row in rows.tolist()] if batch.labels is not None else []
+        if count == most:
+            break
+    if not count:
+        raise UsageError("there are no rows that can be read", where=str(path), mend="give rows that the model takes")
+    return [_joined(column) for column in zip(*parts)], labels
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    if isinstance(parts[0], VarColumn):
+        return VarColumn.of([part.value(row) for part in parts if isinstance(part, VarColumn) for row in range(len(part))])
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def score_file(

@@ -8,7 +8,7 @@ import numpy as np
 
 from esp.astore.graph import Graph
 from esp.errors import GraphError
-from esp.train.layers import basic, merge, recurrent, spatial
+from esp.train.layers import attention, basic, merge, pools, recurrent, resizing, spatial
 from esp.train.layers.layer import LayerSettings
 from esp.train.network import Network, Tensor
 
@@ -24,15 +24,31 @@ LAYERS: dict[str, type[LayerSettings]] = {
         basic.BN,
         basic.Dropout,
         basic.Flatten,
+        basic.Reshape,
+        basic.Permute,
+        basic.Scale,
         spatial.ConvNd,
         spatial.Conv1d,
         spatial.Conv2d,
-        spatial.MaxPool,
-        spatial.AveragePool,
-        spatial.GlobalAveragePool,
+        spatial.Conv3d,
+        spatial.DepthwiseConv2d,
+        spatial.SeparableConv2d,
+        resizing.ConvTransposeNd,
+        resizing.Conv2dTranspose,
+        resizing.UpSampling,
+        resizing.ZeroPad,
+        pools.MaxPool,
+        pools.AveragePool,
+        pools.GlobalAveragePool,
+        pools.GlobalMaxPool,
         merge.Concat,
         merge.Res,
         merge.Add,
+        merge.Multiply,
+        attention.Embedding,
+        attention.LayerNorm,
+        attention.TimeDense,
+        attention.MultiHeadAttention,
         recurrent.RNN,
         recurrent.GRU,
         recurrent.LSTM,
@@ -68,7 +84,7 @@ def build_graph(layers: Sequence[LayerSettings], seed: int = 0, dtype: str = "fl
         last = made[layer.name] = net.add_layer(layer.name, type(layer).__name__, partial(layer.build, net, inputs))
     if last is None or not net.inputs:
         raise GraphError("a network needs layers, and an InputLayer first", mend="add them")
-    return net.freeze(last, output)
+    return net.freeze({output: last})
 
 
 def _inputs(layer: LayerSettings, made: dict[str, Tensor], last: Tensor | None) -> list[Tensor]:

@@ -1,19 +1,16 @@
-"""What every layer has: a name, what it is fed by, a builder; and the activations and initial weights they share."""
+"""What every layer has: a name, what it is fed by, a builder; and the initial weights they share."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from pydantic import ConfigDict
 
 from esp.errors import GraphError
+from esp.train.layers.activations import RECTIFIERS, ActivationName
 from esp.train.network import FloatArray, Network, Tensor
-
-ActivationName = Literal["linear", "relu", "leaky_relu", "tanh", "sigmoid", "softmax"]
-
-_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "leaky_relu": "LeakyRelu", "softmax": "Softmax"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,23 +27,33 @@ class LayerSettings:
         raise GraphError(f"a layer of kind {type(self).__name__} cannot be built", mend="use a kind of LAYERS")
 
 
-def activate(net: Network, x: Tensor, activation: ActivationName) -> Tensor:
-    """The activation as a node of its own; ``linear`` adds none."""
-    if activation == "linear":
-        return x
-    if activation == "leaky_relu":
-        return net.add_node("LeakyRelu", [x], alpha=0.01)
-    if activation == "softmax":
-        return net.add_node("Softmax", [x], axis=-1 if len(x.dims) == 1 else 1)
-    return net.add_node(_ACTIVATIONS[activation], [x])
-
-
 def initial(net: Network, shape: tuple[int, ...], fan_in: int, fan_out: int, activation: ActivationName) -> FloatArray:
-    """He's normal weights before a rectifier, Glorot's uniform ones elsewhere (He et al. 2015, Glorot and Bengio 2010)."""
-    if activation in ("relu", "leaky_relu"):
+    """He's normal weights before a rectifier, Glorot's uniform ones elsewhere (He et al. 2015, Glorot and Bengio 2010).
+
+    Where all numbers are drawn, normal ones of those spreads, in the network's own type: large ones take half the time.
+    """
+    if net.init == "zeros":
+        return np.zeros(shape, net.dtype)
+    is_he = activation in RECTIFIERS
+    if net.init == "drawn":
+        drawn: FloatArray = net.rng.standard_normal(shape, np.dtype(net.dtype).type)
+        drawn *= math.sqrt(2.0 / fan_in if is_he else 2.0 / (fan_in + fan_out))
+        return drawn
+    if is_he:
         return net.rng.normal(0.0, math.sqrt(2.0 / fan_in), shape)
     limit = math.sqrt(6.0 / (fan_in + fan_out))
     return net.rng.uniform(-limit, limit, shape)
+
+
+def around(net: Network, size: int, value: float, spread: float) -> FloatArray:
+    """``size`` numbers that start at ``value``; where the network's are drawn, evenly spread about it."""
+    fresh = np.full(size, value)
+    return fresh + net.rng.uniform(-spread, spread, size) if net.init == "drawn" else fresh
+
+
+def biases(net: Network, size: int) -> FloatArray:
+    """Biases of 0, or drawn ones."""
+    return around(net, size, 0.0, 0.1)
 
 
 def only_input(layer: LayerSettings, inputs: Sequence[Tensor]) -> Tensor:
@@ -54,7 +61,3 @@ def only_input(layer: LayerSettings, inputs: Sequence[Tensor]) -> Tensor:
     if len(inputs) != 1:
         raise GraphError(f"{type(layer).__name__} takes one input, got {len(inputs)}", mend="join them with Concat or Add first")
     return inputs[0]
-
-
-def zeros(size: int) -> FloatArray:
-    return np.zeros(size)

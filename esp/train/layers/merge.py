@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from esp.errors import GraphError
-from esp.train.layers.layer import ActivationName, LayerSettings, activate
+from esp.train.layers.activations import ActivationName, activate
+from esp.train.layers.layer import LayerSettings
 from esp.train.network import Network, Tensor
 
 
@@ -31,3 +32,13 @@ class Res(LayerSettings):
 @dataclass(frozen=True, slots=True)
 class Add(Res):
     """The sum of its two inputs, by Keras' name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply(LayerSettings):
+    """The product of its two inputs; sizes of 1 meet any size."""
+
+    def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
+        if len(inputs) != 2:
+            raise GraphError(f"Multiply takes two inputs, got {len(inputs)}", mend="name the two layers in inputs")
+        return net.add_node("Mul", inputs)

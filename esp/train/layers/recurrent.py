@@ -8,7 +8,7 @@ import numpy as np
 
 from esp.astore.graph import Attr
 from esp.errors import GraphError
-from esp.train.layers.layer import LayerSettings, initial, only_input
+from esp.train.layers.layer import LayerSettings, biases, initial, only_input
 from esp.train.network import Network, Tensor
 
 
@@ -52,7 +52,7 @@ class RNN(LayerSettings):
         return [
             net.add_weight("weight", initial(net, (ways, rows, width), *fans[0], "tanh")),
             net.add_weight("recurrent", initial(net, (ways, rows, self.units), *fans[1], "tanh")),
-            net.add_weight("bias", np.zeros((ways, 2 * rows))),
+            net.add_weight("bias", biases(net, ways * 2 * rows).reshape(ways, 2 * rows)),
         ]
 
 

@@ -1,4 +1,4 @@
-"""Convolutions and pools of any rank; 'same' padding becomes explicit pads."""
+"""Convolutions of any rank, and where the windows of convolutions and pools lie; 'same' padding becomes explicit pads."""
 
 import math
 from collections.abc import Sequence
@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from esp.errors import GraphError
-from esp.train.layers.layer import ActivationName, LayerSettings, activate, initial, only_input, zeros
+from esp.train.layers.activations import ActivationName, activate
+from esp.train.layers.layer import LayerSettings, biases, initial, only_input
 from esp.train.network import Network, Tensor
 
-Padding = Literal["same", "valid"]
 Size = int | tuple[int, ...]
+Padding = Literal["same", "valid"] | Size  # numbers: of both ends of each axis, or all begins, then all ends
 
 
-def _each(size: Size, rank: int, what: str) -> tuple[int, ...]:
+def each(size: Size, rank: int, what: str) -> tuple[int, ...]:
     """One number an axis."""
     if isinstance(size, int):
         return (size,) * rank
@@ -31,8 +32,17 @@ def same_pads(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int
     return (*(total // 2 for total in totals), *(total - total // 2 for total in totals))
 
 
+def explicit_pads(padding: Padding, rank: int) -> tuple[int, ...]:
+    """Pads given as numbers; none for 'valid'."""
+    if isinstance(padding, str):
+        return (0,) * (2 * rank)
+    if isinstance(padding, tuple) and len(padding) == 2 * rank:
+        return padding
+    return each(padding, rank, "padding") * 2
+
+
 @dataclass(frozen=True, slots=True)
-class _Windowed:
+class Windowed:
     """Where a kernel goes: the attributes that ONNX's convolutions and pools share."""
 
     kernel_shape: tuple[int, ...]
@@ -40,19 +50,23 @@ class _Windowed:
     pads: tuple[int, ...]
 
     @classmethod
-    def of(cls, x: Tensor, size: Size, stride: Size, padding: Padding, dilations: tuple[int, ...] = ()) -> "_Windowed":
+    def of(cls, x: Tensor, size: Size, stride: Size, padding: Padding, dilations: tuple[int, ...] = ()) -> "Windowed":
         sizes = x.dims[1:]
         rank = len(sizes)
         if rank < 1:
             raise GraphError(f"wanted channels and at least one axis, got shape {x.dims}", mend="feed it a sequence or a picture")
-        kernel, strides = _each(size, rank, "size"), _each(stride, rank, "stride")
-        pads = same_pads(sizes, kernel, strides, dilations or (1,) * rank) if padding == "same" else (0,) * (2 * rank)
-        return cls(kernel, strides, pads)
+        kernel, strides = each(size, rank, "size"), each(stride, rank, "stride")
+        if padding == "same":
+            return cls(kernel, strides, same_pads(sizes, kernel, strides, dilations or (1,) * rank))
+        return cls(kernel, strides, explicit_pads(padding, rank))
 
 
 @dataclass(frozen=True, slots=True)
 class ConvNd(LayerSettings):
-    """A convolution over as many axes as its input has; ``groups`` splits the channels."""
+    """A convolution over as many axes as its input has; ``groups`` splits the channels.
+
+    ``start`` is the activation that its first weights are spread for, where another layer makes it.
+    """
 
     filters: int
     size: Size = 3
@@ -62,6 +76,7 @@ class ConvNd(LayerSettings):
     groups: int = 1
     activation: ActivationName = "linear"
     bias: bool = True
+    start: ActivationName | None = None
 
     rank: ClassVar[int | None] = None
 
@@ -71,16 +86,18 @@ class ConvNd(LayerSettings):
             raise GraphError(
                 f"{type(self).__name__} wants {self.rank} axes and channels, got shape {x.dims}", mend="use ConvNd, or reshape"
             )
+        if self.filters < 1:
+            raise GraphError(f"{self.filters} filters make nothing", mend="give 1 or more; a small width may round to none")
         if x.dims[0] % self.groups or self.filters % self.groups:
             raise GraphError(f"{self.groups} groups do not divide {x.dims[0]} channels and {self.filters} filters")
-        dilations = _each(self.dilation, len(x.dims) - 1, "dilation")
-        where = _Windowed.of(x, self.size, self.stride, self.padding, dilations)
+        dilations = each(self.dilation, len(x.dims) - 1, "dilation")
+        where = Windowed.of(x, self.size, self.stride, self.padding, dilations)
         shape = (self.filters, x.dims[0] // self.groups, *where.kernel_shape)
         taps = math.prod(where.kernel_shape)
-        value = initial(net, shape, shape[1] * taps, self.filters // self.groups * taps, self.activation)
+        value = initial(net, shape, shape[1] * taps, self.filters // self.groups * taps, self.start or self.activation)
         tensors = [x, net.add_weight("weight", value)]
         if self.bias:
-            tensors.append(net.add_weight("bias", zeros(self.filters)))
+            tensors.append(net.add_weight("bias", biases(net, self.filters)))
         y = net.add_node(
             "Conv",
             tensors,
@@ -108,37 +125,55 @@ class Conv2d(ConvNd):
 
 
 @dataclass(frozen=True, slots=True)
-class _Pool(LayerSettings):
-    """One value for each window; ``stride`` is ``size`` where left out."""
+class Conv3d(ConvNd):
+    """A convolution over a volume."""
 
-    op: ClassVar[str]
-    size: Size = 2
-    stride: Size = 0
-    padding: Padding = "valid"
+    rank: ClassVar[int | None] = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseConv2d(LayerSettings):
+    """A convolution of each channel by itself, ``multiplier`` filters a channel."""
+
+    size: Size = 3
+    stride: Size = 1
+    padding: Padding = "same"
+    dilation: Size = 1
+    multiplier: int = 1
+    activation: ActivationName = "linear"
+    bias: bool = True
+    start: ActivationName | None = None
 
     def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
-        x = only_input(self, inputs)
-        where = _Windowed.of(x, self.size, self.stride or self.size, self.padding)
-        return net.add_node(self.op, [x], kernel_shape=where.kernel_shape, strides=where.strides, pads=where.pads)
+        channels = only_input(self, inputs).dims[0]
+        conv = Conv2d(
+            channels * self.multiplier,
+            self.size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            channels,
+            self.activation,
+            self.bias,
+            self.start,
+        )
+        return conv.build(net, inputs)
 
 
 @dataclass(frozen=True, slots=True)
-class MaxPool(_Pool):
-    """The largest value of each window; ``stride`` is ``size`` where left out."""
+class SeparableConv2d(LayerSettings):
+    """A convolution of each channel by itself, then one of 1 x 1 over the channels."""
 
-    op: ClassVar[str] = "MaxPool"
-
-
-@dataclass(frozen=True, slots=True)
-class AveragePool(_Pool):
-    """The mean of each window, without the padding; ``stride`` is ``size`` where left out."""
-
-    op: ClassVar[str] = "AveragePool"
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalAveragePool(LayerSettings):
-    """The mean of each channel, as one vector a row."""
+    filters: int
+    size: Size = 3
+    stride: Size = 1
+    padding: Padding = "same"
+    multiplier: int = 1
+    activation: ActivationName = "linear"
+    bias: bool = True
+    start: ActivationName | None = None
 
     def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
-        return net.add_node("Flatten", [net.add_node("GlobalAveragePool", [only_input(self, inputs)])], axis=1)
+        depthwise = DepthwiseConv2d(self.size, self.stride, self.padding, multiplier=self.multiplier, bias=False)
+        pointwise = Conv2d(self.filters, 1, activation=self.activation, bias=self.bias, start=self.start)
+        return pointwise.build(net, [depthwise.build(net, inputs)])

@@ -58,7 +58,7 @@ def simplify(graph: Graph) -> Net:
 def _plain_shapes(graph: Graph) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for name, shape in validate(graph).items():
-        if any(isinstance(size, Rows | Unknown) for size in shape):
+        if any(size == 0 or isinstance(size, Rows | Unknown) for size in shape):
             what = f"the numba backend cannot take a tensor of shape {show(shape)}"
             raise BackendError(what, where=f"tensor '{name}'", mend="use the backend onnxruntime or auto")
         shapes[name] = cast(Shape, shape)

@@ -117,6 +117,8 @@ def _depthwise(made: Lowering, x: Value, out: Value, where: Geometry, weights: A
 
 
 def max_pool(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    if any(node.outputs[1:]):
+        refuse(node, "its Indices")
     x, out = _picture(made, node), _result(made, node)
     where = geometry(attrs, x.dims[1:], attrs["kernel_shape"])
     starts, taps, _ = _taps(x.dims[1:], where)

@@ -1,0 +1,204 @@
+"""Verbs that bring models in, give them out, and make them smaller."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from esp.cli.options import Json, Model, err, out, show
+from esp.errors import UsageError
+
+Rows = dict[str, Any]
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
+
+
+def import_(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An ONNX model (.onnx), or a Keras one (.keras, .h5, .weights.h5).")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the astore goes.")],
+    name: Annotated[str, typer.Option(help="Name of the model; that of the file, if left out.")] = "",
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SPEC.toml", help="What events give ([inputs.NAME]: dtype, shape, steps, missing) and what outputs mean."
+        ),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class labels of the output, one a line.")] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=1,3,224,224", help="Fix the sizes of an ONNX input, the batch's place among them."),
+    ] = None,
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=NUMBERS", help="Make an ONNX input a constant: one number, or some with commas."),
+    ] = None,
+    outputs: Annotated[str, typer.Option(metavar="NAME,NAME", help="Cut an ONNX graph at these tensors.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(metavar="CONFIG.json", help="The model's config, for a Keras file of weights alone.")
+    ] = None,
+    onto: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL.astore", help="Put the weights of a Keras file onto this model's graph, layer by layer."),
+    ] = None,
+    layout: Annotated[Literal["keras", "dlpy"], typer.Option(help="How an HDF5 file lays its weights out.")] = "keras",
+    as_json: Json = False,
+) -> None:
+    """Bring in a model from ONNX or Keras.
+
+    What cannot be brought in exactly is refused, with the op or layer and its place.
+    """
+    from esp.astore.adopt import read_labels
+    from esp.astore.binary import write
+    from esp.settings import read_toml
+
+    told = {"spec": read_toml(spec) if spec else {}, "labels": read_labels(labels) if labels else (), "where": str(spec or "spec")}
+    if source.suffix == ".onnx":
+        _refuse_given(source, {"--config": config, "--onto": onto, "--layout": layout if layout != "keras" else None})
+        from esp.astore.adopt import import_onnx
+
+        cut = [name.strip() for name in outputs.split(",") if name.strip()]
+        astore = import_onnx(source, name, shapes=_shapes(shape), bind=_numbers(bind), outputs=cut, **told)
+    elif source.suffix in KERAS_SUFFIXES:
+        _refuse_given(source, {"--shape": shape, "--bind": bind, "--outputs": outputs})
+        from esp.astore.keras import import_keras
+
+        astore = import_keras(source, name, config=config, onto=onto, layout=layout, **told)
+    else:
+        known = ".onnx, " + ", ".join(KERAS_SUFFIXES)
+        raise UsageError(f"files '{source.suffix}' are not imported", where=str(source), mend=f"give one of {known}")
+    written = write(astore, output)
+    inputs = {item.name: f"{item.dtype}{list(item.shape)}" for item in written.inputs}
+    made = {item.name: f"{item.dtype}{list(item.shape)}" for item in written.outputs}
+    result = {"astore": str(output), "digest": written.digest, "inputs": inputs, "outputs": made}
+    show(result, as_json, lambda: out.print_json(data=result))
+
+
+def _refuse_given(source: Path, options: Mapping[str, Any]) -> None:
+    for option, value in options.items():
+        if value:
+            raise UsageError(f"{option} means nothing for {source.suffix}", where=str(source), mend="leave it out")
+
+
+def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts or ():
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise UsageError(f"'{text}' is not NAME=VALUE", where=option, mend=f"write {option} NAME=VALUE")
+        pairs[name.strip()] = value
+    return pairs
+
+
+def _shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    found = {}
+    for name, value in _pairs(texts, "--shape").items():
+        try:
+            found[name] = tuple(int(size) for size in value.split(","))
+        except ValueError as error:
+            raise UsageError(f"'{value}' are not sizes", where=f"--shape {name}", mend="write --shape NAME=1,3,224,224") from error
+    return found
+
+
+def _numbers(texts: Sequence[str] | None) -> dict[str, Any]:
+    found = {}
+    for name, value in _pairs(texts, "--bind").items():
+        try:
+            numbers = [float(part) if not part.strip().lstrip("+-").isdigit() else int(part) for part in value.split(",")]
+        except ValueError as error:
+            raise UsageError(
+                f"'{value}' are not numbers", where=f"--bind {name}", mend="write --bind NAME=0.5 or NAME=1,2,3"
+            ) from error
+        found[name] = np.array(numbers if "," in value else numbers[0])
+    return found
+
+
+def export(
+    model: Model,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where it goes: FILE.onnx, or FILE.h5 for the weights as Keras loads them.")
+    ],
+    opset: Annotated[int | None, typer.Option(help="ONNX opset; the current one, if left out.")] = None,
+    preprocessing: Annotated[
+        bool, typer.Option(help="Put the preprocessing into the ONNX graph: it then takes what events give.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Give a model out as ONNX, or its weights as HDF5."""
+    from esp.astore.binary import read
+
+    astore = read(model)
+    if output.suffix == ".onnx":
+        from esp.astore.onnx import export_onnx
+
+        options = {} if opset is None else {"opset": opset}
+        export_onnx(astore, output, preprocessing=preprocessing, **options)
+    elif output.suffix in (".h5", ".hdf5"):
+        from esp.astore.hdf5 import write_keras_weights
+
+        write_keras_weights(astore.graph, output)
+    else:
+        raise UsageError(f"nothing is exported as '{output.suffix}'", where=str(output), mend="use .onnx or .h5")
+    result = {"file": str(output), "size_bytes": output.stat().st_size, "model": astore.digest}
+    show(result, as_json, lambda: out.print_json(data=result))
+
+
+def convert(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the converted astore goes.")],
+    weights: Annotated[Literal["float32", "float16", "int8"], typer.Option(help="The form of the weights in the file.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rows to compare the outputs on, as esp score reads them; else rows are drawn."),
+    ] = None,
+    label: Annotated[str, typer.Option(help="Column of the true label, to compare the accuracy.")] = "",
+    rows: Annotated[int, typer.Option(min=1, help="Rows to compare on, at most.")] = 2000,
+    as_json: Json = False,
+) -> None:
+    """Make a model's file smaller, and tell what that does to its outputs.
+
+    Weights become float16, or int8 with a scale for each output channel; they are float32 again when the model is loaded.
+    """
+    from esp.astore.binary import read, write
+    from esp.astore.convert import compare, drawn_rows
+    from esp.astore.convert import convert as convert_weights
+
+    before = read(model)
+    conversion = convert_weights(before, weights)
+    given, truth = _rows(before, data, label, rows) if data else (drawn_rows(before, rows), None)
+    changes = compare(before, conversion.astore, given, truth)
+    after = write(conversion.astore, output)
+    result = {
+        "astore": str(output), "digest": after.digest, "size_bytes_before": model.stat().st_size, "size_bytes": output.stat().st_size,
+        "rows": "of the file" if data else "drawn from the statistics of the inputs",
+        "outputs": [asdict(change) for change in changes], "tensors": [asdict(change) for change in conversion.tensors],
+    }  # fmt: skip
+    show(result, as_json, lambda: _tell(result))
+
+
+def _rows(astore: Any, data: Path, label: str, most: int) -> tuple[Rows, dict[str, list[str]] | None]:
+    """Rows of a file without those that have a value missing, and the true labels."""
+    from esp.runtime.offline.score import first_rows
+
+    columns, labels = first_rows(astore, data, label, most)
+    names = [output.name for output in astore.outputs if output.labels]
+    if label and not names:
+        raise UsageError("the model has no labels to compare with", where=f"--label {label}", mend="leave it out")
+    return dict(zip((item.name for item in astore.inputs), columns)), {names[0]: labels} if label else None
+
+
+def _tell(result: Mapping[str, Any]) -> None:
+    kept = [f"{tensor['name']}: {tensor['kept']}" for tensor in result["tensors"] if tensor["kept"]]
+    err.print("\n".join(f"kept as float32: {line}" for line in kept), end="\n" * bool(kept))
+    before, after = result["size_bytes_before"], result["size_bytes"]
+    out.print(f"{result['astore']}  {result['digest'][:12]}  {before:,} -> {after:,} bytes")
+    for change in result["outputs"]:
+        line = f"output {change['name']}: largest difference {change['largest_difference']:.3g} over {change['rows']:,} rows {result['rows']}"
+        if change["agreement"] is not None:
+            line += f", same label in {100 * change['agreement']:.2f} %"
+        if change["accuracy_before"] is not None:
+            line += f", accuracy {change['accuracy_before']:.4f} -> {change['accuracy_after']:.4f}"
+        out.print(line)

@@ -1,0 +1,135 @@
+"""What exporters of today make of ordinary networks: chains over shapes, states of zeros, class tokens; held to onnxruntime."""
+
+import numpy as np
+import onnx
+import pytest
+
+from esp.astore.onnx import read_onnx
+from esp.errors import GraphError
+from tests.astore.onnx.oracle import agree, floats, model, node
+
+BATCHES = ["N", 1]  # open, and fixed as an exporter without dynamic axes leaves it
+
+
+def ops(graph) -> list[str]:
+    return [one.op for one in graph.nodes]
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_view_of_size_0_and_the_rest_needs_no_nodes_over_shapes(batch) -> None:
+    weights = {"zero": np.int64(0), "axes": np.int64([0]), "rest": np.int64([-1]), "w": floats(24, 5), "b": floats(5)}
+    nodes = [
+        node("Shape", "x", "shape"), node("Gather", "shape zero", "n", axis=0), node("Unsqueeze", "n axes", "n1"),
+        node("Concat", "n1 rest", "target", axis=0), node("Reshape", "x target", "flat"), node("Gemm", "flat w b", "y"),
+    ]  # fmt: skip
+    graph = agree(model(nodes, {"x": [batch, 4, 6]}, ["y"], weights), floats(3, 4, 6))
+    assert ops(graph) == ["Reshape", "Gemm"]
+
+
+@pytest.mark.parametrize("target", [[1, -1], [1, 24], [1, 4, 3, 2], [-1, 24], [0, 24], [1, 1, 24], [4, 6], [2, 12]])
+def test_reshape_to_the_fixed_batch_keeps_the_rows_apart(target: list[int]) -> None:
+    nodes = [node("Reshape", "x target", "r"), node("Relu", "r", "r2"), node("Reshape", "r2 last", "y")]
+    agree(model(nodes, {"x": [1, 4, 6]}, ["y"], {"target": np.int64(target), "last": np.int64([1, 24])}), floats(3, 4, 6))
+
+
+def test_reshape_of_a_fixed_batch_of_four_is_of_any() -> None:
+    proto = model([node("Reshape", "x target", "y")], {"x": [4, 3, 2]}, ["y"], {"target": np.int64([4, 6])})
+    (value,) = read_onnx(proto).outputs
+    assert value.shape == (None, 6)
+    heads = model([node("Reshape", "x target", "r"), node("Reshape", "r back", "y")], {"x": [4, 3, 2]}, ["y"],
+                  {"target": np.int64([12, 2]), "back": np.int64([4, 6])})  # fmt: skip
+    assert read_onnx(heads).outputs[0].shape == (None, 6)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_interpolation_by_a_scale_of_the_shape(batch) -> None:
+    weights = {"two": np.float32(2), "start": np.int64([0]), "middle": np.int64([2]), "end": np.int64([4]), "axes": np.int64([0])}
+    nodes = [
+        node("Shape", "x", "shape"), node("Slice", "shape middle end axes", "hw"), node("Cast", "hw", "hwf", to=1),
+        node("Mul", "hwf two", "wide"), node("Floor", "wide", "whole"), node("Cast", "whole", "size", to=7),
+        node("Slice", "shape start middle axes", "nc"), node("Concat", "nc size", "sizes", axis=0),
+        node("Resize", "x _ _ sizes", "y", mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
+    ]  # fmt: skip
+    graph = agree(model(nodes, {"x": [batch, 2, 3, 4]}, ["y"], weights, opset=13), floats(3, 2, 3, 4))
+    assert ops(graph) == ["Resize"]
+
+
+def class_token(batch):
+    """A class token is repeated for each row and put before the patches, as PyTorch's expand becomes."""
+    weights = {
+        "token": floats(1, 1, 6), "zero": np.int64(0), "axes": np.int64([0]), "ones": np.int64([-1, -1]),
+        "minus": np.int64(-1), "three": np.int64([3]), "places": floats(1, 5, 6, seed=1),
+    }  # fmt: skip
+    nodes = [
+        node("Shape", "x", "shape"), node("Gather", "shape zero", "n", axis=0), node("Unsqueeze", "n axes", "n1"),
+        node("Concat", "n1 ones", "wanted", axis=0),
+        node("ConstantOfShape", "three", "filled", value=onnx.helper.make_tensor("v", onnx.TensorProto.INT64, [1], [1])),
+        node("Mul", "filled minus", "minuses"), node("Equal", "wanted minuses", "open"),
+        node("Where", "open filled wanted", "target"), node("Expand", "token target", "tokens"),
+        node("Concat", "tokens x", "all", axis=1), node("Add", "all places", "y"),
+    ]  # fmt: skip
+    return model(nodes, {"x": [batch, 4, 6]}, ["y"], weights, opset=17)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_class_token_of_a_vision_transformer(batch) -> None:
+    agree(class_token(batch), floats(3, 4, 6))
+
+
+def test_class_token_expanded_by_the_exporter_is_repeated_for_each_row() -> None:
+    nodes = [node("Concat", "token x", "all", axis=1), node("Add", "all places", "y")]
+    proto = model(nodes, {"x": [1, 4, 6]}, ["y"], {"token": floats(1, 1, 6), "places": floats(1, 5, 6)})
+    agree(proto, floats(3, 4, 6))
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_lstm_with_states_of_zeros_of_the_batch(batch) -> None:
+    weights = {
+        "w": floats(1, 20, 3), "r": floats(1, 20, 5, seed=1), "b": floats(1, 40, seed=2), "zero": np.int64(0), "axes": np.int64([0]),
+        "one": np.int64([1]), "units": np.int64([5]), "dir": np.int64([1]),
+    }  # fmt: skip
+    nodes = [
+        node("Shape", "x", "shape"), node("Gather", "shape zero", "n", axis=0), node("Unsqueeze", "n axes", "n1"),
+        node("Concat", "one n1 units", "state", axis=0), node("ConstantOfShape", "state", "h0"),
+        node("Transpose", "x", "xt", perm=[1, 0, 2]), node("LSTM", "xt w r b _ h0 h0", "all last", hidden_size=5),
+        node("Squeeze", "all dir", "steps"), node("Transpose", "steps", "y", perm=[1, 0, 2]),
+    ]  # fmt: skip
+    agree(model(nodes, {"x": [batch, 4, 3]}, ["y"], weights, opset=14), floats(3, 4, 3), atol=1e-5)
+
+
+def test_recurrent_states_and_lengths_of_a_fixed_batch_are_repeated() -> None:
+    weights = {"w": floats(1, 5, 3), "r": floats(1, 5, 5, seed=1), "h": floats(1, 1, 5, seed=2), "lengths": np.int32([3])}
+    nodes = [
+        node("Transpose", "x", "xt", perm=[1, 0, 2]), node("RNN", "xt w r _ lengths h", "_ last", hidden_size=5),
+        node("Transpose", "last", "y", perm=[1, 0, 2]),
+    ]  # fmt: skip
+    agree(model(nodes, {"x": [1, 4, 3]}, ["y"], weights, opset=14), floats(3, 4, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_self_attention_of_heads(batch) -> None:
+    weights = {
+        "w": floats(8, 24), "b": floats(24, seed=1), "split": np.int64([1 if batch == 1 else 0, 4, 3, 2, 4]), "zero": np.int64(0),
+        "one": np.int64(1), "two": np.int64(2), "root": np.float32(2), "join": np.int64([1 if batch == 1 else 0, 4, 8]),
+    }  # fmt: skip
+    nodes = [
+        node("MatMul", "x w", "qkv0"), node("Add", "qkv0 b", "qkv1"), node("Reshape", "qkv1 split", "qkv2"),
+        node("Transpose", "qkv2", "qkv", perm=[2, 0, 3, 1, 4]),
+        *(node("Gather", f"qkv {at}", name, axis=0) for at, name in (("zero", "q"), ("one", "k"), ("two", "v"))),
+        node("Transpose", "k", "kt", perm=[0, 1, 3, 2]), node("MatMul", "q kt", "s0"), node("Div", "s0 root", "s1"),
+        node("Softmax", "s1", "s", axis=-1), node("MatMul", "s v", "o"), node("Transpose", "o", "o2", perm=[0, 2, 1, 3]),
+        node("Reshape", "o2 join", "y"),
+    ]  # fmt: skip
+    agree(model(nodes, {"x": [batch, 4, 8]}, ["y"], weights, opset=17), floats(3, 4, 8), atol=1e-5)
+
+
+def test_channel_shuffle_of_a_fixed_batch() -> None:
+    nodes = [node("Reshape", "x apart", "a"), node("Transpose", "a", "t", perm=[0, 2, 1, 3, 4]), node("Reshape", "t flat", "y")]
+    weights = {"apart": np.int64([1, 2, 3, 2, 2]), "flat": np.int64([1, 6, 2, 2])}
+    agree(model(nodes, {"x": [1, 6, 2, 2]}, ["y"], weights), floats(3, 6, 2, 2))
+
+
+def test_what_mixes_the_rows_of_a_batch_is_refused_with_the_node_named() -> None:
+    mean = node("ReduceMean", "x", "y", axes=[0], name="over_rows")
+    with pytest.raises(GraphError, match=r"node 0 'over_rows' .ReduceMean.*would mix the rows"):
+        read_onnx(model([mean], {"x": [1, 4]}, ["y"], opset=13))
