@@ -41,7 +41,25 @@ def esp_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
 def test_help_and_version_go_to_stdout(tmp_path: Path) -> None:
     told = run_process("--help", cwd=tmp_path)
     assert (told.status, told.err) == (0, "")
-    for verb in ("train", "inspect", "verify", "check", "run", "status", "deploy", "pause", "resume", "drain", "demo"):
+    for verb in (
+        "train",
+        "import",
+        "export",
+        "convert",
+        "inspect",
+        "score",
+        "verify",
+        "keygen",
+        "sign",
+        "check",
+        "run",
+        "status",
+        "deploy",
+        "pause",
+        "resume",
+        "drain",
+        "demo",
+    ):
         assert f"\n  {verb} " in told.out
     assert "..." not in told.out.partition("Commands:")[2]  # no sentence is cut short
     assert run_process("--version", cwd=tmp_path) == Answer(0, f"{esp.__version__}\n", "")

@@ -30,7 +30,7 @@ def import_(
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class labels of the output, one a line.")] = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=1,3,224,224", help="Fix the sizes of an ONNX input, the batch's place among them."),
+        typer.Option(metavar="NAME=1,3,224,224", help="Fix the sizes of an input, the batch's place among them."),
     ] = None,
     bind: Annotated[
         list[str] | None,
@@ -55,15 +55,20 @@ def import_(
     from esp.astore.binary import write
     from esp.settings import read_toml
 
-    told = {"spec": read_toml(spec) if spec else {}, "labels": read_labels(labels) if labels else (), "where": str(spec or "spec")}
+    told: dict[str, Any] = {
+        "spec": read_toml(spec) if spec else {},
+        "labels": read_labels(labels) if labels else (),
+        "shapes": _shapes(shape),
+        "where": str(spec or "spec"),
+    }
     if source.suffix == ".onnx":
         _refuse_given(source, {"--config": config, "--onto": onto, "--layout": layout if layout != "keras" else None})
         from esp.astore.adopt import import_onnx
 
         cut = [name.strip() for name in outputs.split(",") if name.strip()]
-        astore = import_onnx(source, name, shapes=_shapes(shape), bind=_numbers(bind), outputs=cut, **told)
+        astore = import_onnx(source, name, bind=_numbers(bind), outputs=cut, **told)
     elif source.suffix in KERAS_SUFFIXES:
-        _refuse_given(source, {"--shape": shape, "--bind": bind, "--outputs": outputs})
+        _refuse_given(source, {"--bind": bind, "--outputs": outputs})
         from esp.astore.keras import import_keras
 
         astore = import_keras(source, name, config=config, onto=onto, layout=layout, **told)
@@ -134,15 +139,19 @@ def export(
     if output.suffix == ".onnx":
         from esp.astore.onnx import export_onnx
 
-        options = {} if opset is None else {"opset": opset}
-        export_onnx(astore, output, preprocessing=preprocessing, **options)
+        files = export_onnx(astore, output, opset=opset, preprocessing=preprocessing)
     elif output.suffix in (".h5", ".hdf5"):
         from esp.astore.hdf5 import write_keras_weights
 
         write_keras_weights(astore.graph, output)
+        files = (output,)
     else:
         raise UsageError(f"nothing is exported as '{output.suffix}'", where=str(output), mend="use .onnx or .h5")
-    result = {"file": str(output), "size_bytes": output.stat().st_size, "model": astore.digest}
+    result = {
+        "files": [str(file) for file in files],
+        "size_bytes": sum(file.stat().st_size for file in files),
+        "model": astore.digest,
+    }
     show(result, as_json, lambda: out.print_json(data=result))
 
 
@@ -158,7 +167,7 @@ def convert(
     rows: Annotated[int, typer.Option(min=1, help="Rows to compare on, at most.")] = 2000,
     as_json: Json = False,
 ) -> None:
-    """Make a model's file smaller, and tell what that does to its outputs.
+    """Make a model's file smaller, and tell what it costs.
 
     Weights become float16, or int8 with a scale for each output channel; they are float32 again when the model is loaded.
     """

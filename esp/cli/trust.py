@@ -16,7 +16,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every byte of an astore against its digests, and its signature."""
+    """Check every byte of an astore, and its signature."""
     from esp.astore.binary import verify as verify_file
     from esp.astore.signing import trusted_keys as keys_in
 
@@ -28,7 +28,7 @@ def keygen(
     key: Annotated[Path, typer.Argument(metavar="KEY.pem", help="Where the private key goes; the file must not be there yet.")],
     as_json: Json = False,
 ) -> None:
-    """Make an Ed25519 key to sign models with, and print its public half."""
+    """Make a key to sign models with, and print its public half."""
     from esp.astore.signing import generate_key
 
     public = generate_key(key).hex()
@@ -40,7 +40,7 @@ def sign(
     key: Annotated[Path, typer.Option(metavar="KEY.pem", help="The private key (Ed25519, PEM).")],
     as_json: Json = False,
 ) -> None:
-    """Sign an astore: its digest stays, the signature stands beside it in the file."""
+    """Sign an astore; its digest stays."""
     from esp.astore.binary import sign as sign_file
 
     public = sign_file(model, key).key.hex()

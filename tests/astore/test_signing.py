@@ -18,6 +18,7 @@ from esp.astore import signing
 from esp.astore.binary import from_bytes, read, sign, signature_of, verify
 from esp.astore.signing import generate_key, public_key, trusted_keys
 from esp.errors import FileError, TrustError
+from tests.astore.golden import make as golden
 from tests.astore.test_binary import GOLDEN, GOLDEN_DIGEST
 
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")  # RFC 8032, section 7.1, test 1
@@ -73,6 +74,11 @@ def test_signing_keeps_digest_and_weights_and_gives_the_same_bytes_again(model: 
     assert read(model).graph.weights["w"].tolist() == [0.5, -2.0]
     sign(model, key)
     assert model.read_bytes() == once
+
+
+def test_the_golden_signed_file_is_what_signing_the_other_gives(model: Path, key: Path) -> None:
+    sign(model, key)
+    assert model.read_bytes() == golden.signed() == (GOLDEN.parent / "signed.astore").read_bytes()
 
 
 def test_signing_anew_takes_the_place_of_the_signature(model: Path, key: Path, tmp_path: Path) -> None:

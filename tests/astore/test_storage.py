@@ -17,6 +17,8 @@ from esp.astore.graph import Graph, Node, Value
 from esp.astore.model import Astore, Input, Output, Storage
 from esp.astore.storage import to_int8, widened
 from esp.errors import FileError, GraphError
+from tests.astore.golden import make as golden
+from tests.astore.hostile.forge import GOLDEN, forge
 from tests.astore.test_binary import by_the_format, tiny
 
 
@@ -86,6 +88,16 @@ def test_storage_of_what_is_no_weight_any_more_is_passed_over() -> None:
     assert to_bytes(replace(tiny(), storage={"v": Storage("float16")})) == to_bytes(tiny())
 
 
+def test_the_golden_file_made_by_hand_is_read_and_written_as_the_same_bytes() -> None:
+    """int8 * scale: 127 * 0.5, -127 * 2, 63 * 0.5, 0, -1 * 0.5, 50 * 2; tests/astore/golden/make.py packs the bytes without esp."""
+    data = (GOLDEN / "narrow.astore").read_bytes()
+    assert data == golden.narrow()
+    astore = from_bytes(data)
+    assert astore.graph.weights["w"].tolist() == [[63.5, -254], [31.5, 0], [-0.5, 100]]
+    assert astore.graph.weights["h"].tolist() == [[0.5, -2], [65504, 2.0**-24]]
+    assert to_bytes(astore) == data
+
+
 def test_a_name_that_a_weight_has_is_not_taken_for_scales() -> None:
     astore = convert(network(127 * np.eye(3)), "int8").astore
     weights = {**astore.graph.weights, "w/scale": np.array(5, "f4")}
@@ -136,8 +148,6 @@ def test_another_writers_scales_are_read_as_they_are() -> None:
         entry = {"name": name, "dtype": array.dtype.name, "shape": [*array.shape], "offset": len(body), "size": array.nbytes}
         tensors.append(entry | {"sha256": hashlib.sha256(array.tobytes()).digest()} | ({} if name == "s" else {"scale": "s"}))
         body += array.tobytes()
-    from tests.astore.test_hostile import forge
-
     found = from_bytes(forge(header | {"tensors": tensors}, body))
     np.testing.assert_array_equal(found.graph.weights["b"], np.array([-128, 3], "f4") * np.float32(0.1))
     np.testing.assert_array_equal(found.graph.weights["w"], np.array([[1, 2], [3, -4]], "f4") * np.float32(0.1))

@@ -21,7 +21,7 @@ def activate(call: Call, value: Held, setting: Any) -> Held:
         return along_axis(call, value, name, -1)
     if name == "glu":
         return _glu(call, value)
-    if isinstance(setting, Mapping) and "class_name" in setting:
+    if isinstance(setting, Mapping) and isinstance(setting.get("config"), Mapping):
         return _by_layer(call, value, setting)
     mend = f"use one of: {', '.join(sorted({*POINTWISE, *ALONG_AXIS}))}"
     raise call.refused(f"there is no rule for the activation {setting!r:.80}", mend)

@@ -29,7 +29,10 @@ class CallSpec:
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """A layer as its config describes it; ``where`` is its place in the file's config, ``model`` the model that it is, if any."""
+    """A layer as its config describes it, at ``where`` in the file's config.
+
+    ``model`` is the model that it is, ``wrapped`` the layer that it calls at every step (TimeDistributed), if any.
+    """
 
     kind: str
     name: str
@@ -38,6 +41,7 @@ class LayerSpec:
     module: str = ""
     calls: tuple[CallSpec, ...] = ()
     model: "ModelSpec | None" = None
+    wrapped: "LayerSpec | None" = None
 
     @property
     def is_operation(self) -> bool:
@@ -63,7 +67,7 @@ def model_spec(config: Mapping[str, Any], where: str = "config") -> ModelSpec:
         raise GraphError(f"class {kind!r} is no model whose layers a config lists", where=where, mend=mend)
     try:
         return _sequential(inner, where) if kind == "Sequential" else _functional(_mapping(inner, where), where)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as err:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError, RecursionError) as err:
         raise GraphError(f"the config is not laid out as Keras does: {err!r}", where=where, mend="save the model again") from err
 
 
@@ -80,7 +84,8 @@ def layer_spec(config: Mapping[str, Any], where: str) -> LayerSpec:
         what = f"{kind} is a class of its own ({registered or module}), which Keras does not define"
         raise GraphError(what, where=where, mend="build the model from layers of Keras")
     shape = _mapping(config.get("build_config") or {}, where).get("input_shape")
-    return LayerSpec(kind, name, {**settings, "build_shape": shape}, where, module)
+    wrapped = layer_spec(settings["layer"], f"{where}.layer") if kind == "TimeDistributed" else None
+    return LayerSpec(kind, name, {**settings, "build_shape": shape}, where, module, wrapped=wrapped)
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -96,6 +101,9 @@ def _sequential(inner: Mapping[str, Any] | list[Any], where: str) -> ModelSpec:
     layers = [layer_spec(item, f"{where}.layers[{at}]") for at, item in enumerate(listed)]
     if not layers:
         raise GraphError("the model has no layers", where=where, mend="give it one")
+    if layers[0].kind == "Merge":
+        mend = "save it with Keras 1.2 as a functional model: Model(inputs, outputs)"
+        raise GraphError("the models that join at its beginning cannot be told apart", where=layers[0].where, mend=mend)
     if layers[0].kind != "InputLayer":
         build_shape = None if isinstance(inner, list) else inner.get("build_input_shape")
         layers.insert(0, _entrance(layers[0], build_shape, where))

@@ -137,12 +137,13 @@ def _moments(call: Call) -> list[Array]:
     """Mean and variance out of the config, else out of the weights (a count stands behind them)."""
     settings = call.settings
     if settings.get("mean") is not None:
-        return [np.asarray(settings.get(key), np.float64) for key in ("mean", "variance")]
-    arrays = [np.asarray(array, np.float64) for array in call.arrays or () if np.asarray(array).dtype.kind == "f"]
-    if len(arrays) < 2:
-        raise call.refused("neither its config nor the file has mean and variance", "adapt it and save the model again")
+        found = [np.asarray(settings.get(key), np.float64) for key in ("mean", "variance")]
+    else:
+        found = [np.asarray(array, np.float64) for array in call.arrays or () if np.asarray(array).dtype.kind == "f"][:2]
     settings.ignore("variance")
-    return arrays[:2]
+    if len(found) < 2 or not all(np.isfinite(array).all() for array in found) or (found[1] < 0).any():
+        raise call.refused("neither its config nor the file has its mean and variance", "adapt it and save the model again")
+    return found
 
 
 def _over(call: Call, array: Array, shape: list[int]) -> Array:

@@ -12,7 +12,7 @@ from esp.astore.graph import Graph
 from esp.astore.hdf5 import Flavour, KerasFile, LayerWeights, assign, by_layer, read_keras
 from esp.astore.hdf5.nesting import object_paths, split
 from esp.astore.keras.call import Origin
-from esp.astore.keras.config import LayerSpec, ModelSpec, layer_spec, model_spec
+from esp.astore.keras.config import LayerSpec, ModelSpec, model_spec
 from esp.astore.keras.walk import Names, Walk
 from esp.astore.model import Astore
 from esp.astore.validation import validate
@@ -95,15 +95,15 @@ def _wrapped_models(model: ModelSpec, names: Names) -> Iterator[tuple[Names, Lay
         inside = (*names, layer.name)
         if layer.model is not None:
             yield from _wrapped_models(layer.model, inside)
-        elif layer.kind == "TimeDistributed" and layer_spec(layer.config["layer"], layer.where).model is not None:
+        elif layer.wrapped is not None and layer.wrapped.model is not None:
             yield inside, layer
 
 
 def _within(file: KerasFile, names: Names, wrapper: LayerSpec, held: LayerWeights | None) -> Mapping[Names, LayerWeights]:
     """The weights of a wrapped model's layers, which the file holds as those of the wrapper."""
-    if held is None:
+    inner = wrapper.wrapped
+    if held is None or inner is None:
         return {}
-    inner = layer_spec(wrapper.config["layer"], wrapper.where)
     if not file.is_by_path:
         return split(file, wrapper.name, held, [*_leaves(inner, names)])
     found = {}

@@ -27,7 +27,8 @@ def batch_normalization(call: Call) -> Held:
     gamma, beta, mean, variance = layouts.batch_norm(arrays, has_scale, has_center)
     perm, _ = values.favourite(call.build, x)
     if rank == 3 and perm.index(axis) != 1:  # sequences stay as they are held
-        scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        with np.errstate(all="ignore"):  # a variance below 0 gives what it gives in Keras: no number
+            scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
         return affine(call, x, scale, beta - mean * scale, (axis,))
     if perm.index(axis) != 1:
         perm = (0, axis, *(other for other in range(1, rank) if other != axis))

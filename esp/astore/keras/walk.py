@@ -78,7 +78,7 @@ class Walk:
     def _input(self, layer: LayerSpec) -> Held:
         """A new input of the graph, as Keras has it."""
         dtype = layer.config.get("dtype") or layer.config.get("input_dtype") or "float32"
-        if dtype not in _INPUT_DTYPES:
+        if not isinstance(dtype, str) or dtype not in _INPUT_DTYPES:
             raise GraphError(
                 f"input {layer.name!r} is {dtype!r}", where=layer.where, mend=f"use one of: {', '.join(_INPUT_DTYPES)}"
             )
@@ -121,7 +121,11 @@ class Walk:
             what = f"{layer.kind} {layer.name!r} cannot be imported: it would use the mask of steps that comes to it"
             raise GraphError(what, where=layer.where, mend="build the model without Masking and mask_zero")
         call = Call(layer, self.build, args, given, kwargs, arrays, self.origin, partial(self._inner, path))
-        outputs = outputs_of(rule(call))
+        try:
+            outputs = outputs_of(rule(call))
+        except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as err:
+            what = f"{layer.kind} {layer.name!r} cannot be imported: its settings are not as Keras writes them ({err!r:.100})"
+            raise GraphError(what, where=layer.where, mend="save the model again") from err
         _check_left(layer, call.kwargs)
         call.settings.check_left()
         if is_masked and layer.kind in LETS_MASK_THROUGH:
@@ -139,6 +143,7 @@ class Walk:
 def _fixed_sizes(layer: LayerSpec, fixed: Sequence[int] | None) -> list[int]:
     """The sizes of an input without the batch. Raises GraphError where neither the model nor the user fixes one."""
     said = layer.config.get("batch_shape") or layer.config.get("batch_input_shape")
+    said = said if isinstance(said, list | tuple) else None
     sizes, fixed = [] if said is None else list(said)[1:], None if fixed is None else list(fixed)[1:]
     if fixed is not None:
         if said is not None and (len(sizes) != len(fixed) or any(old not in (None, new) for old, new in zip(sizes, fixed))):

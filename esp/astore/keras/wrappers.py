@@ -2,7 +2,6 @@
 
 from esp.astore.keras import values
 from esp.astore.keras.call import Call
-from esp.astore.keras.config import layer_spec
 from esp.astore.keras.values import Held, Perm
 from esp.astore.ops.dims import of_rows
 
@@ -12,7 +11,9 @@ _EACH = ("Activation", "Dense", "Dropout", "ELU", "GaussianDropout", "GaussianNo
 
 def time_distributed(call: Call) -> list[Held]:
     """The steps become rows of the batch, and steps again behind the layer."""
-    spec = layer_spec(call.settings.get("layer"), f"{call.spec.where}.layer")
+    spec = call.spec.wrapped
+    assert spec is not None
+    call.settings.ignore("layer")
     x = call.x
     rank = call.rank(3)
     if spec.kind in _EACH:

@@ -11,7 +11,7 @@ from esp.astore.onnx.tensors import Folder, array_of, dtype_of
 from esp.astore.ops.row import Array, Attr, Tensor
 from esp.errors import FileError, GraphError
 
-OLDEST, NEWEST = 7, onnx_opset_version()  # operator sets that are read
+OLDEST, NEWEST = 6, onnx_opset_version()  # operator sets that are read
 DEFAULT = ("", "ai.onnx")  # two names of the default operator set
 _READ: Mapping[int, Callable[[Any], Attr]] = {
     AttributeProto.INT: lambda proto: int(proto.i),

@@ -54,7 +54,7 @@ def read_model(
     bind: Mapping[str, Array] | None = None,
     outputs: Sequence[str] = (),
 ) -> Imported:
-    """The graph of an ONNX model of opset 7 or newer, and what its file tells beside.
+    """The graph of an ONNX model of opset 6 or newer, and what its file tells beside.
 
     ``batch``: the first axis of every input becomes the batch, whatever its size in the file, and must lead every output; else
     all sizes stay as they are and nothing is computed ahead (a conformance case). ``shapes`` fixes sizes that the file leaves

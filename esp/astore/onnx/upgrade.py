@@ -10,6 +10,7 @@ import numpy as np
 
 from esp.astore.graph import Attr
 from esp.astore.onnx.draft import Draft
+from esp.astore.onnx.opset6 import PAIRWISE, along_axis, broadcast_bias, not_trained, slope_of_channels
 from esp.astore.onnx.scope import Scope
 from esp.astore.onnx.tensors import kind_of
 from esp.errors import GraphError
@@ -235,17 +236,25 @@ _REDUCE = {
 _HALVES = {op: (Upgrade(13, over_halves),) for op in ("Softmax", "LogSoftmax", "Hardmax")}
 _RECURRENT = {op: (Upgrade(EVERY, batch_first),) for op in ("RNN", "GRU", "LSTM")}
 
+_PAIRWISE = {op: (Upgrade(7, along_axis),) for op in PAIRWISE}
+
 UPGRADES: Mapping[str, tuple[Upgrade, ...]] = {
+    **_PAIRWISE,
     **_REDUCE,
     **_HALVES,
     **_RECURRENT,
-    "BatchNormalization": (Upgrade(9, not_spatial),),
+    "BatchNormalization": (
+        Upgrade(7, not_trained),
+        Upgrade(9, not_spatial),
+    ),
     "Cast": (Upgrade(EVERY, forgets("saturate", "round_mode")),),
     "CastLike": (Upgrade(EVERY, cast_like),),
     "Clip": (Upgrade(11, then(to_input("min", 1, None), to_input("max", 2, None))),),
-    "Dropout": (Upgrade(12, to_input("ratio", 1, "float32")), Upgrade(EVERY, not_training)),
+    "Dropout": (Upgrade(7, not_trained), Upgrade(12, to_input("ratio", 1, "float32")), Upgrade(EVERY, not_training)),
+    "Gemm": (Upgrade(7, broadcast_bias),),
     "GridSample": (Upgrade(20, grid_modes),),
     "GroupNormalization": (Upgrade(21, scale_a_group),),
+    "PRelu": (Upgrade(7, slope_of_channels),),
     "Pad": (Upgrade(11, then(to_input("pads", 1), to_input("value", 2, None))),),
     "ReduceSum": (Upgrade(13, _AXES),),
     "Resize": (Upgrade(11, resize_10), Upgrade(EVERY, resize_empty)),

@@ -30,8 +30,12 @@ def node(described: Mapping[str, Any], *inbound: Any) -> dict[str, Any]:
     return {**described, "name": described["config"]["name"], "inbound_nodes": list(inbound)}
 
 
-def keras_file(config: Mapping[str, Any] | None, generation: int = 2, backend: str = "tensorflow", **weights: list[Array]) -> KerasFile:
-    layers = {name: LayerWeights(tuple(f"{name}_{at}" for at in range(len(arrays))), tuple(arrays)) for name, arrays in weights.items()}
+def keras_file(
+    config: Mapping[str, Any] | None, generation: int = 2, backend: str = "tensorflow", **weights: list[Array]
+) -> KerasFile:
+    layers = {
+        name: LayerWeights(tuple(f"{name}_{at}" for at in range(len(arrays))), tuple(arrays)) for name, arrays in weights.items()
+    }
     return KerasFile(Path("model.h5"), generation, config, f"{generation}.0.0", backend, layers)
 
 

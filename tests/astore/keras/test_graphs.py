@@ -10,6 +10,7 @@ import pytest
 
 from esp.astore.binary import read, write
 from esp.astore.graph import Graph, run_reference
+from esp.astore.hdf5 import read_keras
 from esp.astore.keras import graph_of_keras, import_keras
 from esp.errors import UsageError
 from tests.astore.keras.files import functional, keras_file, layer, node, numbers, sequential
@@ -89,8 +90,6 @@ def test_astore_of_a_file_says_where_it_comes_from(tmp_path: Path) -> None:
 
 def test_weights_alone_are_imported_with_a_config_beside_them(tmp_path: Path) -> None:
     full = import_keras(GOLDEN / "picture.h5")
-    from esp.astore.hdf5 import read_keras
-
     config = tmp_path / "picture.json"
     config.write_text(json.dumps(read_keras(GOLDEN / "picture.h5").config), encoding="utf-8")
     apart = import_keras(GOLDEN / "picture.weights-only.h5", config=config)

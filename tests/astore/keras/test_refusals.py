@@ -1,13 +1,20 @@
 """What cannot be imported is refused by its class, its name and its place, never approximated."""
 
+import contextlib
+import copy
+import json
+import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from esp.astore.hdf5 import read_keras
 from esp.astore.keras import graph_of_keras
 from esp.errors import EspError, GraphError
 from tests.astore.keras.files import functional, keras_file, layer, node, numbers, sequential
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "keras"
 X = layer("InputLayer", "x", batch_input_shape=[None, 6, 4], dtype="float32")
 LSTM = {"units": 2, "activation": "tanh", "recurrent_activation": "sigmoid", "return_sequences": False}
 
@@ -23,7 +30,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         layer("Activation", "l", activation={"class_name": "function", "config": "f", "registered_name": "my>f"}),
         "no rule for the activation",
     ),
-    "an unknown setting": (layer("Dropout", "l", rate=0.1, invented=3), "Dropout has invented = 3: there is no rule for this setting"),
+    "an unknown setting": (
+        layer("Dropout", "l", rate=0.1, invented=3),
+        "Dropout has invented = 3: there is no rule for this setting",
+    ),
     "half precision": (layer("Flatten", "l", dtype="mixed_float16"), "computes as mixed_float16"),
     "half precision by policy": (
         layer("Flatten", "l", dtype={"class_name": "DTypePolicy", "config": {"name": "bfloat16"}}),
@@ -31,7 +41,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "state between calls": (layer("LSTM", "l", stateful=True, **LSTM), "stateful = True: every event is scored by itself"),
     "an unknown gate": (layer("LSTM", "l", **{**LSTM, "activation": "mish"}), "activation = 'mish'.*a gate has no rule"),
-    "an aspect ratio kept": (layer("Resizing", "l", height=2, width=2, crop_to_aspect_ratio=True), "crop_to_aspect_ratio"),
     "a wrong kernel": (layer("Dense", "l", units=9), "its weights should be kernel, bias, the file has none"),
     "padding that is none": (layer("Conv1D", "l", filters=2, kernel_size=3, padding="reflect"), "padding = 'reflect'"),
     "both ways of nothing": (
@@ -48,6 +57,13 @@ def test_refusal_says_what_and_where(name: str) -> None:
     with pytest.raises(GraphError, match=message) as caught:
         graph_of_keras(keras_file(sequential(X, described)))
     assert caught.value.where.startswith("config.layers[1]")
+
+
+def test_picture_that_keeps_its_aspect_ratio_is_refused() -> None:
+    x = layer("InputLayer", "x", batch_input_shape=[None, 6, 4, 3])
+    described = layer("Resizing", "l", height=2, width=2, crop_to_aspect_ratio=True)
+    with pytest.raises(GraphError, match="Resizing has crop_to_aspect_ratio = True: there is no rule for this setting"):
+        graph_of_keras(keras_file(sequential(x, described)))
 
 
 def test_mask_that_a_layer_would_use_is_refused() -> None:
@@ -102,3 +118,41 @@ def test_calls_in_a_circle_are_refused() -> None:
 def test_config_that_is_not_laid_out_as_keras_does_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(EspError):
         graph_of_keras(keras_file({"class_name": "Sequential", "config": broken}))
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) in nested lists and maps."""
+    if not isinstance(value, dict | list):
+        return []
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    return [found for key in keys for found in ((value, key), *_places(value[key]))]
+
+
+@pytest.mark.parametrize("name", ["picture", "sequence", "gru_after", "branches", "nested", "words", "upward"])
+def test_any_config_is_imported_or_refused_in_one_line(name: str) -> None:
+    file = read_keras(GOLDEN / f"{name}.h5")
+    text = json.dumps(file.config)
+    rng = random.Random(name)
+    others = (
+        None,
+        -1,
+        0,
+        3,
+        2**40,
+        0.5,
+        "",
+        "same",
+        [],
+        [1],
+        [[2, 3]],
+        {},
+        {"class_name": "Dense", "config": {}},
+        True,
+        float("nan"),
+    )
+    for _ in range(60):
+        config = json.loads(text)
+        container, key = rng.choice(_places(config))
+        container[key] = copy.deepcopy(rng.choice(others))
+        with contextlib.suppress(EspError):
+            graph_of_keras(file, config)

@@ -161,3 +161,18 @@ def test_constants_of_every_form_become_weights(attrs, wanted) -> None:
 def test_a_constant_of_text_is_refused() -> None:
     with pytest.raises(GraphError, match=r"Constant -> 'c'.*of text"):
         read_onnx(model([node("Constant", "", "c", value_string="a"), node("Mul", "x c", "y")], X, ["y"]))
+
+
+def test_opset_6_broadcasts_along_the_axis_that_it_names() -> None:
+    x, row = floats(2, 3, 4), np.float32([1, 2, 3])
+    old = model([node("Mul", "x row", "y", broadcast=1, axis=1)], {"x": ["N", 3, 4]}, ["y"], {"row": row}, opset=6)
+    np.testing.assert_array_equal(run_reference(read_onnx(old), [x])[0], x * row[:, None])
+    slope = model([node("PRelu", "x row", "y")], {"x": ["N", 3, 4]}, ["y"], {"row": row}, opset=6)
+    np.testing.assert_array_equal(run_reference(read_onnx(slope), [x])[0], np.where(x < 0, x * row[:, None], x))
+
+
+def test_opset_6_trains_unless_it_is_told_not_to() -> None:
+    with pytest.raises(GraphError, match="is_test is not set"):
+        read_onnx(model([node("Dropout", "x", "y")], X, ["y"], opset=6))
+    graph = read_onnx(model([node("Dropout", "x", "y", is_test=1)], X, ["y"], opset=6))
+    np.testing.assert_array_equal(run_reference(graph, [floats(2, 4, 6)])[0], floats(2, 4, 6))

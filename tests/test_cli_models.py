@@ -1,0 +1,144 @@
+"""The verbs on models: bring in, show, score, sign, convert and give out, as a user would call them; and what each refuses."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from esp.astore.binary import read
+from tests.command import Esp, esp_in
+
+DIGITS = Path(__file__).parents[1] / "windows" / "digits_camera" / "digits.astore"
+W = np.array([[1, 0, 2], [0, -1, 1]], np.float32)
+
+
+@pytest.fixture
+def esp_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Esp:
+    """The command, called in this process in a folder of its own."""
+    return esp_in(tmp_path, monkeypatch, capfd)
+
+
+def write_onnx(path: Path, op: str = "Softmax", batch: int | str = 1) -> None:
+    """y = op(x @ W), as another tool would write it, the batch fixed at 1."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"], "product"), helper.make_node(op, ["z"], ["y"], "last")]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 2])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 3])
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(W, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def test_model_comes_in_from_onnx_is_scored_and_goes_out_again(esp_command: Esp, tmp_path: Path) -> None:
+    write_onnx(tmp_path / "net.onnx")
+    (tmp_path / "labels.txt").write_text("ant\nbee\ncat\n")
+    told = json.loads(esp_command("import", "net.onnx", "-o", "net.astore", "--labels", "labels.txt", "--json").out)
+    assert (told["inputs"], told["outputs"]) == ({"x": "float32[2]"}, {"y": "float32[3]"})
+    (tmp_path / "rows.csv").write_text("x[0],x[1],what\n1,0,cat\n0,1,cat\n0,-1,bee\n")
+    answer = esp_command("score", "net.astore", "rows.csv", "--label", "what", "-o", "scores.jsonl", "--json")
+    assert json.loads(answer.out)["accuracy"] == 1
+    exp = np.exp(np.array([[1, 0], [0, 1], [0, -1]]) @ W)
+    wanted = exp / exp.sum(axis=1, keepdims=True)
+    scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose([row["probability"] for row in scores], wanted.max(axis=1), rtol=1e-5)
+    assert esp_command("export", "net.astore", "-o", "back.onnx").status == 0
+    (got,) = onnxruntime.InferenceSession(tmp_path / "back.onnx").run(None, {"x": np.array([[1, 0], [0, 1]], np.float32)})
+    np.testing.assert_allclose(got, wanted[:2], rtol=1e-5)
+
+
+def test_scores_on_stdout_are_json_lines_and_the_tally_is_on_stderr(esp_command: Esp, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros((3, 8, 8, 1), np.uint8))
+    answer = esp_command("score", DIGITS, "rows.npy")
+    assert [json.loads(line)["row"] for line in answer.out.splitlines()] == [0, 1, 2]
+    assert "3 rows scored on numba, 0 not" in answer.err
+
+
+def test_rows_that_are_not_scored_end_with_one(esp_command: Esp, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"pixels": 3}\n')
+    answer = esp_command("score", DIGITS, "rows.jsonl")
+    assert answer.status == 1
+    assert "error" in json.loads(answer.out)
+    assert "esp: row 0: " in answer.err
+
+
+def test_inspect_tells_layers_and_signature_and_draws(esp_command: Esp, tmp_path: Path) -> None:
+    told = json.loads(esp_command("inspect", DIGITS, "--svg", "digits.svg", "--json").out)
+    assert [(row["id"], row["name"]) for row in told["layers"]][:2] == [(0, "pixels"), (1, "conv2d_1")]
+    assert (told["layers"][1]["kernel"], told["layers"][1]["stride"], told["layers"][1]["activation"]) == ([3, 3], [1, 1], "Relu")
+    assert told["signed_by"] == ""
+    assert ElementTree.parse(tmp_path / "digits.svg").getroot().tag.endswith("svg")
+
+
+def test_model_is_signed_verified_and_refused_without_trust(esp_command: Esp, tmp_path: Path) -> None:
+    (tmp_path / "model.astore").write_bytes(DIGITS.read_bytes())
+    public = esp_command("keygen", "team.pem").out.strip()
+    other = esp_command("keygen", "other.pem").out.strip()
+    (tmp_path / "trusted").write_text(f"{public} team\n")
+    (tmp_path / "stranger").write_text(f"{other}\n")
+    assert (tmp_path / "team.pem").stat().st_mode & 0o077 == 0
+    esp_command("verify", "model.astore", "--trusted-keys", "trusted").one_line(2, "model.astore", "not signed", "esp sign")
+    digest = read(tmp_path / "model.astore").digest
+    assert public in esp_command("sign", "model.astore", "--key", "team.pem").out
+    assert read(tmp_path / "model.astore").digest == digest
+    assert esp_command("verify", "model.astore", "--trusted-keys", "trusted").status == 0
+    esp_command("verify", "model.astore", "--trusted-keys", "stranger").one_line(2, "not trusted here")
+    assert json.loads(esp_command("inspect", "model.astore", "--json").out)["signed_by"] == public
+    esp_command("keygen", "team.pem").one_line(2, "team.pem", "a key is never written over")
+
+
+def test_convert_tells_sizes_differences_and_accuracy(esp_command: Esp, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "rows.npz", pixels=rng.integers(0, 17, (50, 8, 8, 1)).astype(np.uint8), y=rng.integers(0, 10, 50))
+    told = json.loads(
+        esp_command(
+            "convert", DIGITS, "-o", "small.astore", "--weights", "int8", "--data", "rows.npz", "--label", "y", "--json"
+        ).out
+    )
+    assert told["size_bytes"] == (tmp_path / "small.astore").stat().st_size < told["size_bytes_before"] == DIGITS.stat().st_size
+    (change,) = told["outputs"]
+    assert change["rows"] == 50
+    assert 0 < change["largest_difference"] < 0.1
+    assert change["accuracy_before"] is not None
+    answer = esp_command("convert", DIGITS, "-o", "half.astore", "--weights", "float16")
+    assert "largest difference" in answer.out
+    assert "drawn from the statistics" in answer.out
+    assert esp_command("verify", "half.astore").status == 0
+
+
+def test_what_cannot_be_imported_is_one_line_with_op_and_place(esp_command: Esp, tmp_path: Path) -> None:
+    write_onnx(tmp_path / "odd.onnx", "NonZero")
+    esp_command("import", "odd.onnx", "-o", "odd.astore").one_line(2, "odd.onnx", "NonZero", "last")
+    write_onnx(tmp_path / "net.onnx")
+    (tmp_path / "labels.txt").write_text("ant\nbee\n")
+    (tmp_path / "spec.toml").write_text("[inputs.x]\nmising = 'nan'\n")
+    esp_command("import", "net.onnx", "-o", "a", "--labels", "labels.txt").one_line(2, "2 labels", "'y' [3]")
+    esp_command("import", "net.onnx", "-o", "a", "--spec", "spec.toml").one_line(2, "spec.toml", "mising", "missing")
+    esp_command("import", "net.onnx", "-o", "a", "--outputs", "q").one_line(2, "net.onnx", "'q'")
+    esp_command("import", "net.onnx", "-o", "no/a.astore").one_line(2, "no/a.astore")
+    esp_command("import", "net.pt", "-o", "a").one_line(2, "net.pt", "files '.pt' are not imported", ".onnx")
+    esp_command("import", "no.onnx", "-o", "a").one_line(2, "no.onnx")
+    esp_command("import", "no.keras", "-o", "a").one_line(2, "no.keras")
+    esp_command("import", "net.onnx", "-o", "a", "--shape", "x=two").one_line(2, "--shape x", "'two' are not sizes")
+    esp_command("import", "net.onnx", "-o", "a", "--bind", "x").one_line(2, "--bind", "NAME=VALUE")
+    esp_command("import", "net.onnx", "-o", "a", "--config", "c.json").one_line(2, "--config means nothing for .onnx")
+    (tmp_path / "text.onnx").write_text("no model")
+    esp_command("import", "text.onnx", "-o", "a").one_line(2, "text.onnx")
+    assert not list(tmp_path.glob("a*"))
+
+
+def test_what_cannot_be_given_out_or_scored_is_one_line(esp_command: Esp, tmp_path: Path) -> None:
+    esp_command("export", DIGITS, "-o", "net.pt").one_line(2, "nothing is exported as '.pt'", ".onnx")
+    esp_command("export", DIGITS, "-o", "net.onnx", "--opset", "5").one_line(2, "opset 5")
+    esp_command("export", DIGITS, "-o", "no/net.onnx").one_line(2, "no/net.onnx")
+    esp_command("score", DIGITS, "rows.xls").one_line(2, "files '.xls' are not read")
+    esp_command("score", DIGITS, "rows.csv").one_line(2, "rows.csv", "there is no such file")
+    (tmp_path / "rows.csv").write_text("1,2\n")
+    esp_command("score", DIGITS, "rows.csv").one_line(2, "2 columns do not feed pixels (64 numbers)")
+    esp_command("score", DIGITS, "rows.csv", "--backend", "gpu").one_line(2, "there is no backend 'gpu'")
+    esp_command("score", DIGITS, "rows.csv", "--json").one_line(2, "--json")
+    esp_command("inspect", DIGITS, "--svg", "no/net.svg").one_line(2, "no/net.svg")
+    esp_command("sign", DIGITS, "--key", "rows.csv").one_line(2, "rows.csv", "no private key")
+    esp_command("convert", DIGITS, "-o", "no/a.astore", "--weights", "int8").one_line(2, "no/a.astore")
