@@ -1,6 +1,5 @@
 """What `esp inspect` tells of an astore: one JSON-able description, and the same as tables for a terminal."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from esp.astore.graph import Value
 from esp.astore.model import Astore, Input, Output
-from esp.astore.packing import plain
+from esp.astore.packing import jsonable
 from esp.astore.preprocess import prepared_shape
 from esp.astore.summary import layer_rows, totals
 
@@ -37,7 +36,7 @@ def describe(astore: Astore, signed_by: bytes = b"") -> Description:
         "layers": [{"id": at, **asdict(row)} for at, row in enumerate(rows)],
         "totals": asdict(totals(astore.graph, rows)),
     }
-    found: Description = _finite(plain(description, "description"))
+    found: Description = jsonable(description, "description")
     return found
 
 
@@ -85,16 +84,6 @@ def _input(item: Input, value: Value) -> Description:
 
 def _output(output: Output) -> Description:
     return {"name": output.name, "type": type_text(output.dtype, output.shape), "kind": output.kind, "labels": output.labels}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _table(title: str, columns: Sequence[str], rows: Any, right: Sequence[str] = ()) -> RenderableType:

@@ -1,5 +1,6 @@
 """Header bytes: one model, one sequence of msgpack bytes; and a reader that no hostile bytes can make allocate much."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,21 @@ def _plain_map(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
         if not isinstance(key, str):
             raise FileError(f"the key {key!r} is not text", where=where, mend="use text for the keys of maps")
     return {key: plain(value[key], f"{where}.{key}") for key in sorted(value)}
+
+
+def jsonable(value: Any, where: str) -> Any:
+    """The same in JSON's own types: null for a NaN or an infinity, which JSON has no word for, hexadecimal digits for bytes."""
+    return _finite(plain(value, where))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def unpack(data: bytes, where: str) -> dict[str, Any]:

@@ -47,17 +47,16 @@ class Walk:
             (layer, at, call) for layer in model.layers for at, call in enumerate(layer.calls) if (layer.name, at) not in made
         ]
         while waiting:
-            ready = [
-                item for item in waiting if all((ref.layer, ref.call) in made for ref in refs_in((item[2].args, item[2].kwargs)))
-            ]
-            if not ready:
-                layer = waiting[0][0]
-                raise GraphError(
-                    f"{layer.kind} {layer.name!r} waits for tensors that no layer makes", where=layer.where, mend="save it again"
-                )
-            for layer, at, call in ready:
-                made[layer.name, at] = self._called(layer, call, path, made)
-            waiting = [item for item in waiting if (item[0].name, item[1]) not in made]
+            left = []
+            for layer, at, call in waiting:
+                if all((ref.layer, ref.call) in made for ref in refs_in((call.args, call.kwargs))):
+                    made[layer.name, at] = self._called(layer, call, path, made)
+                else:
+                    left.append((layer, at, call))
+            if len(left) == len(waiting):
+                what = f"{left[0][0].kind} {left[0][0].name!r} waits for tensors that no layer makes"
+                raise GraphError(what, where=left[0][0].where, mend="save the model again")
+            waiting = left
         return [_found(ref, made, model) for ref in model.outputs]
 
     def _entered(

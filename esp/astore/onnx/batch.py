@@ -12,6 +12,7 @@ from esp.astore.ops.row import Array, Shape
 from esp.astore.ops.rules import batch_axis, is_batch, size_of
 
 _STATES = (4, 5, 6)  # of a recurrent node: sequence_lens, initial_h, initial_c
+_SIZES = range(1, 1 << 63)  # that int64 holds
 RECURRENT = ("RNN", "GRU", "LSTM")
 Retarget = Callable[[Shape, list[int], int], list[int] | None]
 
@@ -42,7 +43,7 @@ def canonical_target(draft: Draft, scope: Scope) -> Draft:
     if draft.op != "Reshape" or scope.resolve(draft.inputs[1]) in scope.weights:
         return draft
     shape = scope.shape(draft.outputs[0])
-    if sum(map(is_batch, shape)) != 1 or not all(is_batch(size) or (isinstance(size, int) and size > 0) for size in shape):
+    if sum(map(is_batch, shape)) != 1 or not all(is_batch(size) or (isinstance(size, int) and size in _SIZES) for size in shape):
         return draft
     target = np.array([-1 if is_batch(size) else size for size in shape], np.int64)
     return draft.sibling("Reshape", [draft.inputs[0], scope.constant(target, f"{draft.outputs[0]}/shape")], draft.outputs)
@@ -53,7 +54,7 @@ def _retargeted(draft: Draft, scope: Scope, batch: int, change: Retarget) -> Dra
     if batch_axis(shape) is None or target is None or target.ndim != 1 or draft.attrs.get("allowzero"):
         return draft
     wanted = change(shape, [int(size) for size in target], batch)
-    if wanted is None or wanted == target.tolist():
+    if wanted is None or wanted == target.tolist() or not all(size == -1 or size in _SIZES for size in wanted):
         return draft
     name = scope.constant(np.array(wanted, np.int64), f"{draft.outputs[0]}/shape")
     return draft.sibling(draft.op, [draft.inputs[0], name], draft.outputs)

@@ -1,14 +1,13 @@
 """What an ONNX model says of the astore that it was: written among its metadata, read back from there."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from esp.astore.graph import Graph, Node, Tensor
 from esp.astore.model import Astore, Input
-from esp.astore.packing import plain
+from esp.astore.packing import jsonable
 
 PRODUCER = "esp"
 PREFIX = "esp."  # of the keys
@@ -77,15 +76,4 @@ _MISSING = {
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_finite(plain(value, "metadata")), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for a NaN or an infinity, which JSON has no word for, and hexadecimal digits for bytes."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(jsonable(value, "metadata"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -11,21 +11,6 @@ from esp.astore.ops.rules import axis_of, fixed, show, sizes_at
 from esp.errors import GraphError
 
 WHOLE = ("int32", "int64")
-# the numbers that ONNX gives to dtypes, where an attribute names one
-NUMBERED = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-}
 
 
 def is_given(shapes: Sequence[Shape | None], index: int) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from esp.astore.ops.cast import dtype_of_code
 from esp.astore.ops.dims import Dim, Rows, of_rows
-from esp.astore.ops.parameters import NUMBERED, array_of, expect_one
+from esp.astore.ops.parameters import array_of, expect_one
 from esp.astore.ops.row import DTYPES, Array, Attrs, AttrSpec, Dtypes, Op, Shape, Tensor, given, given_shape
 from esp.astore.ops.rules import broadcast, no_flops, one_flop_each, refuse_batch, show, sizes_at
 from esp.errors import GraphError
@@ -143,19 +144,19 @@ def _eye_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequenc
         raise GraphError(f"wants a matrix, got {show(shape)}", mend="give a tensor of two axes")
     for axis in (0, 1):
         refuse_batch(shape, axis, "a diagonal over")
-    if attrs["dtype"] is not None and attrs["dtype"] not in NUMBERED:
-        raise GraphError(f"dtype {attrs['dtype']} is no dtype that a tensor here can have", mend=f"use one of: {NUMBERED}")
+    if attrs["dtype"] is not None:
+        dtype_of_code(attrs["dtype"])  # refuses what no tensor can have
     return [shape]
 
 
 def _eye(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
     x = given(inputs[0])
-    dtype = x.dtype if attrs["dtype"] is None else np.dtype(NUMBERED[attrs["dtype"]])
+    dtype = x.dtype if attrs["dtype"] is None else np.dtype(dtype_of_code(attrs["dtype"]))
     return [np.eye(x.shape[0], x.shape[1], attrs["k"], dtype)]
 
 
 def _eye_dtype(attrs: Attrs) -> str | int:
-    return 0 if attrs["dtype"] is None else NUMBERED[attrs["dtype"]]
+    return 0 if attrs["dtype"] is None else dtype_of_code(attrs["dtype"])
 
 
 _CONSTANT_ATTRS = {
