@@ -12,6 +12,10 @@ from esp.cli.options import Json, Model, err, out, show
 from esp.errors import UsageError
 
 Rows = dict[str, Any]
+Flattened = Annotated[
+    Literal["channels_last", "as_in_graph"] | None,
+    typer.Option(help="HDF5 weights of a dense layer behind a flattened picture: the order of its rows, where it cannot be told."),
+]
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 
 
@@ -45,6 +49,10 @@ def import_(
         typer.Option(metavar="MODEL.astore", help="Put the weights of a Keras file onto this model's graph, layer by layer."),
     ] = None,
     layout: Annotated[Literal["keras", "dlpy"], typer.Option(help="How an HDF5 file lays its weights out.")] = "keras",
+    by_order: Annotated[
+        bool, typer.Option("--by-order", help="With --onto: match layers by their order, where names differ.")
+    ] = False,
+    flattened: Flattened = None,
     as_json: Json = False,
 ) -> None:
     """Bring in a model from ONNX or Keras.
@@ -62,7 +70,14 @@ def import_(
         "where": str(spec or "spec"),
     }
     if source.suffix == ".onnx":
-        _refuse_given(source, {"--config": config, "--onto": onto, "--layout": layout if layout != "keras" else None})
+        keras_only = {
+            "--config": config,
+            "--onto": onto,
+            "--layout": layout != "keras",
+            "--by-order": by_order,
+            "--flattened": flattened,
+        }
+        _refuse_given(source, keras_only)
         from esp.astore.adopt import import_onnx
 
         cut = [name.strip() for name in outputs.split(",") if name.strip()]
@@ -71,7 +86,7 @@ def import_(
         _refuse_given(source, {"--bind": bind, "--outputs": outputs})
         from esp.astore.keras import import_keras
 
-        astore = import_keras(source, name, config=config, onto=onto, layout=layout, **told)
+        astore = import_keras(source, name, config=config, onto=onto, layout=layout, by_order=by_order, rows=flattened, **told)
     else:
         known = ".onnx, " + ", ".join(KERAS_SUFFIXES)
         raise UsageError(f"files '{source.suffix}' are not imported", where=str(source), mend=f"give one of {known}")
@@ -130,6 +145,7 @@ def export(
     preprocessing: Annotated[
         bool, typer.Option(help="Put the preprocessing into the ONNX graph: it then takes what events give.")
     ] = True,
+    flattened: Flattened = None,
     as_json: Json = False,
 ) -> None:
     """Give a model out as ONNX, or its weights as HDF5."""
@@ -143,7 +159,7 @@ def export(
     elif output.suffix in (".h5", ".hdf5"):
         from esp.astore.hdf5 import write_keras_weights
 
-        write_keras_weights(astore.graph, output)
+        write_keras_weights(astore.graph, output, rows=flattened)
         files = (output,)
     else:
         raise UsageError(f"nothing is exported as '{output.suffix}'", where=str(output), mend="use .onnx or .h5")

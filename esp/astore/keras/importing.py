@@ -9,7 +9,7 @@ from typing import Any
 from esp.astore.adopt import adopt, source_facts
 from esp.astore.binary import read
 from esp.astore.graph import Graph
-from esp.astore.hdf5 import Flavour, KerasFile, LayerWeights, assign, by_layer, read_keras
+from esp.astore.hdf5 import Flavour, KerasFile, LayerWeights, Rows, assign, by_layer, read_apart
 from esp.astore.hdf5.nesting import object_paths, split
 from esp.astore.keras.call import Origin
 from esp.astore.keras.config import LayerSpec, ModelSpec, model_spec
@@ -49,6 +49,8 @@ def import_keras(
     config: Path | None = None,
     onto: Path | None = None,
     layout: Flavour = "keras",
+    by_order: bool = False,
+    rows: Rows | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     spec: Mapping[str, Any] | None = None,
     labels: Sequence[str] = (),
@@ -57,12 +59,12 @@ def import_keras(
     """The astore of a Keras file, named as the file where ``name`` is left out; its card says what it was made of.
 
     ``config`` is a file of ``model.to_json()`` for one of weights only. ``onto`` is an astore whose graph takes the weights in
-    place of its own, layer by layer; the file may have DLPy's ``layout`` then. ``shapes`` is that of ``graph_of_keras``, the
+    place of its own, layer by layer; the file may have DLPy's ``layout`` then, and ``by_order`` and ``rows`` are those of ``assign``. ``shapes`` is that of ``graph_of_keras``, the
     rest those of ``adopt``. Raises UsageError where ``onto`` and ``config`` are given both.
     """
     if onto is not None and (config is not None or shapes):
         raise UsageError("a graph that takes the weights needs no config and no shapes", where=str(onto), mend="leave one out")
-    file = read_keras(path, layout)
+    file = read_apart(path, layout)
     known = {"keras_version": file.keras_version, "generation": file.generation, "backend": file.backend}
     card: dict[str, Any] = {"source": source_facts(path, "keras", known)}
     name = name or path.stem.removesuffix(".weights")
@@ -72,7 +74,7 @@ def import_keras(
             card["config"] = source_facts(config, "keras", {})
         return adopt(graph, name, spec=spec, labels=labels, card=card, where=where)
     base = read(onto)
-    graph, card = assign(base.graph, file), {**card, "onto": base.digest}
+    graph, card = assign(base.graph, file, by_order, rows), {**card, "onto": base.digest}
     if spec or labels:
         return adopt(graph, name, spec=spec, labels=labels, card=card, where=where)
     return replace(base, name=name, graph=graph, card=card, digest="")

@@ -34,9 +34,8 @@ class Walk:
         outputs: dict[str, str] = {}
         for ref, value in zip(model.outputs, self.run(model, (), None)):
             names = (ref.layer, *(f"{ref.layer}_{at}" for at in range(1, len(model.outputs) + 1)))
-            outputs[next(name for name in names if name not in outputs and name not in self.build.shapes)] = values.tensor(
-                self.build, value
-            )
+            free = next(name for name in names if name not in outputs and name not in self.build.shapes)
+            outputs[free] = values.tensor(self.build, value)
         return self.build.graph(outputs)
 
     def run(self, model: ModelSpec, path: Names, given: Sequence[Held] | None) -> list[Held]:

@@ -107,3 +107,23 @@ def test_nested_model_of_keras_2_counts_its_calls_from_one() -> None:
     wanted = (given @ kernel + bias) @ kernel + bias
     np.testing.assert_allclose(run_reference(graph, [given])[0], wanted, rtol=1e-5, atol=1e-5)
     assert [name for name in graph.weights if "kernel" in name] == ["inner/dense/kernel"]
+
+
+def test_arithmetic_of_keras_2_over_tensorflow() -> None:
+    x = node(layer("InputLayer", "x", batch_input_shape=[None, 4]))
+    twice = node(layer("TFOpLambda", "tf.math.multiply", function="math.multiply"), ["x", 0, 0, {"y": 2.0, "name": None}])
+    less = node(layer("TFOpLambda", "less", function="math.subtract"), ["tf.math.multiply", 0, 0, {"y": ["x", 0, 0], "name": None}])
+    graph = graph_of_keras(keras_file(functional([x, twice, less], [["x", 0, 0]], [["less", 0, 0]])))
+    given = numbers(3, 4)
+    np.testing.assert_allclose(run_reference(graph, [given])[0], given, rtol=1e-6)
+
+
+def test_sequential_of_one_model_takes_its_input_from_within() -> None:
+    inner = {**sequential(layer("Dense", "dense", units=2, batch_input_shape=[None, 3]))}
+    inner["config"]["name"] = "inner"
+    held = {"inner": LayerWeights(("dense/kernel:0", "dense/bias:0"), (numbers(3, 2), numbers(2)))}
+    file = replace(keras_file(sequential(inner, layer("ReLU", "out"))), layers=held)
+    graph = graph_of_keras(file)
+    x = numbers(4, 3, seed=9)
+    wanted = np.maximum(x @ numbers(3, 2) + numbers(2), 0)
+    np.testing.assert_allclose(run_reference(graph, [x])[0], wanted, rtol=1e-5, atol=1e-6)
