@@ -190,11 +190,19 @@ def _known(
     if op.flops(attrs, ins, outs) > KNOWN_FLOPS:
         return None
     try:
-        with np.errstate(all="ignore"):
-            return op.reference(attrs, numbers, len(node.outputs))
-    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as err:
+        return computed(op, attrs, numbers, len(node.outputs))
+    except GraphError:
         if any(array is not None and array.dtype == object for array in numbers):
             return None  # it cannot work on numbers with the batch among them
+        raise
+
+
+def computed(op: Op, attrs: Attrs, arrays: Sequence[Array | None], count: int) -> Sequence[Array]:
+    """What an op makes of known numbers; GraphError for those that it cannot take."""
+    try:
+        with np.errstate(all="ignore"):
+            return op.reference(attrs, arrays, count)
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as err:
         raise GraphError(f"its numbers cannot be computed: {err}", mend="mend the weights that it takes") from err
 
 

@@ -26,8 +26,10 @@ def test_graph_knows_its_layers_and_calls_its_outputs_as_asked() -> None:
 
 def test_weights_of_one_name_and_other_numbers_are_kept_apart() -> None:
     build = GraphBuilder()
-    names = [build.weight("w", np.full(2, value, np.float32)) for value in (1, 2, 1)]
-    assert names == ["w", "w_1", "w"]
+    names = [build.weight("w", np.full(2, value, np.float32)) for value in (1, 2, 1, 2)]
+    assert names == ["w", "w_2", "w", "w_2"]
+    assert build.weight("zero", np.array([0.0])) != build.weight("zero", np.array([-0.0]))
+    assert build.new_weight("w", np.ones(2, np.float32)) == "w_3"
 
 
 def test_input_that_is_an_output_too_and_a_tensor_asked_for_twice_are_copied() -> None:
@@ -44,7 +46,7 @@ def test_input_that_is_an_output_too_and_a_tensor_asked_for_twice_are_copied() -
 def test_node_that_does_not_fit_is_refused_with_its_layer() -> None:
     build = GraphBuilder()
     x = build.input("x", (None, 3))
-    with build.layer("dense", "Dense"), pytest.raises(GraphError, match=r"layer 'dense': Gemm: .*sums over 3 and 4"):
+    with pytest.raises(GraphError, match=r"layer dense: Gemm: .*sums over 3 and 4"), build.layer("dense", "Dense"):
         build.add("Gemm", x, build.weight("kernel", np.zeros((4, 2), np.float32)))
 
 
@@ -53,3 +55,11 @@ def test_output_cannot_take_the_name_of_another_tensor() -> None:
     x = build.input("x", (None, 3))
     with pytest.raises(GraphError, match="cannot be called 'x'"):
         build.graph({"x": build.add("Relu", x)})
+
+
+def test_two_inputs_of_one_name_are_refused() -> None:
+    build = GraphBuilder()
+    for _ in range(2):
+        x = build.input("x", (None, 3))
+    with pytest.raises(GraphError, match="input 'x': the name is empty or taken twice"):
+        build.graph({"y": build.add("Relu", x)})

@@ -354,8 +354,7 @@ def test_network_of_several_inputs_and_outputs_names_them_all() -> None:
 def test_input_and_one_tensor_twice_may_be_outputs() -> None:
     net = Network(np.random.default_rng(0))
     x = net.add_input("x", (3,))
-    net.scope = "layer"
-    y = net.add_node("Relu", [x])
+    y = net.add_layer("layer", "Activation", lambda: net.add_node("Relu", [x]))
     made = run_reference(net.freeze({"same": x, "one": y, "two": y}), [np.array([[1, -2, 3]], np.float32)])
     assert [array.tolist() for array in made] == [[[1, -2, 3]], [[1, 0, 3]], [[1, 0, 3]]]
 
@@ -365,7 +364,7 @@ def test_zeros_as_first_weights_keep_every_shape() -> None:
     for init in ("fresh", "zeros"):
         net = Network(np.random.default_rng(0), init=init)  # type: ignore[arg-type]
         Conv2d(4).build(net, [net.add_input("x", (3, 8, 8))])
-        graphs.append(net.weights)
+        graphs.append(net.graph.weights)
     fresh, zeros = graphs
     assert {name: value.shape for name, value in fresh.items()} == {name: value.shape for name, value in zeros.items()}
     assert not any(value.any() for value in zeros.values())

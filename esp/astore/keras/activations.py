@@ -52,7 +52,7 @@ def _by_layer(call: Call, value: Held, setting: Mapping[str, Any]) -> Held:
 
 def _glu(call: Call, value: Held) -> Held:
     perm, name = values.favourite(call.build, value)
-    left, right = call.build.add_many("Split", [name], 2, {"axis": perm.index(len(perm) - 1), "num_outputs": 2})
+    left, right = call.build.add_many("Split", [name], [True, True], axis=perm.index(len(perm) - 1), num_outputs=2)
     return call.held(call.build.add("Mul", left, call.build.add("Sigmoid", right)), perm)
 
 

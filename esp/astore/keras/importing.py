@@ -15,7 +15,6 @@ from esp.astore.keras.call import Origin
 from esp.astore.keras.config import LayerSpec, ModelSpec, model_spec
 from esp.astore.keras.walk import Names, Walk
 from esp.astore.model import Astore
-from esp.astore.validation import validate
 from esp.errors import FileError, UsageError
 
 
@@ -37,9 +36,7 @@ def graph_of_keras(
     weights = by_layer(file, given)
     for names, spec in _wrapped_models(model, ()):
         weights.update(_within(file, names, spec, weights.pop(names, None)))
-    graph = Walk(Origin(file.generation, file.backend), weights, shapes or {}).graph(model)
-    validate(graph)
-    return graph
+    return Walk(Origin(file.generation, file.backend), weights, shapes or {}).graph(model)
 
 
 def import_keras(

@@ -90,7 +90,7 @@ def bidirectional(call: Call) -> list[Held]:
     merged = _merged(call, outputs, ways[0].has_sequences, mode)
     if not ways[0].has_state:
         return merged
-    split = [call.build.add_many("Split", [end], 2, {"axis": 0, "num_outputs": 2}) for end in outputs[1:]]
+    split = [call.build.add_many("Split", [end], [True, True], axis=0, num_outputs=2) for end in outputs[1:]]
     return [*merged, *(call.held(_row(call, part[way])) for way in range(2) for part in split)]
 
 
@@ -169,9 +169,9 @@ def _run(call: Call, ways: Sequence[Direction], direction: str, states: Sequence
     inputs = [call.tensor(value, values.steps_first(3)), *weights]
     if states:
         inputs += ["", *(_stacked(call, states[at::count]) for at in range(count))]
-    unused = set() if first.has_sequences else {0}
-    outputs = 1 if not unused and not first.has_state else 1 + count if first.has_state else 2
-    return call.build.add_many(first.op, inputs, outputs, {"direction": direction, **_attrs(ways)}, unused)
+    ends = count if first.has_state else 0 if first.has_sequences else 1
+    wanted = [first.has_sequences, *[True] * ends]
+    return call.build.add_many(first.op, inputs, wanted, direction=direction, **_attrs(ways))
 
 
 def _attrs(ways: Sequence[Direction]) -> dict[str, Attr]:
@@ -211,7 +211,7 @@ def _merged(call: Call, outputs: Sequence[str], has_sequences: bool, mode: str) 
         assert isinstance(ways, int)
         assert isinstance(units, int)
         return [call.held(values.reshape(call.build, turned, (*lead, ways * units)), perm)]
-    both = call.build.add_many("Split", [name], 2, {"axis": axis, "num_outputs": 2})
+    both = call.build.add_many("Split", [name], [True, True], axis=axis, num_outputs=2)
     shape = call.build.shapes[both[0]]
     halves = [values.reshape(call.build, half, (*shape[:axis], *shape[axis + 1 :])) for half in both]
     if mode == "none":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from esp.astore.ops.dims import Dim
-from esp.astore.ops.parameters import WHOLE, axes_of, expect_one, is_given, one_at, optional, wholes_at
+from esp.astore.ops.parameters import THEN_INT64, THEN_WHOLE, WHOLE, axes_of, expect_one, is_given, one_at, optional, wholes_at
 from esp.astore.ops.row import ALL_NUMBERS, DTYPES, MANY, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
 from esp.astore.ops.rules import axis_of, fixed, is_batch, no_flops, refuse_batch, show, size_of, sizes_at
 from esp.errors import GraphError
@@ -160,17 +160,7 @@ _SPLIT_ATTRS = {"axis": AttrSpec("int", 0), "num_outputs": AttrSpec("int")}
 
 CUTTING = {
     "Slice": Op("Slice", (3, 5), _slice_shapes, _slice, no_flops, dtypes=_SLICED, trainable=(0,)),
-    "Split": Op(
-        "Split",
-        (1, 2),
-        _split_shapes,
-        _split,
-        no_flops,
-        _SPLIT_ATTRS,
-        (1, MANY),
-        Dtypes(DTYPES, {1: ("int64",)}),
-        trainable=(0,),
-    ),
+    "Split": Op("Split", (1, 2), _split_shapes, _split, no_flops, _SPLIT_ATTRS, (1, MANY), THEN_INT64, trainable=(0,)),
     "TopK": Op(
         "TopK",
         (2, 2),
@@ -183,23 +173,9 @@ CUTTING = {
         trainable=(0,),
     ),
     "Trilu": Op(
-        "Trilu",
-        (1, 2),
-        _triangle_shapes,
-        _triangle,
-        no_flops,
-        {"upper": AttrSpec("int", 1)},
-        dtypes=Dtypes(DTYPES, {1: ("int64",)}),
-        trainable=(0,),
+        "Trilu", (1, 2), _triangle_shapes, _triangle, no_flops, {"upper": AttrSpec("int", 1)}, dtypes=THEN_INT64, trainable=(0,)
     ),
     "CenterCropPad": Op(
-        "CenterCropPad",
-        (2, 2),
-        _middle_shapes,
-        _middle,
-        no_flops,
-        {"axes": AttrSpec("ints")},
-        dtypes=Dtypes(DTYPES, {1: WHOLE}),
-        trainable=(0,),
+        "CenterCropPad", (2, 2), _middle_shapes, _middle, no_flops, {"axes": AttrSpec("ints")}, dtypes=THEN_WHOLE, trainable=(0,)
     ),
 }

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 
 from esp.astore.ops.dims import Unknown
-from esp.astore.ops.parameters import WHOLE, expect_one, one_at
+from esp.astore.ops.parameters import THEN_INT64, THEN_WHOLE, expect_one, one_at
 from esp.astore.ops.row import ALL_NUMBERS, DTYPES, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
 from esp.astore.ops.rules import axis_of, expect, fixed, is_batch, no_flops, refuse_batch, show, size_of
 from esp.errors import GraphError
@@ -174,12 +174,10 @@ def _compress(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> lis
 
 _REDUCTION = AttrSpec("string", "none", choices=("none", *_REDUCTIONS))
 _AXIS = {"axis": AttrSpec("int", 0)}
-_BY_INDEX = Dtypes(DTYPES, {1: WHOLE})
-_BY_TUPLE = Dtypes(DTYPES, {1: ("int64",)})
 
 INDEXING = {
-    "Gather": Op("Gather", (2, 2), _gather_shapes, _gather, no_flops, _AXIS, dtypes=_BY_INDEX, trainable=(0,)),
-    "GatherElements": Op("GatherElements", (2, 2), _elements_shapes, _elements, no_flops, _AXIS, dtypes=_BY_INDEX, trainable=(0,)),
+    "Gather": Op("Gather", (2, 2), _gather_shapes, _gather, no_flops, _AXIS, dtypes=THEN_WHOLE, trainable=(0,)),
+    "GatherElements": Op("GatherElements", (2, 2), _elements_shapes, _elements, no_flops, _AXIS, dtypes=THEN_WHOLE, trainable=(0,)),
     "GatherND": Op(
         "GatherND",
         (2, 2),
@@ -187,7 +185,7 @@ INDEXING = {
         _gather_nd,
         no_flops,
         {"batch_dims": AttrSpec("int", 0)},
-        dtypes=_BY_TUPLE,
+        dtypes=THEN_INT64,
         trainable=(0,),
     ),
     "ScatterElements": Op(
@@ -197,7 +195,7 @@ INDEXING = {
         _scatter_elements,
         no_flops,
         {**_AXIS, "reduction": _REDUCTION},
-        dtypes=_BY_INDEX,
+        dtypes=THEN_WHOLE,
         trainable=(0, 2),
     ),
     "ScatterND": Op(
@@ -207,7 +205,7 @@ INDEXING = {
         _scatter_nd,
         no_flops,
         {"reduction": _REDUCTION},
-        dtypes=_BY_TUPLE,
+        dtypes=THEN_INT64,
         trainable=(0, 2),
     ),
     "OneHot": Op(

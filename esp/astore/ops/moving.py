@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from esp.astore.ops.dims import Dim, Rows
-from esp.astore.ops.parameters import WHOLE, axes_of, expect_one, is_given, optional, wholes_at
+from esp.astore.ops.parameters import THEN_INT64, WHOLE, axes_of, expect_one, is_given, optional, wholes_at
 from esp.astore.ops.row import DTYPES, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
 from esp.astore.ops.rules import axis_of, expect, fixed, is_batch, no_flops, refuse_batch, show, sizes_at
 from esp.errors import GraphError
@@ -174,10 +174,9 @@ def _reverse(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list
 _BLOCK = {"blocksize": AttrSpec("int", is_required=True)}
 _PAD_MODES = AttrSpec("string", "constant", choices=("constant", "reflect", "edge", "wrap"))
 _REVERSE_ATTRS = {"batch_axis": AttrSpec("int", 1, choices=(0, 1)), "time_axis": AttrSpec("int", 0, choices=(0, 1))}
-_WITH_AXES = Dtypes(DTYPES, {1: ("int64",)})
 
 MOVING = {
-    "Tile": Op("Tile", (2, 2), _tile_shapes, _tile, no_flops, dtypes=_WITH_AXES, trainable=(0,)),
+    "Tile": Op("Tile", (2, 2), _tile_shapes, _tile, no_flops, dtypes=THEN_INT64, trainable=(0,)),
     "Pad": Op(
         "Pad",
         (2, 4),
@@ -188,8 +187,8 @@ MOVING = {
         dtypes=Dtypes(DTYPES, {1: ("int64",), 3: WHOLE}),
         trainable=(0,),
     ),
-    "Squeeze": Op("Squeeze", (1, 2), _squeeze_shapes, _squeeze, no_flops, dtypes=_WITH_AXES, trainable=(0,)),
-    "Unsqueeze": Op("Unsqueeze", (2, 2), _unsqueeze_shapes, _unsqueeze, no_flops, dtypes=_WITH_AXES, trainable=(0,)),
+    "Squeeze": Op("Squeeze", (1, 2), _squeeze_shapes, _squeeze, no_flops, dtypes=THEN_INT64, trainable=(0,)),
+    "Unsqueeze": Op("Unsqueeze", (2, 2), _unsqueeze_shapes, _unsqueeze, no_flops, dtypes=THEN_INT64, trainable=(0,)),
     "DepthToSpace": Op(
         "DepthToSpace",
         (1, 1),
@@ -201,13 +200,6 @@ MOVING = {
     ),
     "SpaceToDepth": Op("SpaceToDepth", (1, 1), _to_depth_shapes, _to_depth, no_flops, _BLOCK, dtypes=_ANY),
     "ReverseSequence": Op(
-        "ReverseSequence",
-        (2, 2),
-        _reverse_shapes,
-        _reverse,
-        no_flops,
-        _REVERSE_ATTRS,
-        dtypes=Dtypes(DTYPES, {1: ("int64",)}),
-        trainable=(0,),
+        "ReverseSequence", (2, 2), _reverse_shapes, _reverse, no_flops, _REVERSE_ATTRS, dtypes=THEN_INT64, trainable=(0,)
     ),
 }

@@ -6,11 +6,12 @@ from math import prod
 import numpy as np
 
 from esp.astore.ops.dims import Dim
-from esp.astore.ops.row import DTYPES, Array, Shape, Tensor
+from esp.astore.ops.row import DTYPES, Array, Dtypes, Shape, Tensor
 from esp.astore.ops.rules import axis_of, fixed, show, sizes_at
 from esp.errors import GraphError
 
 WHOLE = ("int32", "int64")
+THEN_INT64, THEN_WHOLE = Dtypes(DTYPES, {1: ("int64",)}), Dtypes(DTYPES, {1: WHOLE})  # of input 1
 
 
 def is_given(shapes: Sequence[Shape | None], index: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from esp.astore.graph import Graph
 from esp.astore.passes.activations import fuse_activations
 from esp.astore.passes.cleanup import drop_identities, drop_unused
-from esp.astore.passes.constants import fold_constants, fold_sizes
+from esp.astore.passes.constants import constant_nodes, fold_constants, fold_sizes
 from esp.astore.passes.folding import fold_bias, fold_normalisation
 from esp.astore.passes.net import Net
 
@@ -22,7 +22,7 @@ PASSES: Mapping[str, Pass] = {
     "drop_unused": drop_unused,
 }
 
-__all__ = ["PASSES", "Net", "simplify"]
+__all__ = ["PASSES", "Net", "has_costly_constants", "simplify"]
 
 
 def simplify(graph: Graph, passes: Sequence[str] = tuple(PASSES)) -> Graph:
@@ -31,3 +31,8 @@ def simplify(graph: Graph, passes: Sequence[str] = tuple(PASSES)) -> Graph:
     for name in passes:
         PASSES[name](net)
     return net.graph()
+
+
+def has_costly_constants(graph: Graph) -> bool:
+    """Whether nodes that no event bears on make so much that nobody should compute them ahead. Raises GraphError when it is not valid."""
+    return bool(constant_nodes(Net.of(graph))[1])

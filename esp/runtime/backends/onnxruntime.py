@@ -8,23 +8,25 @@ import onnxruntime
 
 from esp.astore.graph import Array, Graph
 from esp.astore.onnx import to_onnx
-from esp.astore.validation import validate
+from esp.astore.passes import has_costly_constants
 from esp.errors import BackendError
 
 THREADS = 1  # of one operator: streams live on small batches, and a query has one core
 
 
 class OnnxruntimeBound:
-    """A session over the graph."""
+    """A session over the graph, which onnxruntime optimises but for what is ``disabled``."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, disabled: Sequence[str] = ()) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = THREADS
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 4  # what goes wrong is raised
         model = to_onnx(graph).SerializeToString()
-        self.session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session: Any = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=[*disabled]
+        )
         self.inputs = [value.name for value in graph.inputs]
         self.outputs = [value.name for value in graph.outputs]
 
@@ -36,10 +38,10 @@ class OnnxruntimeBound:
 
 
 def bind(graph: Graph, max_batch: int) -> OnnxruntimeBound:
-    """Opens a session; BackendError when onnxruntime cannot take the graph."""
-    validate(graph)
+    """Opens a session; GraphError when the graph is not valid, BackendError when onnxruntime cannot take it."""
+    disabled = ["ConstantFolding"] if has_costly_constants(graph) else []  # onnxruntime's own knows no bound
     try:
-        return OnnxruntimeBound(graph)
+        return OnnxruntimeBound(graph, disabled)
     except Exception as err:
         what = f"onnxruntime cannot take the graph: {_reason(err)}"
         raise BackendError(what, mend="use the backend numba, numpy or auto") from err

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from esp.train.layers.activations import ActivationName, activate
-from esp.train.layers.layer import LayerSettings, around, biases, initial, only_input
+from esp.train.layers.layer import LayerSettings, around, biases, learnt, only_input
 from esp.train.network import Network, Tensor
 
 
@@ -23,7 +23,7 @@ class InputLayer(LayerSettings):
 
     def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
         shape = (self.shape[-1], *self.shape[:-1]) if self.channels_first and len(self.shape) > 1 else self.shape
-        return net.add_input(net.scope, shape, self.dtype)
+        return net.add_input(net.graph.scope, shape, self.dtype)
 
 
 def gemm(net: Network, x: Tensor, units: int, activation: ActivationName, bias: bool) -> Tensor:
@@ -31,8 +31,7 @@ def gemm(net: Network, x: Tensor, units: int, activation: ActivationName, bias: 
     if len(x.dims) > 1:
         x = net.add_node("Flatten", [x], axis=1)
     width = x.dims[0]
-    weight = net.add_weight("weight", initial(net, (width, units), width, units, activation))
-    return net.add_node("Gemm", [x, weight, net.add_weight("bias", biases(net, units))] if bias else [x, weight])
+    return net.add_node("Gemm", [x, *learnt(net, (width, units), width, units, activation, units if bias else 0)])
 
 
 @dataclass(frozen=True, slots=True)

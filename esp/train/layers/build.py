@@ -82,7 +82,7 @@ def build_graph(layers: Sequence[LayerSettings], seed: int = 0, dtype: str = "fl
     for layer in name_layers(layers):
         inputs = [] if isinstance(layer, basic.InputLayer) else _inputs(layer, made, last)
         last = made[layer.name] = net.add_layer(layer.name, type(layer).__name__, partial(layer.build, net, inputs))
-    if last is None or not net.inputs:
+    if last is None or not net.graph.inputs:
         raise GraphError("a network needs layers, and an InputLayer first", mend="add them")
     return net.freeze({output: last})
 

@@ -56,6 +56,12 @@ def biases(net: Network, size: int) -> FloatArray:
     return around(net, size, 0.0, 0.1)
 
 
+def learnt(net: Network, shape: tuple[int, ...], fan_in: int, fan_out: int, activation: ActivationName, bias: int) -> list[Tensor]:
+    """A layer's weight, and its biases, as many as ``bias``, where there are any."""
+    weight = net.add_weight("weight", initial(net, shape, fan_in, fan_out, activation))
+    return [weight, net.add_weight("bias", biases(net, bias))] if bias else [weight]
+
+
 def only_input(layer: LayerSettings, inputs: Sequence[Tensor]) -> Tensor:
     """The one tensor that a layer of one input is fed by."""
     if len(inputs) != 1:

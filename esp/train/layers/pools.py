@@ -1,8 +1,7 @@
-"""Pools of any rank, of windows and of all."""
+"""Pools of any rank, of windows and of all; each is the ONNX op of its name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
 
 from esp.train.layers.layer import LayerSettings, only_input
 from esp.train.layers.spatial import Padding, Size, Windowed
@@ -13,7 +12,6 @@ from esp.train.network import Network, Tensor
 class _Pool(LayerSettings):
     """One value for each window; ``stride`` is ``size`` where left out."""
 
-    op: ClassVar[str]
     size: Size = 2
     stride: Size = 0
     padding: Padding = "valid"
@@ -21,32 +19,27 @@ class _Pool(LayerSettings):
     def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
         x = only_input(self, inputs)
         where = Windowed.of(x, self.size, self.stride or self.size, self.padding)
-        return net.add_node(self.op, [x], kernel_shape=where.kernel_shape, strides=where.strides, pads=where.pads)
+        return net.add_node(type(self).__name__, [x], **asdict(where))
 
 
 @dataclass(frozen=True, slots=True)
 class MaxPool(_Pool):
     """The largest value of each window; ``stride`` is ``size`` where left out."""
 
-    op: ClassVar[str] = "MaxPool"
-
 
 @dataclass(frozen=True, slots=True)
 class AveragePool(_Pool):
     """The mean of each window, without the padding; ``stride`` is ``size`` where left out."""
-
-    op: ClassVar[str] = "AveragePool"
 
 
 @dataclass(frozen=True, slots=True)
 class _GlobalPool(LayerSettings):
     """One value a channel, as one vector a row; with ``keep_axes`` every axis stays, of size 1."""
 
-    op: ClassVar[str]
     keep_axes: bool = False
 
     def build(self, net: Network, inputs: Sequence[Tensor]) -> Tensor:
-        y = net.add_node(self.op, [only_input(self, inputs)])
+        y = net.add_node(type(self).__name__, [only_input(self, inputs)])
         return y if self.keep_axes else net.add_node("Flatten", [y], axis=1)
 
 
@@ -54,11 +47,7 @@ class _GlobalPool(LayerSettings):
 class GlobalAveragePool(_GlobalPool):
     """The mean of each channel, as one vector a row; with ``keep_axes`` every axis stays, of size 1."""
 
-    op: ClassVar[str] = "GlobalAveragePool"
-
 
 @dataclass(frozen=True, slots=True)
 class GlobalMaxPool(_GlobalPool):
     """The largest value of each channel, as one vector a row; with ``keep_axes`` every axis stays, of size 1."""
-
-    op: ClassVar[str] = "GlobalMaxPool"

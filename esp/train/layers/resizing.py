@@ -9,7 +9,7 @@ import numpy as np
 
 from esp.errors import GraphError
 from esp.train.layers.activations import ActivationName, activate
-from esp.train.layers.layer import LayerSettings, biases, initial, only_input
+from esp.train.layers.layer import LayerSettings, learnt, only_input
 from esp.train.layers.spatial import Padding, Size, each, explicit_pads
 from esp.train.network import Network, Tensor
 
@@ -39,10 +39,8 @@ class ConvTransposeNd(LayerSettings):
         taps = math.prod(kernel)
         fan_in = x.dims[0] * taps // math.prod(strides)  # the inputs that one output is made of
         shape = (x.dims[0], self.filters, *kernel)
-        value = initial(net, shape, fan_in, self.filters * taps, self.start or self.activation)
-        tensors = [x, net.add_weight("weight", value)]
-        if self.bias:
-            tensors.append(net.add_weight("bias", biases(net, self.filters)))
+        spread = self.start or self.activation
+        tensors = [x, *learnt(net, shape, fan_in, self.filters * taps, spread, self.filters if self.bias else 0)]
         pads, more = _same(kernel, strides) if self.padding == "same" else (explicit_pads(self.padding, axes), (0,) * axes)
         y = net.add_node("ConvTranspose", tensors, kernel_shape=kernel, strides=strides, pads=pads, output_padding=more)
         return activate(net, y, self.activation)

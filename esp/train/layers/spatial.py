@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
 from esp.errors import GraphError
 from esp.train.layers.activations import ActivationName, activate
-from esp.train.layers.layer import LayerSettings, biases, initial, only_input
+from esp.train.layers.layer import LayerSettings, learnt, only_input
 from esp.train.network import Network, Tensor
 
 Size = int | tuple[int, ...]
@@ -94,19 +94,9 @@ class ConvNd(LayerSettings):
         where = Windowed.of(x, self.size, self.stride, self.padding, dilations)
         shape = (self.filters, x.dims[0] // self.groups, *where.kernel_shape)
         taps = math.prod(where.kernel_shape)
-        value = initial(net, shape, shape[1] * taps, self.filters // self.groups * taps, self.start or self.activation)
-        tensors = [x, net.add_weight("weight", value)]
-        if self.bias:
-            tensors.append(net.add_weight("bias", biases(net, self.filters)))
-        y = net.add_node(
-            "Conv",
-            tensors,
-            kernel_shape=where.kernel_shape,
-            strides=where.strides,
-            pads=where.pads,
-            dilations=dilations,
-            group=self.groups,
-        )
+        fans, spread = (shape[1] * taps, self.filters // self.groups * taps), self.start or self.activation
+        weights = learnt(net, shape, *fans, spread, self.filters if self.bias else 0)
+        y = net.add_node("Conv", [x, *weights], **asdict(where), dilations=dilations, group=self.groups)
         return activate(net, y, self.activation)
 
 

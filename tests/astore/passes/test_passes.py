@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from esp.astore.graph import Array, Attr, Graph, Layer, Node, Value, run_reference
-from esp.astore.passes import PASSES, simplify
+from esp.astore.passes import PASSES, has_costly_constants, simplify
 from esp.astore.validation import validate
+from esp.errors import GraphError
 
 EXACT = ("fold_constants", "fold_sizes", "drop_identities", "drop_unused")
 RNG = np.random.default_rng(4)
@@ -211,3 +212,44 @@ def test_arithmetic_that_only_looks_like_an_activation_stays() -> None:
 def test_every_pass_is_said_to_be_exact_or_near() -> None:
     assert set(EXACT) < set(PASSES)
     assert set(PASSES) - set(EXACT) == {"fuse_activations", "fold_normalisation", "fold_bias"}
+
+
+def heavy(steps: int) -> Graph:
+    """Numbers made of nothing, a million a step, of which two are added to the event."""
+    made = [
+        node("Constant", "", "size", value_ints=(1 << 18,)),
+        node("ConstantOfShape", "size", "c"),
+        node("Constant", "", "four", value_ints=(4,)),
+        node("Tile", "c four", "n0"),
+        *(node("Neg", f"n{at}", f"n{at + 1}") for at in range(steps)),
+        node("Constant", "", "begin", value_ints=(0,)),
+        node("Constant", "", "end", value_ints=(2,)),
+        node("Slice", f"n{steps} begin end", "two"),
+        node("Add", "x two", "y"),
+    ]
+    return graph(made, (2,), (2,))
+
+
+def test_a_long_chain_of_numbers_made_of_nothing_is_not_computed_ahead() -> None:
+    before = heavy(40)
+    after = simplify(before)
+    assert sum(array.size for array in after.weights.values()) < 1 << 22
+    assert ops(after).count("Neg") > 30
+    assert has_costly_constants(before)
+    assert not has_costly_constants(graph([node("Add", "x w", "y")], (2,), (2,), w=drawn(2)))
+    check_same(before, after, exact=True)
+
+
+def test_an_einsum_over_weights_is_not_computed_ahead() -> None:
+    before = graph(
+        [node("Einsum", "w w w w w", "s", equation="ab,cd,ef,gh,ij->a"), node("Add", "x s", "y")], (2,), (2,), w=drawn(2, 2)
+    )
+    assert ops(simplify(before)) == ["Einsum", "Add"]
+    check_same(before, simplify(before), exact=True)
+
+
+def test_an_index_beyond_a_large_weight_is_an_error_of_the_graph() -> None:
+    wide, beyond = drawn(5000), np.full(2, 5000)
+    made = graph([node("Gather", "w at", "s"), node("Add", "x s", "y")], (2,), (2,), w=wide, at=beyond)
+    with pytest.raises(GraphError, match="Gather -> 's': its numbers cannot be computed"):
+        simplify(made)
