@@ -68,6 +68,8 @@ def run(
     set_up_logs(log, log_level)
     overrides = {"brokers": brokers, "wait_for_broker_s": wait_for_broker}
     try:
+        if not trusted_keys and "ESP_TRUSTED_KEYS" in os.environ:  # set, but empty: nobody is to be left unguarded by a slip
+            raise FileError("there is no path in it", where="ESP_TRUSTED_KEYS", mend="name the file of public keys, or unset it")
         trusted = [key for file in trusted_keys or () for key in keys_in(file)]
         loaded = [
             load_query(path, {key: value for key, value in overrides.items() if value is not None}, trusted) for path in queries

@@ -198,3 +198,45 @@ def test_flops_of_what_computes():
     scales = {"scales": np.float32([1, 1, 2, 2])}
     made = Graph((bigger,), (Value("x", "float32", (None, 3, 4, 4)),), (Value("y", "float32", (None, 3, 8, 8)),), scales)
     assert node_flops(made) == [2 * 4 * 3 * 8 * 8]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_steps_merged_with_the_batch_behind_them_come_apart_again(counted):
+    """A linear layer over [steps, N, features], as PyTorch's attention is exported: one product over steps * N rows."""
+    rng = np.random.default_rng(1)
+    w, b = rng.standard_normal((4, 5)).astype(np.float32), rng.standard_normal(5).astype(np.float32)
+    nodes = [
+        ("Flatten", "x", "flat", {}),
+        ("Reshape", "flat rows", "r", {}),
+        ("Transpose", "r", "steps", {"perm": (1, 0, 2)}),
+        ("Reshape", f"steps {'count' if counted else 'merge'}", "merged", {}),
+        ("Gemm", "merged w b", "h", {}),
+        ("Relu", "h", "a", {}),
+        ("Reshape", "a apart", "back", {}),
+        ("Transpose", "back", "front", {"perm": (1, 0, 2)}),
+        ("Flatten", "front", "y", {}),
+    ]
+    if counted:  # the merged size computed from the shape, 6 * N
+        nodes[3:3] = [
+            ("Shape", "x", "shape", {}), ("Gather", "shape zero", "n", {"axis": 0}), ("Mul", "n six", "n6", {}),
+            ("Unsqueeze", "n6 zero1", "n61", {}), ("Concat", "n61 four", "count", {"axis": 0}),
+        ]  # fmt: skip
+    weights = {
+        "rows": whole(0, 6, 4), "merge": whole(-1, 4), "apart": whole(6, -1, 5), "w": w, "b": b, "zero": np.array(0), "six": np.array(6),
+        "zero1": whole(0), "four": whole(4),
+    }  # fmt: skip
+    made = graph(nodes, weights, y=(None, 30))
+    assert validate(made)["h"] == (Rows(6, outer=6), 5)
+    assert_it_makes(made, lambda x: np.maximum(x.reshape(len(x), 6, 4) @ w + b, 0).reshape(len(x), -1))
+
+
+def test_sizes_on_either_side_of_the_batch_do_not_meet():
+    nodes = [
+        ("Reshape", "x rows", "inner", {}),
+        ("Transpose", "x", "t", {"perm": (1, 0, 2, 3)}),
+        ("Reshape", "t rows", "outer", {}),
+        ("Add", "inner outer", "sum", {}),
+        ("Reshape", "sum back", "y", {}),
+    ]
+    with pytest.raises(GraphError, match=r"\[2N, 12\] and \[2\*N, 12\] do not broadcast"):
+        validate(graph(nodes, {"rows": whole(-1, 12), "back": whole(-1, 24)}))

@@ -6,16 +6,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """``times`` numbers for each row of the batch, row after row: the size ``times * N``.
+    """``times`` numbers for each row of the batch: the size ``times * N``.
 
-    The batch itself is None in a shape, and ``Rows(1)`` among the numbers of a tensor that holds sizes. What is no multiple
-    of the batch (N + 1, N * N) is a TypeError.
+    They lie row after row, or, where steps have been merged with the batch behind them, ``outer`` times a part of every row.
+    The batch itself is None in a shape, and ``Rows(1)`` among the numbers of a tensor that holds sizes (there ``outer`` says
+    nothing). What is no multiple of the batch (N + 1, N * N) is a TypeError.
 
-    >>> Rows(1) * 6, Rows(6) // 3
-    (Rows(times=6), Rows(times=2))
+    >>> print(Rows(1) * 6, Rows(6) // 3, Rows(8, outer=4))
+    6N 2N 4*N*2
     """
 
     times: int
+    outer: int = 1
 
     def __mul__(self, other: Any) -> "Rows":
         whole = _whole(other)
@@ -32,7 +34,9 @@ class Rows:
     __truediv__ = __floordiv__
 
     def __str__(self) -> str:
-        return "N" if self.times == 1 else f"{self.times}N"
+        if self.outer == 1:
+            return "N" if self.times == 1 else f"{self.times}N"
+        return f"{self.outer}*N" + (f"*{self.times // self.outer}" if self.times > self.outer else "")
 
 
 class Unknown:
@@ -50,9 +54,14 @@ def rows_in(dim: Dim) -> int:
     return 1 if dim is None else dim.times if isinstance(dim, Rows) else 0
 
 
-def of_rows(times: int) -> Dim:
-    """The size of an axis with ``times`` numbers for each row of the batch."""
-    return None if times == 1 else Rows(times)
+def outer_of(dim: Dim) -> int:
+    """How often an axis of this size goes through the batch."""
+    return dim.outer if isinstance(dim, Rows) else 1
+
+
+def of_rows(times: int, outer: int = 1) -> Dim:
+    """The size of an axis with ``times`` numbers for each row of the batch, a part of them in each of ``outer`` goes."""
+    return None if times == 1 else Rows(times, outer)
 
 
 def _whole(value: Any) -> int | None:

@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from esp.astore.ops.dims import Dim, Unknown, of_rows, rows_in
+from esp.astore.ops.dims import Dim, Unknown, of_rows, outer_of, rows_in
 from esp.astore.ops.row import DTYPES, MANY, Array, Attrs, AttrSpec, Dtypes, Op, Shape, given, given_shape
 from esp.astore.ops.rules import axis_of, batch_axis, fixed, no_flops, per_row, refuse_batch, same_shape, show, size_of, sizes_at
 from esp.errors import GraphError
@@ -28,9 +28,7 @@ def _flatten_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Seq
     halves = []
     for part in (shape[:axis], shape[axis:]):
         at = batch_axis(part)
-        if at is not None and size_of(part[:at]) != 1:
-            raise _lost(shape, f"flattening at axis {axis}")
-        halves.append(size_of(part) if at is None else of_rows(size_of(part)))
+        halves.append(size_of(part) if at is None else of_rows(size_of(part), size_of(part[:at]) * outer_of(part[at])))
     return [tuple(halves)]
 
 
@@ -53,10 +51,13 @@ def _wanted(target: Sequence[Dim], shape: Shape, allowzero: bool) -> list[Dim]:
 
 
 def reshaped(shape: Shape, target: Sequence[Dim], allowzero: bool = False) -> Shape:
-    """The shape that Reshape gives, the batch kept an axis of its own or the slowest part of one.
+    """The shape that Reshape gives, the batch kept an axis of its own or a part of one.
 
-    >>> reshaped((None, 4, 6), (0, -1)), reshaped((None, 4, 6), (-1, 24)), reshaped((None, 4, 6), (-1, 6))
-    ((None, 24), (None, 24), (Rows(times=4), 6))
+    >>> show(reshaped((None, 4, 6), (0, -1))), show(reshaped((None, 4, 6), (-1, 6)))
+    ('[N, 24]', '[4N, 6]')
+    >>> merged = reshaped((5, None, 6), (-1, 6))
+    >>> show(merged), show(reshaped(merged, (5, -1, 2, 3)))
+    ('[5*N, 6]', '[5, N, 2, 3]')
     """
     wanted, said = _wanted(target, shape, allowzero), f"shape {show(tuple(target))}"
     batch = batch_axis(shape)
@@ -77,9 +78,13 @@ def reshaped(shape: Shape, target: Sequence[Dim], allowzero: bool = False) -> Sh
         raise _lost(shape, said)
     if size_of(result) != size_of(shape) or (batch is None and lies is not None):
         raise GraphError(f"{show(shape)} does not fit {said}", mend="make the sizes' products equal")
-    if batch is not None and size_of(shape[:batch]) != size_of(result[:lies]):
-        raise _lost(shape, said)
-    return result
+    if batch is None or lies is None:
+        return result
+    outer, rest = divmod(size_of(shape[:batch]) * outer_of(shape[batch]), size_of(result[:lies]) or 1)
+    times = rows_in(result[lies])
+    if rest or outer == 0 or times % outer:
+        raise _lost(shape, said)  # it would lie across the axes
+    return (*result[:lies], of_rows(times, outer), *result[lies + 1 :])
 
 
 def _reshape_shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Array | None]) -> list[Shape]:
