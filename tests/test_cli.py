@@ -67,10 +67,14 @@ def test_help_and_version_go_to_stdout(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("args", [["--nope"], ["frob"], ["inspect"], ["run"], ["run", "q", "--log", "xml"], ["deploy", "m.astore"]])
 def test_wrong_usage_ends_with_two(esp_command: Esp, args: list[str]) -> None:
-    answer = esp_command(*args)
+    verb = f"esp {args[0]}" if args[0] in ("inspect", "run", "deploy") else "esp"
+    esp_command(*args).one_line(2, f"; see {verb} --help")
+
+
+def test_without_a_verb_the_help_is_on_stderr(esp_command: Esp) -> None:
+    answer = esp_command()
     assert (answer.status, answer.out) == (2, "")
-    assert "Error:" in answer.err
-    assert "Traceback" not in answer.err
+    assert "\n  inspect " in answer.err
 
 
 # ---- the engine at its start --------------------------------------------------------------------------------------------

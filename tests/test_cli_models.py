@@ -1,6 +1,10 @@
 """The verbs on models: bring in, show, score, sign, convert and give out, as a user would call them; and what each refuses."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -68,7 +72,7 @@ def test_inspect_tells_layers_and_signature_and_draws(esp_command: Esp, tmp_path
     told = json.loads(esp_command("inspect", DIGITS, "--svg", "digits.svg", "--json").out)
     assert [(row["id"], row["name"]) for row in told["layers"]][:2] == [(0, "pixels"), (1, "conv2d_1")]
     assert (told["layers"][1]["kernel"], told["layers"][1]["stride"], told["layers"][1]["activation"]) == ([3, 3], [1, 1], "Relu")
-    assert told["signed_by"] == ""
+    assert (told["signed_by"], told["signature"]) == ("", "none")
     assert ElementTree.parse(tmp_path / "digits.svg").getroot().tag.endswith("svg")
 
 
@@ -85,7 +89,9 @@ def test_model_is_signed_verified_and_refused_without_trust(esp_command: Esp, tm
     assert read(tmp_path / "model.astore").digest == digest
     assert esp_command("verify", "model.astore", "--trusted-keys", "trusted").status == 0
     esp_command("verify", "model.astore", "--trusted-keys", "stranger").one_line(2, "not trusted here")
-    assert json.loads(esp_command("inspect", "model.astore", "--json").out)["signed_by"] == public
+    told = json.loads(esp_command("inspect", "model.astore", "--json").out)
+    assert (told["signed_by"], told["signature"]) == (public, "valid")
+    assert f"signed by {public}: valid for this header (esp verify" in esp_command("inspect", "model.astore").out
     esp_command("keygen", "team.pem").one_line(2, "team.pem", "a key is never written over")
 
 
@@ -142,3 +148,104 @@ def test_what_cannot_be_given_out_or_scored_is_one_line(esp_command: Esp, tmp_pa
     esp_command("inspect", DIGITS, "--svg", "no/net.svg").one_line(2, "no/net.svg")
     esp_command("sign", DIGITS, "--key", "rows.csv").one_line(2, "rows.csv", "no private key")
     esp_command("convert", DIGITS, "-o", "no/a.astore", "--weights", "int8").one_line(2, "no/a.astore")
+
+
+# ---- what is told of the file that is wrong ---------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_at_import_is_told_with_the_file_that_says_it(esp_command: Esp, tmp_path: Path) -> None:
+    write_onnx(tmp_path / "net.onnx")
+    (tmp_path / "spec.toml").write_text("[inputs.x]\nshape = [3]\n")
+    (tmp_path / "two.txt").write_text("ant\nbee\n")
+    (tmp_path / "twice.txt").write_text("ant\nbee\nant\n")
+    (tmp_path / "gap.txt").write_text("ant\n\nbee\ncat\n")
+    (tmp_path / "long.onnx").write_bytes((tmp_path / "net.onnx").read_bytes())
+    call = ("import", "net.onnx", "-o", "a", "--labels")
+    esp_command(*call[:-1], "--spec", "spec.toml").one_line(2, "esp: spec.toml: inputs[0] 'x': prepared it is [3]")
+    esp_command(*call, "two.txt").one_line(2, "esp: two.txt: 2 labels fit 0")
+    esp_command(*call, "twice.txt").one_line(2, "esp: twice.txt: outputs[0] 'y': label 'ant' is there twice")
+    esp_command(*call, "gap.txt").one_line(2, "esp: gap.txt: line 2: the line is empty")
+    esp_command("import", "long.onnx", "-o", "a", "--name", "a\tb").one_line(2, "esp: long.onnx: name: ")
+    assert not list(tmp_path.glob("a*"))
+
+
+def test_a_tensor_that_is_too_large_is_told_with_the_model(esp_command: Esp, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Expand", ["x", "to"], ["y"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1 << 40])
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(np.array([1, 1 << 40]), "to")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "huge.onnx")
+    esp_command("import", "huge.onnx", "-o", "a").one_line(2, "esp: huge.onnx: ")
+
+
+def test_the_batch_is_called_by_its_name_among_sizes(esp_command: Esp, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3, "H"]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "net.onnx")
+    esp_command("import", "net.onnx", "-o", "a").one_line(2, "--shape x=N,3,SIZE")
+    for sizes in ("N,3,8", "batch,3,8", "1,3,8"):
+        told = json.loads(esp_command("import", "net.onnx", "-o", "a", "--shape", f"x={sizes}", "--json").out)
+        assert told["inputs"] == {"x": "float32[3, 8]"}
+    esp_command("import", "net.onnx", "-o", "b", "--shape", "x=1,3,N").one_line(2, "--shape x", "'1,3,N' are not sizes")
+
+
+def test_options_that_would_do_nothing_are_refused(esp_command: Esp, tmp_path: Path) -> None:
+    write_onnx(tmp_path / "net.onnx")
+    esp_command("import", "net.onnx", "-o", "a", "--outputs", ",").one_line(2, "--outputs", "',' are not names")
+    esp_command("import", "net.keras", "-o", "a", "--by-order").one_line(2, "--by-order means nothing without --onto")
+    esp_command("convert", DIGITS, "-o", "a", "--weights", "int8", "--label", "y").one_line(2, "--label y", "--data")
+
+
+def test_suffixes_are_taken_in_capitals(esp_command: Esp, tmp_path: Path) -> None:
+    write_onnx(tmp_path / "NET.ONNX")
+    assert esp_command("import", "NET.ONNX", "-o", "net.astore").status == 0
+    assert esp_command("export", "net.astore", "-o", "BACK.ONNX").status == 0
+    assert [value.name for value in onnx.load(tmp_path / "BACK.ONNX", "protobuf").graph.output] == ["y"]
+    assert esp_command("export", "net.astore", "-o", "BACK.H5").status == 0
+    esp_command("import", "NET.PT", "-o", "a").one_line(2, "files '.PT' are not imported")
+
+
+# ---- where the output goes --------------------------------------------------------------------------------------------
+
+
+def test_a_place_that_cannot_be_written_is_one_line(esp_command: Esp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.h5")
+    esp_command("inspect", DIGITS, "--svg", ".").one_line(2, ".: the file cannot be written (a folder is there)")
+    esp_command("export", DIGITS, "-o", "pipe.h5").one_line(2, "pipe.h5: ", "no regular file")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    esp_command("export", DIGITS, "-o", "net.h5").one_line(2, "net.h5: the file cannot be written (No space left on device)")
+    esp_command("export", DIGITS, "-o", "net.onnx").one_line(2, "net.onnx: ", "No space left on device")
+    assert [file.name for file in tmp_path.iterdir()] == ["pipe.h5"]
+
+
+@pytest.mark.parametrize("args", [["score", DIGITS, "rows.npy"], ["inspect", DIGITS], ["inspect", DIGITS, "--json"], ["--version"]])
+def test_a_full_stdout_is_one_line_and_a_closed_one_is_silent(tmp_path: Path, args: list[str]) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros((3000, 8, 8, 1), np.uint8))
+    call = [sys.executable, "-m", "esp", *map(str, args)]
+    with open("/dev/full", "wb") as device:
+        done = subprocess.run(call, cwd=tmp_path, stdout=device, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stderr) == (1, "esp: stdout: No space left on device; check the path, and the room there\n")
+    begin, end = os.pipe()
+    os.close(begin)
+    with open(end, "wb") as pipe:
+        done = subprocess.run(call, cwd=tmp_path, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_lines_of_tables_end_where_their_words_do(esp_command: Esp) -> None:
+    lines = esp_command("inspect", DIGITS).out.splitlines()
+    assert any("conv2d_1" in line for line in lines)
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_the_reasons_of_more_rows_are_counted(esp_command: Esp, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"pixels": 3}\n' * 5)
+    answer = esp_command("score", DIGITS, "rows.jsonl", "-o", "rows.jsonl")
+    assert [line[:10] for line in answer.err.splitlines()[:3]] == ["esp: row 0", "esp: row 1", "esp: row 2"]
+    assert answer.err.splitlines()[3] == "esp: and 2 more rows not scored"
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 5

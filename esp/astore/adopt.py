@@ -10,7 +10,7 @@ import pydantic
 
 from esp.astore.graph import Array, Graph, Value
 from esp.astore.model import Astore, Input, Output, Step, check
-from esp.astore.onnx import read_model
+from esp.astore.onnx import errors_of, read_model
 from esp.errors import FileError
 from esp.settings import checked, unknown_key
 
@@ -104,7 +104,8 @@ def import_onnx(
         if labels
         else {key: value for key, value in found.labels.items() if key in {value.name for value in found.graph.outputs}}
     )
-    astore = adopt(found.graph, name or path.stem, spec=spec, labels=labels, card=card, where=where)
+    with errors_of(path):
+        astore = adopt(found.graph, name or path.stem, spec=spec, labels=labels, card=card, where=where)
     return replace(astore, outputs=tuple(_with_labels(output, own.get(output.name, ())) for output in astore.outputs))
 
 
@@ -119,15 +120,20 @@ def source_facts(path: Path, form: str, facts: Mapping[str, Any]) -> dict[str, A
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Labels from a text file, one a line; empty lines at its end are none."""
+    """Labels from a text file, one a line; empty lines at its end are none. Raises FileError for others, and where there is no label."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:
         reason = getattr(err, "strerror", None) or err
         raise FileError(
             f"the labels cannot be read ({reason})", where=str(path), mend="give a UTF-8 file, one label a line"
         ) from err
-    return tuple(line.strip() for line in text.rstrip().splitlines())
+    labels = tuple(line.strip() for line in text.rstrip().split("\n"))
+    if labels == ("",):
+        raise FileError("there are no labels in it", where=str(path), mend="write one label a line")
+    if "" in labels:
+        raise FileError("the line is empty", where=f"{path}: line {labels.index('') + 1}", mend="write one label a line")
+    return labels
 
 
 def _check_names(kind: str, told: Mapping[str, Any], values: Sequence[Value], where: str) -> None:

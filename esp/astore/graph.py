@@ -2,13 +2,13 @@
 
 import graphlib
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from esp.astore.ops import OPS
-from esp.astore.ops.row import Array, Attr, Attrs, Op, Shape, Tensor, complete
+from esp.astore.ops.row import MANY, Array, Attr, Attrs, Op, Shape, Tensor, complete
 from esp.errors import GraphError
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "Tensor",
     "Value",
     "complete_attrs",
+    "live_nodes",
     "op_of",
+    "read_outputs",
     "run_reference",
     "sorted_nodes",
 ]
@@ -95,6 +97,25 @@ def sorted_nodes(nodes: Sequence[Node]) -> tuple[int, ...]:
         sorter.done(order[-1])
         ready.extend(sorter.get_ready())
     return tuple(order)
+
+
+def live_nodes(nodes: Sequence[tuple[Collection[str], Collection[str]]], wanted: Collection[str]) -> list[int]:
+    """Which of some nodes, each (reads, makes) in an order in which they run, are needed to make the tensors wanted."""
+    needed, found = set(wanted), []
+    for at in range(len(nodes) - 1, -1, -1):
+        reads, makes = nodes[at]
+        if needed.intersection(makes):
+            found.append(at)
+            needed.update(name for name in reads if name)
+    return found[::-1]
+
+
+def read_outputs(outputs: Sequence[str], op: Op, read: Collection[str]) -> tuple[str, ...]:
+    """A node's outputs, those at the end that nobody reads left away, as far as its op can do without."""
+    count = len(outputs)
+    while op.outputs[1] < MANY and count > op.outputs[0] and (not outputs[count - 1] or outputs[count - 1] not in read):
+        count -= 1
+    return tuple(outputs[:count])
 
 
 def run_reference(graph: Graph, inputs: Sequence[Array]) -> list[Array]:

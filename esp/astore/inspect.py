@@ -17,19 +17,25 @@ from esp.astore.preprocess import prepared_shape
 from esp.astore.summary import layer_rows, totals
 
 LABELS_SHOWN = 12
+SIGNED = {
+    "none": "not signed",
+    "valid": "signed by {}: valid for this header (esp verify checks the weights, and whom you trust)",
+    "invalid": "signed by {}: NOT VALID, the signature is that of another model or key",
+}
 Description = dict[str, Any]
 
 
-def describe(astore: Astore, signed_by: bytes = b"") -> Description:
+def describe(astore: Astore, signed_by: bytes = b"", is_valid: bool = False) -> Description:
     """Name, digest, signature, inputs, outputs, training card, layers and totals as JSON's own types (a NaN or infinity becomes null).
 
-    ``signed_by`` is the public key of the file's signature; empty: it has none.
+    ``signed_by`` is the public key of the file's signature (empty: it has none); ``is_valid`` whether that is one over the digest.
     """
     rows = layer_rows(astore.graph)
     description = {
         "name": astore.name,
         "digest": astore.digest,
         "signed_by": signed_by,
+        "signature": "none" if not signed_by else "valid" if is_valid else "invalid",
         "inputs": [_input(item, value) for item, value in zip(astore.inputs, astore.graph.inputs)],
         "outputs": [_output(output) for output in astore.outputs],
         "card": astore.card,
@@ -57,7 +63,7 @@ def render(description: Mapping[str, Any]) -> RenderableType:
     """The description as tables; print it with a rich console."""
     parts: list[RenderableType] = [
         Text(f"{_printable(description['name'])}  {description['digest'] or '(not written yet)'}", style="bold"),
-        Text(f"signed by {description['signed_by']}" if description["signed_by"] else "not signed"),
+        Text(SIGNED[description["signature"]].format(description["signed_by"])),
         _table("Inputs", ("name", "event gives", "steps", "graph takes", "missing"), map(_input_cells, description["inputs"])),
     ]
     statistics = [cells for item in description["inputs"] for cells in _statistics_cells(item)]

@@ -1,6 +1,7 @@
 """What an astore holds: a graph, what goes into it and comes out of it in the user's terms, and how it was made."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -176,5 +177,8 @@ def _check_output(output: Output, value: Value, where: str) -> None:
             f"kind {output.kind!r} of {output.dtype} cannot carry labels", where=where, mend="use probabilities, or no labels"
         )
     classes = output.shape[-1] if output.shape else 0
-    if len(output.labels) != classes or len(set(output.labels)) != classes:
-        raise GraphError(f"{len(output.labels)} labels for {classes} classes", where=where, mend="give every class its own label")
+    if len(output.labels) != classes:
+        raise GraphError(f"{len(output.labels)} labels for {classes} classes", where=where, mend="give one label a class")
+    twice = next((label for label, count in Counter(output.labels).items() if count > 1), None)
+    if twice is not None:
+        raise GraphError(f"label {twice[:80]!r} is there twice", where=where, mend="give every class its own label")

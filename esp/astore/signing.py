@@ -14,6 +14,9 @@ from esp.errors import FileError, TrustError
 CONTEXT = b"esp-astore-v1\n"  # so that no signature made for another purpose counts here
 KEY_SIZE, SIGNATURE_SIZE = 32, 64
 _MOST_KEYS_BYTES = 1 << 20
+_FIELD = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_WEAK = {0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8}  # y of the points of order 1 to 8, under which anyone can sign
 _PEM_END = "-----END PUBLIC KEY-----"
 
 
@@ -110,9 +113,7 @@ def _from_hex(word: str, where: str) -> bytes:
         key = bytes.fromhex(word)
     except ValueError as err:
         raise _no_key(where) from err
-    if len(key) != KEY_SIZE:
-        raise _no_key(where)
-    return key
+    return _sound(key, where)
 
 
 def _from_pem(text: str, where: str) -> bytes:
@@ -122,7 +123,13 @@ def _from_pem(text: str, where: str) -> bytes:
         raise _no_key(where) from err
     if not isinstance(key, Ed25519PublicKey):
         raise _no_key(where)
-    return key.public_bytes_raw()
+    return _sound(key.public_bytes_raw(), where)
+
+
+def _sound(key: bytes, where: str) -> bytes:
+    if len(key) != KEY_SIZE or (int.from_bytes(key, "little") & 2**255 - 1) % _FIELD in _WEAK:  # the top bit is the sign of x
+        raise _no_key(where)
+    return key
 
 
 def _no_key(where: str) -> FileError:

@@ -1,15 +1,17 @@
 """Verbs that bring models in, give them out, and make them smaller."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 
-from esp.cli.options import Json, Model, err, out, show
-from esp.errors import UsageError
+from esp.cli.options import Json, Model, err, out, show, writing
+from esp.errors import FileError, GraphError, UsageError
 
 Rows = dict[str, Any]
 Flattened = Annotated[
@@ -17,6 +19,7 @@ Flattened = Annotated[
     typer.Option(help="HDF5 weights of a dense layer behind a flattened picture: the order of its rows, where it cannot be told."),
 ]
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
+BATCH = ("N", "batch")  # what the batch's place among sizes may be called
 
 
 def import_(
@@ -34,7 +37,7 @@ def import_(
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class labels of the output, one a line.")] = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=1,3,224,224", help="Fix the sizes of an input, the batch's place among them."),
+        typer.Option(metavar="NAME=N,3,224,224", help="Fix the sizes of an input, N at the batch's place."),
     ] = None,
     bind: Annotated[
         list[str] | None,
@@ -69,7 +72,8 @@ def import_(
         "shapes": _shapes(shape),
         "where": str(spec or "spec"),
     }
-    if source.suffix == ".onnx":
+    suffix = source.suffix.lower()
+    if suffix == ".onnx":
         keras_only = {
             "--config": config,
             "--onto": onto,
@@ -80,27 +84,55 @@ def import_(
         _refuse_given(source, keras_only)
         from esp.astore.adopt import import_onnx
 
-        cut = [name.strip() for name in outputs.split(",") if name.strip()]
-        astore = import_onnx(source, name, bind=_numbers(bind), outputs=cut, **told)
-    elif source.suffix in KERAS_SUFFIXES:
+        bring_in = partial(import_onnx, source, name, bind=_numbers(bind), outputs=_names(outputs), **told)
+    elif suffix in KERAS_SUFFIXES:
         _refuse_given(source, {"--bind": bind, "--outputs": outputs})
+        if onto is None:
+            _refuse_given(source, {"--by-order": by_order, "--flattened": flattened}, "without --onto")
         from esp.astore.keras import import_keras
 
-        astore = import_keras(source, name, config=config, onto=onto, layout=layout, by_order=by_order, rows=flattened, **told)
+        apart: dict[str, Any] = {"config": config, "onto": onto, "layout": layout, "by_order": by_order, "rows": flattened}
+        bring_in = partial(import_keras, source, name, **apart, **told)
     else:
         known = ".onnx, " + ", ".join(KERAS_SUFFIXES)
         raise UsageError(f"files '{source.suffix}' are not imported", where=str(source), mend=f"give one of {known}")
-    written = write(astore, output)
+    with _placed(source, spec, labels, (config, onto, output)):
+        written = write(bring_in(), output)
     inputs = {item.name: f"{item.dtype}{list(item.shape)}" for item in written.inputs}
     made = {item.name: f"{item.dtype}{list(item.shape)}" for item in written.outputs}
     result = {"astore": str(output), "digest": written.digest, "inputs": inputs, "outputs": made}
     show(result, as_json, lambda: out.print_json(data=result))
 
 
-def _refuse_given(source: Path, options: Mapping[str, Any]) -> None:
+@contextmanager
+def _placed(source: Path, spec: Path | None, labels: Path | None, others: Sequence[Path | None]) -> Iterator[None]:
+    """Errors name the file that they are about: that of the labels, the spec, else the model."""
+    try:
+        yield
+    except (GraphError, FileError) as error:
+        if any(file and f"{error.where}:".startswith(f"{file}:") for file in (source, spec, labels, *others)):
+            raise
+        if labels and (error.where == "labels" or "label" in error.what):
+            file = labels
+        else:
+            file = spec if spec and error.where.startswith(("inputs", "outputs")) else source
+        where = f"{file}: {error.where}" if error.where not in ("", "labels") else str(file)
+        raise type(error)(error.what, where=where, mend=error.mend) from error
+
+
+def _refuse_given(source: Path, options: Mapping[str, Any], when: str = "") -> None:
     for option, value in options.items():
         if value:
-            raise UsageError(f"{option} means nothing for {source.suffix}", where=str(source), mend="leave it out")
+            what = f"{option} means nothing {when or f'for {source.suffix}'}"
+            raise UsageError(what, where=str(source), mend="leave it out")
+
+
+def _names(text: str) -> list[str]:
+    """The names of --outputs."""
+    names = [name.strip() for name in text.split(",")]
+    if text and not all(names):
+        raise UsageError(f"'{text}' are not names", where="--outputs", mend="write --outputs NAME,NAME")
+    return names if text else []
 
 
 def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -117,9 +149,10 @@ def _shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
     found = {}
     for name, value in _pairs(texts, "--shape").items():
         try:
-            found[name] = tuple(int(size) for size in value.split(","))
+            first, *rest = value.split(",")
+            found[name] = (1 if first.strip() in BATCH else int(first), *map(int, rest))
         except ValueError as error:
-            raise UsageError(f"'{value}' are not sizes", where=f"--shape {name}", mend="write --shape NAME=1,3,224,224") from error
+            raise UsageError(f"'{value}' are not sizes", where=f"--shape {name}", mend="write --shape NAME=N,3,224,224") from error
     return found
 
 
@@ -141,7 +174,9 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Where it goes: FILE.onnx, or FILE.h5 for the weights as Keras loads them.")
     ],
-    opset: Annotated[int | None, typer.Option(help="ONNX opset; the current one, if left out.")] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX opset, 21 to 26; 21, or the first that has every op, if left out.")
+    ] = None,
     preprocessing: Annotated[
         bool, typer.Option(help="Put the preprocessing into the ONNX graph: it then takes what events give.")
     ] = True,
@@ -152,14 +187,16 @@ def export(
     from esp.astore.binary import read
 
     astore = read(model)
-    if output.suffix == ".onnx":
+    suffix = output.suffix.lower()
+    if suffix == ".onnx":
         from esp.astore.onnx import export_onnx
 
         files = export_onnx(astore, output, opset=opset, preprocessing=preprocessing)
-    elif output.suffix in (".h5", ".hdf5"):
+    elif suffix in (".h5", ".hdf5"):
         from esp.astore.hdf5 import write_keras_weights
 
-        write_keras_weights(astore.graph, output, rows=flattened)
+        with writing(output):
+            write_keras_weights(astore.graph, output, rows=flattened)
         files = (output,)
     else:
         raise UsageError(f"nothing is exported as '{output.suffix}'", where=str(output), mend="use .onnx or .h5")
@@ -191,6 +228,8 @@ def convert(
     from esp.astore.convert import compare, drawn_rows
     from esp.astore.convert import convert as convert_weights
 
+    if label and data is None:
+        raise UsageError("there are no labels without rows", where=f"--label {label}", mend="give the rows by --data")
     before = read(model)
     conversion = convert_weights(before, weights)
     given, truth = _rows(before, data, label, rows) if data else (drawn_rows(before, rows), None)

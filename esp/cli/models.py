@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from esp.cli.options import Json, Model, err, out, progress_bar, show, write_text
+from esp.cli.options import Json, Model, err, out, progress_bar, show, tell, write_text
 from esp.errors import UsageError
 
 
@@ -35,13 +35,17 @@ def inspect(
     from esp.astore.binary import read, signature_of
     from esp.astore.inspect import describe, render
     from esp.astore.picture import svg
+    from esp.astore.signing import is_valid
 
     astore = read(model)
     if picture:
         write_text(picture, svg(astore.graph, astore.name))
     signature = signature_of(model)
-    description = describe(astore, signature.key if signature else b"")
-    show(description, as_json, lambda: out.print(render(description)))
+    if signature:
+        description = describe(astore, signature.key, is_valid(signature, bytes.fromhex(astore.digest)))
+    else:
+        description = describe(astore)
+    show(description, as_json, lambda: tell(render(description)))
 
 
 def score(
@@ -77,7 +81,10 @@ def score(
         "accuracy": tally.accuracy,
         "backend": scorer.backend,
     }
-    print("\n".join(f"esp: {reason}" for reason in tally.reasons), end="\n" * bool(tally.reasons), file=sys.stderr)
+    for reason in tally.reasons:
+        print(f"esp: {reason}", file=sys.stderr)
+    if more := tally.bad - len(tally.reasons):
+        print(f"esp: and {more:,} more row{'s' * (more > 1)} not scored", file=sys.stderr)
     accuracy = "" if tally.accuracy is None else f", accuracy {tally.accuracy:.4f} of {tally.labelled:,}"
     line = f"{tally.rows:,} rows scored on {scorer.backend}, {tally.bad:,} not{accuracy}"
     show(told, as_json, lambda: err.print(line))

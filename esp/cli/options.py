@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from esp.errors import EspError, UsageError
+from esp.errors import EspError, FileError, UsageError
 from esp.files import write_whole
 
 PIPE_WIDTH = 132  # letters of a table that no terminal shows
@@ -42,6 +42,16 @@ def show(result: Any, as_json: bool, render: Callable[[], None]) -> None:
         render()
 
 
+def tell(table: RenderableType) -> None:
+    """Prints tables on stdout, without the spaces that fill their lines where no terminal shows them."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as captured:
+        out.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+
+
 def token(file: Path | None) -> str | None:
     """The token of the admin API, from a file or the environment; UsageError where it cannot be one. It is never shown."""
     where = f"--token-file {file}" if file else "ESP_TOKEN"
@@ -58,11 +68,19 @@ def token(file: Path | None) -> str | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file that is not there half; UsageError where it cannot be."""
-    try:
+    """Writes a file that is not there half; FileError where it cannot be."""
+    with writing(path):
         write_whole(path, [text.encode()])
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes one line of what the system says where a file cannot be written."""
+    try:
+        yield
     except OSError as error:
-        raise UsageError(f"the file cannot be written ({error.strerror})", where=str(path), mend="check the path") from error
+        reason = f"the file cannot be written ({error.strerror or error})"
+        raise FileError(reason, where=str(path), mend="check the path, and the room there") from error
 
 
 @contextmanager

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from esp.cli.options import DEFAULT_URL, Json, Model, Queries, QueryName, TokenFile, Url, out, show, token
-from esp.errors import EspError
+from esp.cli.options import DEFAULT_URL, Json, Model, Queries, QueryName, TokenFile, Url, out, show, tell, token
+from esp.errors import EspError, FileError
 
 
 def check(queries: Queries, as_json: Json = False) -> None:
@@ -32,7 +33,7 @@ def keys(
     from esp.runtime.reference import key_rows, key_table
 
     rows = key_rows(table)
-    show(rows, as_json, lambda: out.print(key_table(rows)))
+    show(rows, as_json, lambda: tell(key_table(rows)))
 
 
 def run(
@@ -87,7 +88,7 @@ def status(to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = 
     from esp.client import AdminClient, status_tables
 
     result = AdminClient(to, token(token_file)).status()
-    show(result, as_json, lambda: out.print(status_tables(result)))
+    show(result, as_json, lambda: tell(status_tables(result)))
 
 
 def deploy(

@@ -33,6 +33,8 @@ class Models:
         for window, model in models_used(self.query).items():
             named = self.query.models[model]
             astore = named if is_fresh else self.deployments.current(window, named)
+            if astore is not named:  # the query, or the folder, may have changed since
+                check_swap(named, astore, self.query.windows[window])
             scorer = self.scorers[window] = self._bind(astore, self.query.windows[window])
             line = "query %s window %s scores with %s (%s) on %s"
             log.info(line, self.query.name, window, astore.name, astore.short_digest, scorer.backend)

@@ -8,7 +8,8 @@ import numpy as np
 
 from esp.astore.graph import Array, Graph
 from esp.astore.model import Astore, Input
-from esp.astore.validation import flops
+from esp.astore.ops.rules import size_of
+from esp.astore.validation import flops, validate
 from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends import Bound, bind
@@ -18,6 +19,7 @@ from esp.runtime.events import Bools, Column, VarColumn
 
 AUTO_FLOPS = 200_000_000  # an event; above it the weights leave the caches, and ``auto`` takes onnxruntime
 WARM_SIZES = (1, 2, 7, 64)
+BATCH_NUMBERS = 1 << 28  # of one tensor of a batch: a model of wide rows gets fewer rows at once, not all of the memory
 BLACK_PIXEL = b"P6 1 1 255 " + bytes(3)  # the smallest image file, a PPM
 
 log = logging.getLogger(__name__)
@@ -50,9 +52,12 @@ class Scorer:
     def bind(cls, astore: Astore, backend: str = "auto", max_batch: int = 1024) -> "Scorer":
         """Binds an astore; BackendError when the backend asked for cannot take its graph.
 
+        It scores ``max_batch`` rows at a time, or as many as BATCH_NUMBERS allows.
+
         ``auto`` takes numba where a plan can express the graph and an event costs at most AUTO_FLOPS, else onnxruntime, else
         numpy; always the same for one model on one machine.
         """
+        max_batch = max(1, min(max_batch, BATCH_NUMBERS // _widest(astore)))
         if backend != "auto":
             return cls(astore, backend, _bind(astore, backend, max_batch), max_batch)
         count = flops(astore.graph)
@@ -72,6 +77,19 @@ class Scorer:
         n = len(columns[0])
         for drift, column in zip(self.drifts, columns):
             drift.observe(column)
+        if n <= self.max_batch:
+            return self._score(columns, validity)
+        parts = [
+            self._score(
+                [_part(column, rows) for column in columns], [valid if valid is None else valid[rows] for valid in validity]
+            )
+            for rows in (slice(at, min(n, at + self.max_batch)) for at in range(0, n, self.max_batch))
+        ]
+        return _whole(parts)
+
+    def _score(self, columns: Sequence[Column], validity: Sequence[Bools | None]) -> Scores:
+        """The scores of ``max_batch`` rows at most."""
+        n = len(columns[0])
         taken = [intake.take(column, valid) for intake, column, valid in zip(self.intakes, columns, validity)]
         refused, reasons = _join(n, taken)
         arrays = [one.array for one in taken]
@@ -93,14 +111,29 @@ class Scorer:
         self.drifts = [Drift(item) for item in self.astore.inputs]  # these were no events
 
     def _run(self, n: int, arrays: Sequence[Array]) -> tuple[Array, ...]:
-        """The outputs of n rows, ``max_batch`` at a time."""
-        if 0 < n <= self.max_batch:
+        if n:
             return self.bound.run(arrays)
-        if not n:
-            return tuple(np.zeros((0, *output.shape), output.dtype) for output in self.astore.outputs)
-        cuts = range(0, n, self.max_batch)
-        parts = [self.bound.run([array[at : at + self.max_batch] for array in arrays]) for at in cuts]
-        return tuple(np.concatenate(column) for column in zip(*parts))
+        return tuple(np.zeros((0, *output.shape), output.dtype) for output in self.astore.outputs)
+
+
+def _widest(astore: Astore) -> int:
+    """Numbers of the largest row of a tensor, before it is prepared or after."""
+    shapes = validate(astore.graph)
+    return max(size_of(shape) for name, shape in shapes.items() if name not in astore.graph.weights) or 1
+
+
+def _part(column: Column, rows: slice) -> Column:
+    """Some rows of a column."""
+    return column.take(np.arange(rows.start, rows.stop)) if isinstance(column, VarColumn) else column[rows]
+
+
+def _whole(parts: Sequence[Scores]) -> Scores:
+    """The scores of consecutive rows as one."""
+    outputs = tuple(np.concatenate(column) for column in zip(*(part.outputs for part in parts)))
+    if all(part.refused is None for part in parts):
+        return Scores(outputs)
+    refused = [np.zeros(len(part.outputs[0]), np.bool_) if part.refused is None else part.refused for part in parts]
+    return Scores(outputs, np.concatenate(refused), tuple(reason for part in parts for reason in part.reasons))
 
 
 def _zeros(item: Input, n: int) -> Column:

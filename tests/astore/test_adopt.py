@@ -173,6 +173,26 @@ def test_labels_are_read_one_a_line(tmp_path: Path) -> None:
         read_labels(tmp_path / "none.txt")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ant\n\nbee\n", "labels.txt: line 2: the line is empty"),
+        ("\nant\n", "line 1: "),
+        ("", "there are no labels"),
+        ("\n \n", "no labels"),
+    ],
+)
+def test_a_blank_line_among_labels_and_a_file_without_any_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "labels.txt").write_text(text)
+    with pytest.raises(FileError, match=message):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_a_label_that_is_there_twice_is_named() -> None:
+    with pytest.raises(GraphError, match=r"outputs\[0\] 'y': label 'bee' is there twice"):
+        adopt(image_network(), "net", labels=["ant", "bee", "cat", "bee"])
+
+
 def test_a_zip_map_of_other_labels_than_numbers_is_refused() -> None:
     proto = forest({"classlabels_int64s": [3, 5, 9]}, text=False)
     proto.graph.node[2].attribute[0].ints.append(11)

@@ -61,6 +61,14 @@ def test_signature_is_told_by_its_key_and_its_lack_too() -> None:
     assert "not signed" in shown(network())
 
 
+def test_a_signature_is_told_to_be_valid_or_not() -> None:
+    key = bytes(range(32))
+    assert [describe(network(), *args)["signature"] for args in ((), (key, True), (key, False))] == ["none", "valid", "invalid"]
+    console = Console(file=io.StringIO(), width=160)
+    console.print(render(describe(network(), key, False)))
+    assert f"signed by {key.hex()}: NOT VALID" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_layers_and_totals_count_what_hand_arithmetic_counts() -> None:
     found = describe(network())
     assert [(row["name"], row["kind"], row["output_shape"], row["parameters"]) for row in found["layers"]] == [

@@ -51,7 +51,7 @@ def test_a_graph_of_float64_takes_float64_events_without_steps() -> None:
         ({"outputs": (Output("p", "float32", (4,)),)}, "said to be float32.4., but the graph makes float32.3."),
         ({"outputs": (Output("p", "float64", (3,)),)}, "said to be float64"),
         ({"outputs": (Output("p", "float32", (3,), "probabilities", ("a", "b")),)}, "2 labels for 3 classes"),
-        ({"outputs": (Output("p", "float32", (3,), "probabilities", ("a", "b", "a")),)}, "3 labels for 3 classes"),
+        ({"outputs": (Output("p", "float32", (3,), "probabilities", ("a", "b", "a")),)}, "label 'a' is there twice"),
         ({"outputs": (Output("p", "float32", (3,), "probabilities"),)}, "0 labels for 3 classes"),
         ({"outputs": (Output("p", "float32", (3,), "tensor", ("a", "b", "c")),)}, "cannot carry labels"),
         ({"outputs": (Output("p", "float32", (3,), "boxes"),)}, "kind 'boxes'"),  # type: ignore[arg-type]

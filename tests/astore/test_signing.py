@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from esp.astore import signing
 from esp.astore.binary import from_bytes, read, sign, signature_of, verify
-from esp.astore.signing import generate_key, public_key, trusted_keys
+from esp.astore.signing import Signature, generate_key, is_valid, public_key, trusted_keys
 from esp.errors import FileError, TrustError
 from tests.astore.golden import make as golden
 from tests.astore.test_binary import GOLDEN, GOLDEN_DIGEST
@@ -259,3 +259,14 @@ def test_a_signature_over_the_bare_digest_is_none_of_ours() -> None:
     digest = bytes.fromhex(GOLDEN_DIGEST)
     value = Ed25519PrivateKey.from_private_bytes(SEED).sign(digest)
     assert not signing.is_valid(signing.Signature(PUBLIC, value), digest)
+
+
+@pytest.mark.parametrize("key", ["00" * 32, "01" + "00" * 31, "01" + "00" * 30 + "80", "ec" + "ff" * 30 + "7f", "ee" + "ff" * 30 + "7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"])  # fmt: skip
+def test_a_key_under_which_anyone_can_sign_is_none(key: str, tmp_path: Path) -> None:
+    """The points of small order: the neutral one takes the neutral point and zero for a signature of whatever model."""
+    (tmp_path / "keys").write_text(key)
+    with pytest.raises(FileError, match="line 1: this is no public Ed25519 key"):
+        trusted_keys(tmp_path / "keys")
+    if key == "01" + "00" * 31:
+        assert is_valid(Signature(bytes.fromhex(key), bytes.fromhex(key) + bytes(32)), bytes(32))

@@ -242,3 +242,25 @@ def test_auto_takes_onnxruntime_for_a_large_graph() -> None:
 def test_a_backend_asked_for_that_cannot_take_the_graph_is_refused() -> None:
     with pytest.raises(BackendError, match=r"model 'bent'.*numba backend cannot take RNN.*; use the backend onnxruntime"):
         Scorer.bind(_unplanned(), "numba")
+
+
+def test_a_model_of_wide_rows_scores_few_at_a_time() -> None:
+    nodes = (Node("Tile", ("x", "times"), ("wide",)), Node("ReduceMax", ("wide", "axis"), ("y",), {"keepdims": 1}))
+    weights = {"times": np.array([1, 1 << 23]), "axis": np.array([1])}
+    graph = Graph(nodes, (Value("x", "float32", (None, 2)),), (Value("y", "float32", (None, 1)),), weights)
+    astore = Astore("wide", graph, (Input("x", "float32", (2,)),), (Output("y", "float32", (1,)),))
+    check(astore)
+    assert Scorer.bind(astore, "numpy", max_batch=4096).max_batch == (1 << 28) // (1 << 24)
+    assert Scorer.bind(classifier(STEPS), "numpy", max_batch=4096).max_batch == 4096
+
+
+def test_refusals_of_a_block_that_is_scored_in_parts_stand_in_row_order() -> None:
+    column, bad = pictures(20).astype(np.float32), [1, 9, 18]
+    column[bad, 0, 0, 0] = np.nan
+    astore = classifier(STEPS, dtype="float32")
+    parts, whole = (Scorer.bind(astore, "numpy", max_batch=size).score([column], [None]) for size in (4, 64))
+    assert parts.refused is not None
+    assert np.flatnonzero(parts.refused).tolist() == bad
+    assert parts.reasons == whole.reasons
+    assert len(parts.reasons) == 3
+    np.testing.assert_array_equal(parts.outputs[0], whole.outputs[0])

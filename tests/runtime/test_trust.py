@@ -8,7 +8,7 @@ import pytest
 
 from esp.astore.binary import from_bytes, sign, to_bytes, write
 from esp.astore.signing import generate_key
-from esp.errors import FileError, StateError, TrustError
+from esp.errors import FileError, QueryError, StateError, TrustError
 from esp.runtime.connect.memory import TOPICS
 from esp.runtime.deployments import Deployments
 from esp.runtime.models import Models
@@ -83,6 +83,14 @@ def test_run_with_keys_that_are_none_ends_with_one_line(
     esp("run", "q", "--trusted-keys", "key.pem").one_line(2, "this is a private key")
 
 
+def test_run_with_the_environments_keys_left_empty_ends_with_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    esp = esp_in(folder.parent, monkeypatch, capfd)
+    monkeypatch.setenv("ESP_TRUSTED_KEYS", "")
+    esp("run", "q").one_line(2, "ESP_TRUSTED_KEYS: there is no path in it")
+
+
 def test_deployments_that_are_not_signed_so_are_refused_and_the_old_model_scores_on(folder: Path) -> None:
     old = load_query(folder).models["tiny"].digest
     damaged = bytearray(signed(folder, 1, "key.pem"))
@@ -136,6 +144,20 @@ def test_a_model_swapped_in_the_folder_after_its_upload_is_not_the_one_that_scor
     deployments.record("scored", uploaded.digest, load_query(folder).models["tiny"])
     with pytest.raises((TrustError, StateError), match="the model is not signed"):
         deployments.current("scored", load_query(folder).models["tiny"])
+
+
+def test_a_signed_model_that_does_not_fit_the_window_is_refused_at_the_start(folder: Path) -> None:
+    """As one that somebody has put into the folder by hand, or whose query has been changed."""
+    path = folder.parent / "upload.astore"
+    write(moves.tiny(width=3), path)
+    sign(path, folder.parent / "key.pem")
+    query = load_query(folder, trusted=trusted(folder))
+    uploaded = from_bytes(path.read_bytes(), trusted=trusted(folder))
+    deployments = Deployments(folder / "models", trusted(folder))
+    deployments.store(uploaded, path.read_bytes())
+    deployments.record("scored", uploaded.digest, query.models["tiny"])
+    with pytest.raises(QueryError, match=r"deploying 'tiny'.*acc"):
+        Models(query, folder / "models").start(is_fresh=False)
 
 
 def test_weights_changed_on_the_disk_after_the_start_do_not_score(folder: Path) -> None:

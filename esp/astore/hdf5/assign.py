@@ -24,7 +24,7 @@ def assign(graph: Graph, file: KerasFile, by_order: bool = False, rows: Rows | N
     """
     shapes = validate(graph)
     knowing = partial(Place, graph, shapes, flavour=file.flavour, generation=file.generation, rows=rows)
-    places = {layer.name: places_of(graph, layer, partial(knowing, kind=layer.kind)) for layer in graph.layers}
+    places = {layer.name: places_of(graph, layer, partial(knowing, kind=layer.kind, layer=layer.name)) for layer in graph.layers}
     layers = [layer for layer in graph.layers if places[layer.name]]
     found = _in_order(file, layers) if by_order else _by_name(file, graph, layers)
     weights = dict(graph.weights)

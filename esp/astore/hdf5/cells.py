@@ -3,7 +3,7 @@
 from esp.astore.graph import Array, complete_attrs
 from esp.astore.hdf5 import keras1, layouts
 from esp.astore.hdf5.layouts import Maybe, Three
-from esp.astore.hdf5.place import Named, Place, refuse_dlpy
+from esp.astore.hdf5.place import Named, Place, is_kept, refuse_dlpy
 from esp.errors import FileError
 
 _ARRAYS_OF_KERAS_1 = {"LSTM": 12, "GRU": 9}
@@ -53,7 +53,7 @@ def _check(place: Place, kernel: Array, recurrent: Array, bias: Array | None) ->
 
 def write_cell(place: Place) -> list[Named]:
     """Kernel, recurrent kernel and bias of each direction."""
-    w, r, b = place.kernel(1), place.kernel(2), place.weight(3)
+    w, r, b = place.kernel(1), place.kernel(2), place.weight(3) if is_kept(place, 3) else None
     named: list[Named] = []
     for way in range(w.shape[0]):
         prefix = ("forward_", "backward_")[way] if w.shape[0] == 2 else ""

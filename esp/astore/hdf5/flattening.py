@@ -26,7 +26,7 @@ def flattened_from(graph: Graph, shapes: Mapping[str, Shape], node: Node, rows: 
     if flat is None or rows == "as_in_graph":
         return None
     shape = tuple(size for size in shapes[flat][1:] if isinstance(size, int))
-    if len(shape) < 2 or shape[0] == 1 or max(shape[1:]) == 1:
+    if len(shape) < 2 or len(shapes[node.inputs[0]]) != 2 or shape[0] == 1 or max(shape[1:]) == 1:
         return None  # either order of the axes is the same
     known = True if rows == "channels_last" else _is_channels_first(flat, makers, graph)
     if known is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from esp.astore.graph import Array, Graph, Node, Shape
 from esp.astore.hdf5.file import Flavour
 from esp.astore.hdf5.flattening import Rows
+from esp.astore.hdf5.words import word_of
 from esp.errors import FileError
 
 Named = tuple[str, Array]  # a weight by Keras' name
@@ -22,6 +23,7 @@ class Place:
     generation: int = 2
     rows: Rows | None = None
     kind: str = ""
+    layer: str = ""
 
     def weight(self, index: int) -> Array | None:
         """The weight at an input of the node, None where there is none."""
@@ -35,6 +37,15 @@ class Place:
                 f"input {index} of {self.node.op} -> {self.node.outputs[0]!r} is no weight", mend="use onnx to carry it"
             )
         return array
+
+    def word(self, index: int) -> str:
+        """What the import from Keras called the weight at an input; "" for one of another origin, and where there is none."""
+        return word_of(self.node.inputs[index], self.layer) if self.weight(index) is not None else ""
+
+    @property
+    def is_of_keras(self) -> bool:
+        """Whether the node's weights were named by the import from Keras."""
+        return any(self.word(index) for index in range(len(self.node.inputs)))
 
     @property
     def is_dlpy(self) -> bool:
@@ -52,6 +63,11 @@ class Slot:
     read: Callable[[Place, list[Named]], dict[int, Array]]
     write: Callable[[Place], list[Named]]
     inputs: tuple[int, ...]
+
+
+def is_kept(place: Place, index: int) -> bool:
+    """Whether Keras has the weight at an input: the import calls what it fills in for the graph "ones" and "zeros"."""
+    return place.word(index) not in ("ones", "zeros")
 
 
 def take(arrays: list[Named], what: str) -> Array:

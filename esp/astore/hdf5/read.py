@@ -18,6 +18,7 @@ from esp.astore.hdf5.legacy import is_legacy, read_legacy
 from esp.astore.hdf5.native import container_of, layer_names, read_native
 from esp.errors import FileError
 
+_ZIP_START = b"PK\x03\x04"
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
 
@@ -30,9 +31,11 @@ def read_keras(path: Path, flavour: Flavour = "keras") -> KerasFile:
     """
     try:
         budget = Budget(path, path.stat().st_size)
-        is_zip = zipfile.is_zipfile(path)
+        is_zip = not path.is_dir() and zipfile.is_zipfile(path)
     except OSError as err:
         raise FileError(f"cannot be read: {err.strerror}", where=str(path), mend="name a file that is there") from err
+    if path.is_dir():
+        raise budget.fault("is a folder, wanted a file", "", "save the model as a file: model.save('model.keras')")
     if is_zip:
         return _read_archive(path, budget)
     _check_file(path, budget)
@@ -41,9 +44,15 @@ def read_keras(path: Path, flavour: Flavour = "keras") -> KerasFile:
 
 
 def _check_file(path: Path, budget: Budget) -> None:
-    if path.stat().st_size:
+    if not path.stat().st_size:
+        return
+    try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[:4] == _ZIP_START:
+                raise budget.fault("begins as a zip (.keras) and is no whole one: it is cut", "", "copy or save it again")
             check_heaps(data, budget)
+    except OSError as err:
+        raise budget.fault(f"cannot be read: {err.strerror}", "", "name a file that can be read") from err
 
 
 def _read_root(root: h5py.File, budget: Budget, flavour: Flavour) -> KerasFile:

@@ -8,7 +8,9 @@ from esp.astore.graph import Array, Graph, Layer, Node, complete_attrs
 from esp.astore.hdf5 import keras1, layouts
 from esp.astore.hdf5.cells import read_cell, write_cell
 from esp.astore.hdf5.flattening import flattened_from
-from esp.astore.hdf5.place import Named, Place, Slot, refuse_dlpy, take
+from esp.astore.hdf5.place import Named, Place, Slot, is_kept, refuse_dlpy, take
+from esp.astore.hdf5.worded import WORDED, worded_slot
+from esp.astore.hdf5.words import CHANNELS_FIRST, DENSE_KERNEL, is_learnt
 from esp.astore.ops import OPS
 from esp.errors import FileError
 
@@ -16,16 +18,34 @@ from esp.errors import FileError
 def slot_of(place: Place) -> Slot | None:
     """The slot of a node with weights that a layer learns; None for a node without. Raises FileError for one that Keras lacks."""
     node = place.node
+    if place.is_of_keras and (node.op not in SLOTS or (node.op in WORDED and not _is_plain(place))):
+        return worded_slot(place)
     trainable = OPS[node.op].trainable
     learnt = [index for index in range(len(node.inputs)) if trainable is None or index in trainable]
     weights = [array for array in map(place.weight, learnt) if array is not None and array.dtype.kind == "f"]
     slot = SLOTS.get(node.op)
+    if place.is_of_keras and slot is not None and not any(is_learnt(place.word(index)) for index in slot.inputs):
+        return None
     if slot is not None:
         return slot if any(place.weight(index) is not None for index in slot.inputs) else None
     if any(array.size > 1 for array in weights):
         what = f"node {node.op} -> {node.outputs[0]!r} has weights that no layer of Keras has"
         raise FileError(what, mend="use onnx to carry this graph")
     return None
+
+
+def _is_plain(place: Place) -> bool:
+    """Whether a product or sum is that of a dense layer."""
+    return place.node.op == "MatMul" and place.word(1) == "kernel"
+
+
+def _rows(place: Place) -> tuple[int, ...] | None:
+    """The shape, channels first, whose flattening feeds a dense layer of which the file has the rows channels last; else None."""
+    if place.is_of_keras and place.rows is None:
+        if not place.word(1).endswith(CHANNELS_FIRST):
+            return None
+        return flattened_from(place.graph, place.shapes, place.node, "channels_last")
+    return flattened_from(place.graph, place.shapes, place.node, place.rows)
 
 
 def _with_bias(place: Place, kernel: Array, arrays: list[Named], index: int = 2) -> dict[int, Array]:
@@ -48,7 +68,7 @@ def _is_transposed(place: Place) -> bool:
 
 def _read_dense(place: Place, arrays: list[Named]) -> dict[int, Array]:
     kernel = take(arrays, "kernel")
-    shape = flattened_from(place.graph, place.shapes, place.node, "as_in_graph" if place.is_dlpy else place.rows)
+    shape = None if place.is_dlpy else _rows(place)
     if place.is_dlpy:
         kernel = kernel.T
     elif shape is not None and kernel.ndim == 2 and kernel.shape[0] == np.prod(shape):
@@ -58,7 +78,7 @@ def _read_dense(place: Place, arrays: list[Named]) -> dict[int, Array]:
 
 def _write_dense(place: Place) -> list[Named]:
     kernel = layouts.dense(place.kernel(), _is_transposed(place))
-    shape = flattened_from(place.graph, place.shapes, place.node, place.rows)
+    shape = _rows(place)
     if shape is not None:
         kernel = layouts.flattened_rows_to_keras(kernel, shape)
     return [("kernel", kernel), *_bias(place)]
@@ -68,6 +88,8 @@ def _read_conv(place: Place, arrays: list[Named]) -> dict[int, Array]:
     wanted, kernel = place.kernel().shape, take(arrays, "kernel")
     if place.is_dlpy:
         return _with_bias(place, kernel, arrays)
+    if place.word(1) == DENSE_KERNEL:
+        return _with_bias(place, kernel.T.reshape(wanted) if kernel.size == place.kernel().size else kernel, arrays)
     if place.generation == 1:
         kernel = _from_keras1(kernel, wanted)
     groups = complete_attrs(place.node)["group"]
@@ -91,7 +113,10 @@ def _from_keras1(kernel: Array, wanted: tuple[int, ...]) -> Array:
 
 def _write_conv(place: Place) -> list[Named]:
     kernel, groups = place.kernel(), complete_attrs(place.node)["group"]
-    if kernel.shape[1] == 1 and groups > 1 and not place.kind.lower().startswith("conv"):
+    if place.word(1) == DENSE_KERNEL:
+        return [("kernel", np.ascontiguousarray(kernel.reshape(kernel.shape[:2]).T)), *_bias(place)]
+    is_depthwise = kernel.shape[1] == 1 and groups > 1 and not place.kind.lower().startswith("conv")
+    if place.word(1) == "depthwise_kernel" if place.is_of_keras else is_depthwise:
         return [("depthwise_kernel", layouts.depthwise_to_keras(kernel, groups)), *_bias(place)]
     return [("kernel", layouts.conv_to_keras(kernel)), *_bias(place)]
 
@@ -122,16 +147,18 @@ def _read_norm(place: Place, arrays: list[Named]) -> dict[int, Array]:
 
 
 def _write_norm(place: Place) -> list[Named]:
-    return [(name, place.kernel(index)) for index, name in enumerate(("gamma", "beta", "moving_mean", "moving_variance"), 1)]
+    named = enumerate(("gamma", "beta", "moving_mean", "moving_variance"), 1)
+    return [(name, place.kernel(index)) for index, name in named if is_kept(place, index)]
 
 
 def _read_plain(place: Place, arrays: list[Named], inputs: Mapping[int, str]) -> dict[int, Array]:
     refuse_dlpy(place)
-    return {index: take(arrays, name) for index, name in inputs.items() if place.weight(index) is not None}
+    kept = {index: name for index, name in inputs.items() if place.weight(index) is not None and is_kept(place, index)}
+    return {index: take(arrays, name) for index, name in kept.items()}
 
 
 def _write_plain(place: Place, inputs: Mapping[int, str]) -> list[Named]:
-    named = ((name, place.weight(index)) for index, name in inputs.items())
+    named = ((name, place.weight(index) if is_kept(place, index) else None) for index, name in inputs.items())
     return [(name, array) for name, array in named if array is not None]
 
 
@@ -143,11 +170,13 @@ def _plain(inputs: Mapping[int, str]) -> Slot:
 def _read_slope(place: Place, arrays: list[Named]) -> dict[int, Array]:
     """PRelu: channels last in Keras, first in the graph."""
     refuse_dlpy(place)
-    return {1: np.moveaxis(take(arrays, "alpha"), -1, 0)}
+    slopes = take(arrays, "alpha")
+    return {1: slopes if place.word(1) == "alpha" else np.moveaxis(slopes, -1, 0)}
 
 
 def _write_slope(place: Place) -> list[Named]:
-    return [("alpha", np.moveaxis(place.kernel(), 0, -1))]
+    slopes = place.kernel()
+    return [("alpha", slopes if place.word(1) == "alpha" else np.moveaxis(slopes, 0, -1))]
 
 
 def _at_sum(place: Place) -> int:
@@ -181,6 +210,11 @@ SLOTS: Mapping[str, Slot] = {
 }
 
 
+def _told_by(place: Place, index: int) -> str:
+    """What tells a weight from the others of its layer: a layer called twice may have it in two layouts."""
+    return place.word(index).removesuffix(CHANNELS_FIRST).removeprefix("dense_") or place.node.inputs[index]
+
+
 def places_of(graph: Graph, layer: Layer, place: Callable[[Node], Place]) -> list[tuple[Place, Slot]]:
     """The nodes of a layer that have weights, each weight once; ``place`` says what is known of a node."""
     found: list[tuple[Place, Slot]] = []
@@ -190,8 +224,8 @@ def places_of(graph: Graph, layer: Layer, place: Callable[[Node], Place]) -> lis
         slot = slot_of(here)
         if slot is None:
             continue
-        names = {here.node.inputs[index] for index in slot.inputs if here.weight(index) is not None}
-        if not names <= taken:
+        names = tuple(_told_by(here, index) for index in slot.inputs if here.weight(index) is not None)
+        if not {*names} <= taken:
             found.append((here, slot))
-            taken |= names
+            taken |= {*names}
     return found

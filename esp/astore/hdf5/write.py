@@ -1,7 +1,8 @@
-"""The weights of a graph as an HDF5 file that Keras 2 and 3 load into the same architecture (``model.load_weights``)."""
+"""The weights of a graph as an HDF5 file that Keras loads into the same architecture (``model.load_weights``)."""
 
 import io
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,38 +11,65 @@ import numpy as np
 
 from esp.astore.graph import Array, Graph, Layer
 from esp.astore.hdf5.flattening import Rows
+from esp.astore.hdf5.lost import refuse_lost
 from esp.astore.hdf5.place import Named, Place
 from esp.astore.hdf5.slots import places_of
+from esp.astore.hdf5.write_native import write_native
 from esp.astore.validation import validate
 from esp.errors import EspError, FileError
 from esp.files import write_whole
 
 MOST_ATTRIBUTE_BYTES = 64_000  # what Keras puts into one attribute of names, at most; HDF5 holds 64 KiB
+_NO_CLASSES = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather", "PRelu", "RNN")  # kinds of an ONNX file, none of Keras
 WRITTEN_AS = "2.15.0"  # the Keras whose layout this is
-_NOT_TRAINED = ("moving_mean", "moving_variance")
+_NOT_TRAINED = ("moving_mean", "moving_variance", "mean", "variance", "count")
 _NEUTRAL = {"gamma": 1.0, "beta": 0.0}
 
 
 def write_keras_weights(graph: Graph, path: Path, left_out: Collection[str] = (), rows: Rows | None = None) -> None:
     """Writes the weights of every layer of the graph's table, in its order, which is how Keras loads them: by order.
 
-    Layers called "model/layer" are those of one model within. ``left_out`` names what the Keras layer does not have
+    A name that ends in .weights.h5 gets the layout of Keras 3, which loads by class and count; any other that of Keras 2,
+    which Keras 3 takes too. Layers called "model/layer" are those of one model within. ``left_out`` names what the Keras layer does not have
     ("norm/gamma" of a batch normalisation without scale), which must do nothing. ``rows`` as in ``assign``. Raises FileError
-    where Keras has no such weights, GraphError where ``validate`` does, OSError where the file cannot be written.
+    where Keras has no such weights or the file cannot be written, GraphError where ``validate`` does.
     """
     shapes = validate(graph)
     layers = {}
+    graph = replace(graph, layers=tuple(_renamed(graph)))
     for layer in graph.layers:
         try:
-            found = [*_named(graph, layer, partial(Place, graph, shapes, rows=rows, kind=layer.kind))]
+            found = [*_named(graph, layer, partial(Place, graph, shapes, rows=rows, kind=layer.kind, layer=layer.name))]
             layers[layer.name] = [item for item in found if not _is_left_out(*item, left_out)]
         except EspError as err:
-            raise FileError(err.what, where=f"{path}: layer {layer.name!r}", mend=err.mend) from err
+            raise FileError(err.what, where=f"{path}: {layer.kind} layer {layer.name!r}", mend=err.mend) from err
     _refuse_unknown(left_out, layers, path)
+    refuse_lost(graph, shapes, path, any(layers.values()))
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
-        _write(file, _grouped(layers))
-    write_whole(path, [memory.getbuffer()])
+        if path.name.endswith(".weights.h5"):
+            write_native(file, {layer: layers[layer.name] for layer in graph.layers}, path)
+        else:
+            _write(file, _grouped(layers))
+    try:
+        write_whole(path, [memory.getbuffer()])
+    except OSError as err:
+        mend = "name a folder that is there, can be written to and has room"
+        raise FileError(f"cannot be written: {err.strerror or err}", where=str(path), mend=mend) from err
+
+
+def _renamed(graph: Graph) -> Iterator[Layer]:
+    """The layers by names that a group of the file can have: of a graph that is not Keras's, "/" means no model within."""
+    taken: set[str] = set()
+    is_path = any("" in layer.name.split("/") or layer.kind in _NO_CLASSES for layer in graph.layers)
+    for layer in graph.layers:
+        stem = name = "_".join(filter(None, layer.name.split("/"))) or "layer" if is_path else layer.name
+        count = 1
+        while name in taken:
+            count += 1
+            name = f"{stem}_{count}"
+        taken.add(name)
+        yield replace(layer, name=name)
 
 
 def _named(graph: Graph, layer: Layer, place: "partial[Place]") -> Iterator[Named]:

@@ -23,10 +23,10 @@ def attention(call: Call) -> list[Held]:
     if mode == "dot":
         scores = call.build.add("MatMul", query, call.build.add("Transpose", key, perm=(0, 2, 1)))
         if has_scale and scale is not None:
-            scores = scaled(call, scores, float(scale))
+            scores = _learnt(call, scores, "scale", scale)
     else:
-        scores = _additive(call, query, key, np.asarray(scale) if has_scale else None, None)
-        scores = scaled(call, scores, float(weight if weight is not None else 1.0))
+        scores = _additive(call, query, key, scale if has_scale else None, None)
+        scores = _learnt(call, scores, "concat_score_weight", weight if weight is not None else np.ones((), np.float32))
     return _applied(call, scores, value, _is_causal(call))
 
 
@@ -47,13 +47,17 @@ def _given(call: Call) -> tuple[str, str, str]:
     return names[0], names[1], names[-1]
 
 
+def _learnt(call: Call, name: str, word: str, number: np.ndarray) -> str:
+    return call.build.add("Mul", name, call.build.weight(word, number.reshape(())))
+
+
 def _additive(call: Call, query: str, key: str, before: np.ndarray | None, behind: np.ndarray | None) -> str:
     """The sum over features of tanh(query + key), scaled before or behind it, for each pair of steps."""
     rows, columns = call.build.shapes[query], call.build.shapes[key]
     left = reshape(call.build, query, (rows[0], rows[1], 1, rows[2]))
     right = reshape(call.build, key, (columns[0], 1, *columns[1:]))
     total = call.build.add("Add", left, right)
-    bent = call.build.add("Tanh", scaled(call, total, float(before)) if before is not None else total)
+    bent = call.build.add("Tanh", _learnt(call, total, "scale", before) if before is not None else total)
     if behind is not None:
         bent = call.build.add("Mul", bent, call.build.weight("scale", behind))
     return call.build.add("ReduceSum", bent, call.ints(-1), keepdims=0)

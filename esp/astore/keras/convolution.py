@@ -33,7 +33,7 @@ def depthwise(call: Call, axes: int) -> Held:
     _refuse_theano(call)
     kernel, bias = _biased(call, "depthwise_kernel")
     name, perm, sizes = image(call, axes)
-    name = _slid(call, name, layouts.depthwise(kernel), bias, slide, slide.pads(sizes), call.channels(name))
+    name = _slid(call, name, layouts.depthwise(kernel), bias, slide, slide.pads(sizes), call.channels(name), "depthwise_kernel")
     return activate(call, call.held(name, perm), call.settings.get("activation"))
 
 

@@ -5,6 +5,7 @@ from math import prod
 import numpy as np
 
 from esp.astore.graph import Array
+from esp.astore.hdf5.words import CHANNELS_FIRST, DENSE_KERNEL
 from esp.astore.keras import values
 from esp.astore.keras.activations import activate
 from esp.astore.keras.call import Call
@@ -26,12 +27,13 @@ def dense(call: Call) -> Held:
 def _product(call: Call, x: Held, kernel: Array, bias: Array | None) -> Held:
     rank = call.rank(2, x)
     if rank == 2:
-        name, kernel = _flat_tensor(call, x, kernel)
-        return call.held(call.build.add("Gemm", name, *_named(call, kernel, bias)))
+        name, rows = _flat_tensor(call, x, kernel)
+        word = "kernel" if rows is kernel else f"kernel{CHANNELS_FIRST}"
+        return call.held(call.build.add("Gemm", name, *_named(call, rows, bias, word)))
     perm, name = values.favourite(call.build, x)
     if perm == values.first(rank):  # over the channels of a tensor held channels first it is a convolution of kernel 1
         ones = kernel.T.reshape(*kernel.T.shape, *(1 for _ in perm[2:]))
-        return call.held(call.build.add("Conv", name, *_named(call, ones, bias)), perm)
+        return call.held(call.build.add("Conv", name, *_named(call, ones, bias, DENSE_KERNEL)), perm)
     if perm[-1] != rank - 1:
         perm, name = values.plain(rank), call.tensor(x)
     name = call.build.add("MatMul", name, call.build.weight("kernel", kernel))
@@ -40,8 +42,8 @@ def _product(call: Call, x: Held, kernel: Array, bias: Array | None) -> Held:
     return call.held(name, perm)
 
 
-def _named(call: Call, kernel: Array, bias: Array | None) -> list[str]:
-    named = [call.build.weight("kernel", kernel)]
+def _named(call: Call, kernel: Array, bias: Array | None, word: str) -> list[str]:
+    named = [call.build.weight(word, kernel)]
     return named if bias is None else [*named, call.build.weight("bias", bias)]
 
 
@@ -51,7 +53,7 @@ def _flat_tensor(call: Call, x: Held, kernel: Array) -> tuple[str, Array]:
     if x.names or source is None or source.flat_of is not None or not source.names:
         return call.tensor(x), kernel
     perm, name = values.favourite(call.build, source)
-    if perm[0] != 0:
+    if perm == values.plain(len(perm)) or perm != values.first(len(perm)):
         return call.tensor(x), kernel
     name = values.reshape(call.build, name, x.shape)
     sizes = [size for size in source.shape[1:] if isinstance(size, int)]

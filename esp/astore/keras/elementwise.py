@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from esp.astore.graph import Array
+from esp.astore.hdf5.words import CHANNELS_FIRST, LEARNT
 from esp.astore.keras import values
 from esp.astore.keras.activations import activate, along_axis, clip, scaled
 from esp.astore.keras.call import Call
@@ -14,7 +15,7 @@ from esp.astore.keras.values import Held
 
 def nothing(call: Call) -> Held:
     """A layer that acts in training alone."""
-    call.settings.ignore("rate", "stddev", "noise_shape", "l1", "l2")
+    call.settings.ignore("rate", "stddev", "noise_shape", "l1", "l2", "data_format")
     return call.x
 
 
@@ -69,8 +70,11 @@ def prelu(call: Call) -> Held:
     if call.origin.generation == 1 and alpha.ndim != len(x.shape) - 1:
         raise call.refused(f"its slopes are {list(alpha.shape)}", "give the file of this model")
     perm, name = values.favourite(call.build, x)
+    if perm not in (values.plain(len(perm)), values.first(len(perm))):
+        perm, name = values.plain(len(perm)), call.tensor(x)
+    word = "alpha" if perm == values.plain(len(perm)) else f"alpha{CHANNELS_FIRST}"
     slopes = values.along(alpha, range(1, len(x.shape)), perm)
-    return call.held(call.build.add("PRelu", name, call.build.weight("alpha", slopes)), perm)
+    return call.held(call.build.add("PRelu", name, call.build.weight(word, slopes)), perm)
 
 
 def thresholded_relu(call: Call) -> Held:
@@ -98,12 +102,21 @@ def rescaling(call: Call) -> Held:
     return affine(call, call.floating(), scale, offset)
 
 
-def affine(call: Call, x: Held, scale: Array, offset: Array, axes: tuple[int, ...] | None = None) -> Held:
-    """x * scale + offset over the axes ``axes`` (the last, where left out)."""
+def affine(
+    call: Call,
+    x: Held,
+    scale: Array,
+    offset: Array,
+    axes: tuple[int, ...] | None = None,
+    words: tuple[str, str] = ("factor", "offset"),
+) -> Held:
+    """x * scale + offset over the axes ``axes`` (the last, where left out); ``words`` are theirs where a layer learns them."""
     perm, name = values.favourite(call.build, x)
-    for op, what, array in (("Mul", "scale", scale), ("Add", "offset", offset)):
+    if axes is not None and len(axes) > 1:
+        perm, name = values.plain(len(perm)), call.tensor(x)  # the numbers stand as Keras has them
+    for op, what, array in (("Mul", words[0], scale), ("Add", words[1], offset)):
         over = axes if axes is not None else (len(perm) - 1,) * array.ndim
-        if array.ndim or array != (op == "Mul"):
+        if array.ndim or array != (op == "Mul") or what in LEARNT:
             shaped = values.along(array, over, perm) if array.ndim else array
             name = call.build.add(op, name, call.build.weight(what, shaped.astype(np.float32)))
     return call.held(name, perm)
@@ -128,9 +141,11 @@ def normalization(call: Call) -> Held:
     axes = _axes(call, len(x.shape))
     mean, variance = (_over(call, array, [call.size(axis, x) for axis in axes]) for array in _moments(call))
     deviation = np.maximum(np.sqrt(variance), 1e-7)
+    is_learnt = settings.config.get("mean") is None
     if settings.flag("invert"):
-        return affine(call, x, deviation, mean, axes)
-    return affine(call, x, 1 / deviation, -mean / deviation, axes)
+        return affine(call, x, deviation, mean, axes, ("deviation", "mean") if is_learnt else ("factor", "offset"))
+    words = ("inverse_deviation", "scaled_mean") if is_learnt else ("factor", "offset")
+    return affine(call, x, 1 / deviation, -mean / deviation, axes, words)
 
 
 def _moments(call: Call) -> list[Array]:

@@ -15,28 +15,36 @@ from esp.astore.keras.call import Origin
 from esp.astore.keras.config import LayerSpec, ModelSpec, model_spec
 from esp.astore.keras.walk import Names, Walk
 from esp.astore.model import Astore
-from esp.errors import FileError, UsageError
+from esp.errors import FileError, GraphError, UsageError
 
 
 def graph_of_keras(
-    file: KerasFile, config: Mapping[str, Any] | None = None, shapes: Mapping[str, Sequence[int]] | None = None
+    file: KerasFile,
+    config: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    config_path: Path | None = None,
 ) -> Graph:
     """The graph of a Keras model: inputs and outputs as Keras has them, channels first inside.
 
     ``config`` is that of the model ({"class_name": ..., "config": ...}) where the file holds weights only. ``shapes`` fixes sizes
     that the model leaves open, by input, the batch's place among them. Raises GraphError, naming class, layer and place, for what
-    cannot be imported, FileError for weights that do not fit the config.
+    cannot be imported (a place in the config begins with the file that it stands in, ``config_path`` where it is one of its own),
+    FileError for weights that do not fit the config.
     """
     given = config if config is not None else file.config
     if given is None:
         raise FileError("it holds weights and no config", where=str(file.path), mend="give the model's config beside it")
     if file.flavour != "keras":
         raise FileError("DLPy's files hold no model", where=str(file.path), mend="give a graph to load the weights onto")
-    model = model_spec(given)
-    weights = by_layer(file, given)
-    for names, spec in _wrapped_models(model, ()):
-        weights.update(_within(file, names, spec, weights.pop(names, None)))
-    return Walk(Origin(file.generation, file.backend), weights, shapes or {}).graph(model)
+    try:
+        model = model_spec(given)
+        weights = by_layer(file, given)
+        for names, spec in _wrapped_models(model, ()):
+            weights.update(_within(file, names, spec, weights.pop(names, None)))
+        return Walk(Origin(file.generation, file.backend), weights, shapes or {}).graph(model)
+    except GraphError as err:
+        where = f"{config_path or file.path}: {err.where}" if err.where else str(config_path or file.path)
+        raise GraphError(err.what, where=where, mend=err.mend) from err
 
 
 def import_keras(
@@ -66,7 +74,7 @@ def import_keras(
     card: dict[str, Any] = {"source": source_facts(path, "keras", known)}
     name = name or path.stem.removesuffix(".weights")
     if onto is None:
-        graph = graph_of_keras(file, None if config is None else config_in(config), shapes)
+        graph = graph_of_keras(file, None if config is None else config_in(config), shapes, config)
         if config is not None:
             card["config"] = source_facts(config, "keras", {})
         return adopt(graph, name, spec=spec, labels=labels, card=card, where=where)

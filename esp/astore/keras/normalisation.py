@@ -9,6 +9,7 @@ from esp.astore.keras.call import Call
 from esp.astore.keras.elementwise import affine
 from esp.astore.keras.merging import normalised
 from esp.astore.keras.values import Held, Perm
+from esp.astore.ops.dims import of_rows
 
 _TRAINING = ("fused", "gamma_init", "beta_init", "momentum", "renorm_momentum", "synchronized", "mode")
 
@@ -26,14 +27,15 @@ def batch_normalization(call: Call) -> Held:
     arrays = [array for array, name in zip(call.weights(*names), names) if name]
     gamma, beta, mean, variance = layouts.batch_norm(arrays, has_scale, has_center)
     perm, _ = values.favourite(call.build, x)
-    if rank == 3 and perm.index(axis) != 1:  # sequences stay as they are held
-        with np.errstate(all="ignore"):  # a variance below 0 gives what it gives in Keras: no number
-            scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-        return affine(call, x, scale, beta - mean * scale, (axis,))
+    words = ("gamma" if has_scale else "ones", "beta" if has_center else "zeros", "moving_mean", "moving_variance")
+    weights = [call.build.weight(word, array) for word, array in zip(words, (gamma, beta, mean, variance))]
+    if rank == 3 and perm[-1] == axis and perm[0] == 0:  # sequences stay as they are held, their steps as rows
+        name, channels = call.tensor(x, perm), call.size(axis, x)
+        rows = values.reshape(call.build, name, (of_rows(call.size(perm[1], x)), channels))
+        normal = call.build.add("BatchNormalization", rows, *weights, epsilon=epsilon)
+        return call.held(values.reshape(call.build, normal, call.build.shapes[name]), perm)
     if perm.index(axis) != 1:
         perm = (0, axis, *(other for other in range(1, rank) if other != axis))
-    parts = zip(("gamma", "beta", "moving_mean", "moving_variance"), (gamma, beta, mean, variance))
-    weights = [call.build.weight(name, array) for name, array in parts]
     return call.held(call.build.add("BatchNormalization", call.tensor(x, perm), *weights, epsilon=epsilon), perm)
 
 
@@ -48,7 +50,7 @@ def layer_normalization(call: Call) -> Held:
     perm = _at_the_end(call, x, axes)
     shape = [call.size(axis, x) for axis in axes]
     scale = np.ones(shape, np.float32) if gamma is None else gamma.reshape(shape)
-    names = [call.build.weight("gamma", scale)]
+    names = [call.build.weight("ones" if gamma is None else "gamma", scale)]
     if beta is not None:
         names.append(call.build.weight("beta", beta.reshape(shape)))
     place = len(perm) - len(axes)
@@ -86,7 +88,8 @@ def group_normalization(call: Call) -> Held:
 
 def _rescaled(call: Call, value: Held, gamma: Array | None, beta: Array | None, axes: tuple[int, ...]) -> Held:
     scale = np.array(1.0) if gamma is None else gamma
-    return affine(call, value, scale, np.array(0.0) if beta is None else beta, axes)
+    words = ("factor" if gamma is None else "gamma", "offset" if beta is None else "beta")
+    return affine(call, value, scale, np.array(0.0) if beta is None else beta, axes, words)
 
 
 def unit_normalization(call: Call) -> Held:
@@ -104,7 +107,7 @@ def rms_normalization(call: Call) -> Held:
     places = call.ints(*sorted(perm.index(axis) for axis in axes))
     mean = call.build.add("ReduceMean", call.build.add("Mul", name, name), places, keepdims=1)
     root = call.build.add("Sqrt", call.build.add("Add", mean, call.number(epsilon)))
-    return affine(call, call.held(call.build.add("Div", name, root), perm), gamma, np.array(0.0), axes)
+    return affine(call, call.held(call.build.add("Div", name, root), perm), gamma, np.array(0.0), axes, ("scale", "offset"))
 
 
 def _scale_and_center(call: Call) -> tuple[Array | None, Array | None]:

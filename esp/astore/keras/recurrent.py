@@ -44,10 +44,11 @@ class Direction:
     is_backwards: bool
     has_sequences: bool
     has_state: bool
+    is_biased: bool
 
     def is_like(self, other: "Direction") -> bool:
         """Whether one node can hold both."""
-        mine, theirs = ((one.op, one.is_reset_first, one.has_sequences, one.has_state) for one in (self, other))
+        mine, theirs = ((one.op, one.is_reset_first, one.has_sequences, one.has_state, one.is_biased) for one in (self, other))
         return mine == theirs and self.arrays[1].shape == other.arrays[1].shape
 
 
@@ -122,6 +123,7 @@ def _direction(call: Call, settings: Settings, arrays: Sequence[Array] | None) -
         settings.flag("go_backwards"),
         settings.flag("return_sequences"),
         settings.flag("return_state"),
+        settings.flag("use_bias", True),
     )
 
 
@@ -165,7 +167,8 @@ def _run(call: Call, ways: Sequence[Direction], direction: str, states: Sequence
     if len(value.shape) != 3:
         raise call.refused(f"its input has {len(value.shape)} axes, 3 are wanted", "mend the model")
     parts = [np.concatenate(part) for part in zip(*(way.arrays for way in ways))]
-    weights = [call.build.weight(name, part) for name, part in zip(("kernel", "recurrent_kernel", "bias"), parts)]
+    words = ("kernel", "recurrent_kernel", "bias" if first.is_biased else "zeros")
+    weights = [call.build.weight(word, part) for word, part in zip(words, parts)]
     inputs = [call.tensor(value, values.steps_first(3)), *weights]
     if states:
         inputs += ["", *(_stacked(call, states[at::count]) for at in range(count))]

@@ -109,4 +109,5 @@ class Settings:
             dtype = inner.get("name") if isinstance(inner, Mapping) else dtype.get("class_name")
         if dtype is not None and dtype not in EXACT_DTYPES:
             reason = f"it computes as {dtype}, and in float32 it would give other numbers"
-            raise self.refused("dtype", reason, "save it from Keras with the policy float32")
+            mend = "save it from Keras with the policy float32"
+            raise GraphError(f"{self.kind} has the dtype policy {str(dtype):.40}: {reason}", where=self.where, mend=mend)

@@ -17,6 +17,7 @@ from esp.errors import GraphError
 
 Names = tuple[str, ...]  # of layers from the outermost model inward
 _CALLED_ON = ("inputs", "sequences", "sequence", "x")  # names by which Keras 3 may give a layer what it is called on
+WITHOUT_MASK = "train it without Masking and mask_zero, on steps filled up at the front, or on sequences of one length"
 _INPUT_DTYPES = {"float32": "float32", "float64": "float32", "int32": "int32", "int64": "int64", "uint8": "uint8", "bool": "bool"}
 
 
@@ -117,7 +118,7 @@ class Walk:
         is_masked = any(value.is_masked for value in given)
         if is_masked and layer.kind in USES_MASK:
             what = f"{layer.kind} {layer.name!r} cannot be imported: it would use the mask of steps that comes to it"
-            raise GraphError(what, where=layer.where, mend="build the model without Masking and mask_zero")
+            raise GraphError(what, where=layer.where, mend=WITHOUT_MASK)
         call = Call(layer, self.build, args, given, kwargs, arrays, self.origin, partial(self._inner, path))
         try:
             outputs = outputs_of(rule(call))

@@ -39,8 +39,9 @@ def entered(protos: Sequence[Any], asked: Asked, scope: Scope) -> tuple[Value, .
         shape = _shape(declared, shapes.get(proto.name), asked.batch)
         if asked.batch and declared.shape and isinstance(declared.shape[0], int):
             sizes.add(declared.shape[0])
-        scope.enter_input(declared.name, declared.dtype, shape)
-        values.append(Value(declared.name, declared.dtype, shape))
+        dtype = scope.widened(declared.dtype)
+        scope.enter_input(declared.name, dtype, shape)
+        values.append(Value(declared.name, dtype, shape))
     if len(sizes) == 1 and min(sizes) > 0:
         scope.batch = sizes.pop()
     elif sizes:

@@ -6,20 +6,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from onnx import defs
 
-from esp.astore.onnx.batch import canonical_target, with_open_batch
+from esp.astore.onnx.batch import at_fixed_batch, canonical_target, with_open_batch
 from esp.astore.onnx.draft import Draft
 from esp.astore.onnx.functions import Functions, branch, expanded, reads
 from esp.astore.onnx.learners import without_text
 from esp.astore.onnx.scope import Scope
-from esp.astore.onnx.tensors import Folder
+from esp.astore.onnx.tensors import Folder, kind_of
 from esp.astore.onnx.upgrade import upgraded
 from esp.astore.ops import OPS
-from esp.astore.ops.row import MANY, Array, Tensor
+from esp.astore.ops.row import MANY, Array, Attr, Tensor
 from esp.errors import GraphError
 
 MAX_DEPTH = 64  # of functions within functions
 MAX_NODES = 50_000  # that a file may become
 _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
+_KINDS = ("to", "dtype", "output_dtype", "output_datatype")  # attributes that name a type
 _CONSTANTS = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64"}
 
 
@@ -61,6 +62,7 @@ class Lowering:
                 return ()
             if draft.domain == "" and draft.op == "If":
                 return branch(draft, scope, self.folder)
+            draft = replace(draft, attrs={name: _widened(name, value, scope) for name, value in draft.attrs.items()})
             newer = upgraded(draft, scope)
             if newer is not None:
                 return newer
@@ -83,12 +85,22 @@ class Lowering:
         return False
 
 
+def _widened(name: str, value: Attr, scope: Scope) -> Attr:
+    """An attribute that names a type, or is a tensor, in the type that the graph has for it."""
+    if isinstance(value, Tensor):
+        return Tensor.of(value.array.astype(scope.widened(value.array.dtype.name), copy=False))
+    return kind_of(scope.widened("float16")) if name in _KINDS and value == kind_of("float16") else value
+
+
 def _enter(draft: Draft, scope: Scope) -> None:
     if not scope.is_batched:
         scope.emit(draft)
         return
     for one in with_open_batch(draft, scope):
-        node = scope.emit(one)
+        try:
+            node = scope.emit(one)
+        except GraphError as err:
+            raise at_fixed_batch(err, one, scope) from err
         if node.op == "Reshape" and node.outputs[0] not in scope.weights:
             better = canonical_target(one, scope)
             scope.swap(node if better is one else replace(node, inputs=better.inputs, attrs={}))

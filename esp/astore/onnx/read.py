@@ -1,19 +1,20 @@
 """An ONNX model becomes a graph: read, upgraded, its batch made symbolic, its constants computed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from onnx import defs
 
-from esp.astore.graph import Graph, Layer, Node, Value, sorted_nodes
+from esp.astore.graph import Graph, Layer, Node, Value, live_nodes, sorted_nodes
 from esp.astore.onnx.draft import NEWEST, OLDEST, Draft, draft_of, opsets_of, texts_of, weights_of
 from esp.astore.onnx.functions import functions_of, reads
 from esp.astore.onnx.inputs import Asked, entered
 from esp.astore.onnx.lowering import Lowering
-from esp.astore.onnx.scope import Scope, live
+from esp.astore.onnx.scope import Scope
 from esp.astore.onnx.tensors import Folder, load_proto
 from esp.astore.onnx.texts import check_texts
 from esp.astore.onnx.told import labels_by, with_constants
@@ -68,11 +69,17 @@ def read_model(
     if not isinstance(source, Path):
         return _read(source, Folder(), asked)
     model = load_proto(source)
-    try:
+    with errors_of(source):
         return _read(model, Folder(source.parent), asked)
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Puts the file before the place of what is wrong within."""
+    try:
+        yield
     except (GraphError, FileError) as err:
-        where = f"{source}: {err.where}" if err.where else str(source)
-        raise type(err)(err.what, where=where, mend=err.mend) from err
+        raise type(err)(err.what, where=f"{path}: {err.where}" if err.where else str(path), mend=err.mend) from err
 
 
 def _read(model: Any, folder: Folder, asked: Asked) -> Imported:
@@ -81,7 +88,7 @@ def _read(model: Any, folder: Folder, asked: Asked) -> Imported:
     proto = model.graph
     drafts = _in_order([draft_of(node, opsets, at) for at, node in enumerate(proto.node)])
     wanted = list(asked.outputs) or [value.name for value in proto.output]
-    drafts = [drafts[at] for at in live([(reads(draft), draft.outputs) for draft in drafts], wanted)]
+    drafts = [drafts[at] for at in live_nodes([(reads(draft), draft.outputs) for draft in drafts], wanted)]
     _check_opsets(opsets, drafts)
     used = {name for draft in drafts for name in reads(draft)} | set(wanted)
     scope = Scope(asked.batch, used, texts=texts_of(proto))
@@ -95,7 +102,8 @@ def _read(model: Any, folder: Folder, asked: Asked) -> Imported:
         lowering.run(draft, scope)
     graph = with_constants(_graph(scope, inputs, _outputs(scope, wanted, asked.batch), drafts), model)
     validate(graph, asked.batch)
-    return Imported(graph, {**labels_by(model), **scope.labels}, _facts(model, opsets))
+    halves = {"float16": "computed in float32"} if scope.has_halves else {}
+    return Imported(graph, {**labels_by(model), **scope.labels}, {**_facts(model, opsets), **halves})
 
 
 def _in_order(drafts: Sequence[Draft]) -> list[Draft]:
@@ -151,7 +159,7 @@ def _batch_elsewhere(name: str, shape: Shape) -> GraphError:
 def _graph(scope: Scope, inputs: tuple[Value, ...], outputs: tuple[Value, ...], drafts: Sequence[Draft]) -> Graph:
     """What the outputs need of the scope, a layer for each node of the file that something is left of."""
     ends = {value.name for value in outputs}
-    kept = live([(node.inputs, node.outputs) for node in scope.nodes], ends)
+    kept = live_nodes([(node.inputs, node.outputs) for node in scope.nodes], ends)
     nodes = tuple(scope.nodes[at] for at in kept)
     needed = {name for node in nodes for name in node.inputs} | ends
     weights = {name: array for name, array in scope.weights.items() if name in needed}

@@ -1,16 +1,16 @@
 """The graph that grows while a model is read: what its tensors are so far, nodes checked as they come, constants computed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
 import onnx
 
-from esp.astore.graph import Attr, Node, complete_attrs
+from esp.astore.graph import Attr, Node, complete_attrs, read_outputs
 from esp.astore.onnx.draft import Draft
 from esp.astore.ops import OPS
-from esp.astore.ops.row import MANY, Array, Op, Shape
+from esp.astore.ops.row import Array, Op, Shape
 from esp.astore.ops.rules import show
 from esp.astore.validation import Facts, infer
 from esp.errors import GraphError
@@ -39,6 +39,7 @@ class Scope:
     texts: set[str] = field(default_factory=set)
     aliases: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    has_halves: bool = False  # the file has float16, read as float32
 
     def enter_input(self, name: str, dtype: str, shape: Shape) -> None:
         self._claim(name, f"input {name!r}")
@@ -47,6 +48,7 @@ class Scope:
     def enter_weight(self, name: str, array: Array) -> None:
         """A tensor whose numbers are known."""
         self._claim(name, f"weight {name!r}")
+        array = array.astype(self.widened(array.dtype.name), copy=False)
         self._know(name, array)
         self._may_learn(name, array)
 
@@ -71,6 +73,13 @@ class Scope:
 
     def resolve(self, name: str) -> str:
         return self.aliases.get(name, name)
+
+    def widened(self, dtype: str) -> str:
+        """The dtype that a tensor of the file has in the graph: what has the batch is scored in float32, not in float16."""
+        if not self.is_batched or dtype != "float16":
+            return dtype
+        self.has_halves = True
+        return "float32"
 
     def shape(self, name: str) -> Shape:
         """The shape of a tensor. Raises GraphError for one that is not there."""
@@ -98,7 +107,7 @@ class Scope:
         inputs = [self.resolve(name) for name in draft.inputs]
         while inputs and not inputs[-1]:
             inputs.pop()
-        node = Node(draft.op, tuple(inputs), self._outputs(draft, row), _kept(draft, row))
+        node = Node(draft.op, tuple(inputs), read_outputs(draft.outputs, row, self.used), _kept(draft, row))
         _check_arity(node, row)
         for name in filter(None, node.inputs):
             self.shape(name)
@@ -113,13 +122,6 @@ class Scope:
     def swap(self, node: Node) -> None:
         """Puts ``node`` in the place of the last one; it makes the same tensors."""
         self.nodes[-1] = node
-
-    def _outputs(self, draft: Draft, row: Op) -> tuple[str, ...]:
-        """The outputs, those at the end that nobody reads left away."""
-        outputs = list(draft.outputs)
-        while row.outputs[1] < MANY and len(outputs) > row.outputs[0] and outputs[-1] not in self.used:
-            outputs.pop()
-        return tuple(outputs)
 
     def _claim(self, name: str, where: str) -> None:
         if not name or name in self.facts.shapes or name in self.aliases:
@@ -188,17 +190,6 @@ def _is_default(draft: Draft, name: str, value: Attr) -> bool:
     default = onnx.helper.get_attribute_value(schema.attributes[name].default_value)
     default = default.decode() if isinstance(default, bytes) else tuple(default) if isinstance(default, list) else default
     return bool(default == value)
-
-
-def live(nodes: Sequence[tuple[Collection[str], Collection[str]]], wanted: Collection[str]) -> list[int]:
-    """Which of some nodes, each (reads, makes) in an order in which they run, are needed to make the tensors wanted."""
-    needed, found = set(wanted), []
-    for at in range(len(nodes) - 1, -1, -1):
-        reads, makes = nodes[at]
-        if needed.intersection(makes):
-            found.append(at)
-            needed.update(name for name in reads if name)
-    return found[::-1]
 
 
 def renamed(draft: Draft, names: Mapping[str, str]) -> Draft:

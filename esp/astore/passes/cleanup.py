@@ -2,20 +2,18 @@
 
 from dataclasses import replace
 
-from esp.astore.graph import Node
+from esp.astore.graph import Node, live_nodes, op_of, read_outputs
 from esp.astore.passes.net import Net
 
 
 def drop_unused(net: Net) -> None:
     """Takes out nodes whose outputs nobody uses, and unnames outputs that nobody uses."""
-    needed, kept = {value.name for value in net.outputs}, []
-    for node in reversed(net.nodes):
-        outputs = tuple(name if name in needed else "" for name in node.outputs)
-        if any(outputs):
-            needed.update(node.inputs)
-            last = max(at for at, name in enumerate(outputs) if name)
-            kept.append(replace(node, outputs=outputs[: last + 1]) if outputs != node.outputs else node)
-    net.nodes = kept[::-1]
+    alive = live_nodes([(node.inputs, node.outputs) for node in net.nodes], [value.name for value in net.outputs])
+    net.nodes = [net.nodes[at] for at in alive]
+    read = net.uses()
+    for at, node in enumerate(net.nodes):
+        named = [name if name in read else "" for name in node.outputs]
+        net.nodes[at] = replace(node, outputs=read_outputs(named, op_of(node), read))
 
 
 def drop_identities(net: Net) -> None:

@@ -43,7 +43,7 @@ def read_npz(astore: Astore, path: Path, label: str) -> Source:
 
 def _load(path: Path) -> Any:
     try:
-        return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
+        return np.load(path, mmap_mode="r" if path.suffix.lower() == ".npy" else None, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as err:
         reason = " ".join(str(err).split())
         raise FileError(

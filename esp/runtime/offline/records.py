@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -15,13 +16,14 @@ from esp.astore.graph import Array
 from esp.astore.model import Astore, Input
 from esp.errors import FileError, TransportError
 from esp.runtime.codecs import Codec, Decoded, codec
-from esp.runtime.connect.file_cut import Cutter
+from esp.runtime.connect.file_cut import BYTE_ORDER_MARK, MAX_RECORD_BYTES, Cutter
 from esp.runtime.events import Bools, Column, RawBlock, VarColumn
 from esp.runtime.offline.rows import Batch, Source, as_text
 from esp.runtime.schema import Field, FieldType, Schema
 
 Valid = Bools | None
 HEAD_BYTES = 1 << 16  # that are looked at before the rows are read
+DELIMITERS = (",", ";", "\t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,17 @@ def read_csv(astore: Astore, path: Path, label: str) -> Source:
 
     With a line of names: an input is the column of its name, or the columns NAME[0], NAME[1], ... (row-major) of a tensor; the one
     input of a model may also be all columns but the label's, in their order. Without: all columns in the order of the inputs.
-    FileError where columns are missing.
+    Columns are separated by commas, semicolons or tabs, as the first line is. FileError where columns are missing.
     """
-    first = _head(path).split(b"\n", 1)[0]
-    names = [name.strip() for name in next(csv.reader([first.decode("utf-8-sig", "replace")]), [])]
+    delimiter, names = _split(_first_line(path))
     has_names = any(name and not _is_number(name) for name in names)
     if label and not has_names:
         raise FileError(f"there is no line of names to find '{label}' in", where=str(path), mend="put names into the first line")
     places = _places(astore, names, has_names, label, path)
     taken = {column: item.dtype for item, columns in zip(astore.inputs, places) for column in columns}
-    schema = Schema(tuple(Field(f"c{at}", FieldType(_base(taken.get(at, "string")))) for at in range(len(names))))
-    plan = _Plan(codec("csv", schema), astore.inputs, places, names.index(label) if label else None)
+    types = [FieldType(_base(taken.get(at, "string"))) for at in range(len(names))]
+    schema = Schema(tuple(map(Field, _called(names, has_names), types)))
+    plan = _Plan(codec("csv", schema, delimiter=delimiter), astore.inputs, places, names.index(label) if label else None)
     return Source(_batches(plan, "csv", path, None, int(has_names)), path.stat().st_size)
 
 
@@ -70,7 +72,46 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except OSError as err:
-        raise FileError(f"the file cannot be read ({err.strerror})", where=str(path), mend="check the path") from err
+        raise _unreadable(err, path) from err
+
+
+def _unreadable(err: OSError, path: Path) -> FileError:
+    return FileError(f"the file cannot be read ({err.strerror})", where=str(path), mend="check the path")
+
+
+def _first_line(path: Path) -> str:
+    """The line of a CSV file that tells its columns. FileError where there is none."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(MAX_RECORD_BYTES).removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace")
+    except OSError as err:
+        raise _unreadable(err, path) from err
+    if not first:
+        raise FileError("the file is empty", where=str(path), mend="put rows into it, and names into its first line")
+    if not first.strip():
+        raise FileError("the first line is blank", where=str(path), mend="begin with names, or with a row")
+    return first.rstrip("\r\n")
+
+
+def _split(line: str) -> tuple[str, list[str]]:
+    """The delimiter that cuts a line into most cells, a comma before the others, and the cells."""
+    cells = {delimiter: _cells(line, delimiter) for delimiter in DELIMITERS}
+    best = max(DELIMITERS, key=lambda delimiter: len(cells[delimiter]))
+    return best, cells[best]
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:  # a cell is too long: the delimiter is another
+        return []
+
+
+def _called(names: Sequence[str], has_names: bool) -> list[str]:
+    """What messages call the columns: by a name that the file has once, else by their place."""
+    counts = Counter(names if has_names else ())
+    is_own = [counts[name] == 1 and name.isprintable() and not name.startswith("column ") and bool(name) for name in names]
+    return [name if own else f"column {at}" for at, (name, own) in enumerate(zip(names, is_own), 1)]
 
 
 def _field(item: Input) -> Field:
@@ -143,6 +184,8 @@ def _batches(plan: _Plan, layout: str, path: Path, whole: bytes | None, skip: in
                 number += len(at)
         except TransportError as err:
             raise FileError(err.what, where=err.where, mend=err.mend) from err
+        except OSError as err:
+            raise _unreadable(err, path) from err
 
 
 def _batch(plan: _Plan, raw: RawBlock, first: int, done: int) -> Batch:
@@ -178,7 +221,7 @@ def _within_bytes(batch: Batch, inputs: Sequence[Input]) -> Batch:
         return batch
     outside = np.zeros(len(batch.number), np.bool_)
     for at in wide:
-        numbers: Array = np.asarray(batch.columns[at]).reshape(len(outside), -1)
+        numbers: Array = np.asarray(batch.columns[at]).reshape(len(outside), prod(inputs[at].shape))
         outside |= ((numbers < 0) | (numbers > 255)).any(axis=1)
     kept = np.flatnonzero(~outside)
     columns = [column.take(kept) if isinstance(column, VarColumn) else column[kept] for column in batch.columns]

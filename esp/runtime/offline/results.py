@@ -2,8 +2,12 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -13,27 +17,36 @@ import orjson
 from esp.astore.graph import Array
 from esp.astore.model import Astore, Output
 from esp.errors import FileError, UsageError
-from esp.files import write_whole
+from esp.files import whole_file
 
 MAX_REASONS = 3  # that the summary tells
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scored rows: ``outputs`` over them in the order of the astore's; ``bad`` holds the rows that could not be scored, with reasons."""
+    """Scored rows: ``outputs`` over them in the order of the astore's; ``bad`` holds the rows that could not be scored, with reasons.
+
+    ``names`` are those of the files that the rows are; None where they are rows of one file.
+    """
 
     number: Sequence[int]
-    names: Sequence[str]
+    names: Sequence[str] | None
     outputs: tuple[Array, ...]
     bad: Mapping[int, str]
 
 
+def no_rows(astore: Astore, bad: Mapping[int, str] | None = None, names: Sequence[str] | None = None) -> Scored:
+    """Scores of no row at all."""
+    outputs: tuple[Array, ...] = tuple(np.zeros((0, *output.shape), output.dtype) for output in astore.outputs)
+    return Scored((), names, outputs, bad or {})
+
+
 class Writer(Protocol):
-    """Takes scored rows in order, and finishes the file."""
+    """Takes scored rows in order; ``end`` writes what stands behind the last one."""
 
     def write(self, scored: Scored) -> None: ...
 
-    def close(self) -> None: ...
+    def end(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -88,8 +101,8 @@ class JsonLines:
         for _, line in sorted(lines.items()):
             self.file.write(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
 
-    def close(self) -> None:
-        self.file.flush()
+    def end(self) -> None:
+        """Nothing stands behind the last line."""
 
 
 class CsvLines:
@@ -100,12 +113,10 @@ class CsvLines:
 
     def write(self, scored: Scored) -> None:
         made = [columns_of(output, array) for output, array in zip(self.astore.outputs, scored.outputs)]
-        names, columns = (
-            ["row", *(["file"] if scored.names else [])],
-            [list(scored.number), *([scored.names] if scored.names else [])],
-        )
+        names = ["row", *(["file"] if scored.names is not None else [])]
+        columns: list[Any] = [scored.number, *([scored.names] if scored.names is not None else [])]
         for name, values in _joined(made, self.astore.outputs).items():
-            flat = np.asarray(values).reshape(len(values), -1) if isinstance(values, np.ndarray) and values.ndim > 1 else None
+            flat = values.reshape(len(values), math.prod(values.shape[1:])) if getattr(values, "ndim", 1) > 1 else None
             names += [name] if flat is None else [f"{name}[{at}]" for at in range(flat.shape[1])]
             columns += [values] if flat is None else list(flat.T)
         text = io.StringIO()
@@ -118,35 +129,32 @@ class CsvLines:
         table.writerows(line for _, line in sorted(lines.items()))
         self.file.write(text.getvalue().encode())
 
-    def close(self) -> None:
-        self.file.flush()
+    def end(self) -> None:
+        """The line of names stands even where there are no rows."""
+        if not self.has_names:
+            self.write(no_rows(self.astore))
 
 
 class Arrays:
     """The outputs of all rows as arrays: one .npy, or an .npz with each by its name and ``row``."""
 
-    def __init__(self, astore: Astore, path: Path) -> None:
-        if path.suffix == ".npy" and len(astore.outputs) > 1:
-            names = ", ".join(output.name for output in astore.outputs)
-            raise UsageError(f"an .npy file holds one output, the model has {names}", where=str(path), mend="write an .npz")
-        self.astore, self.path = astore, path
+    def __init__(self, astore: Astore, file: IO[bytes], is_one: bool = False) -> None:
+        self.astore, self.file, self.is_one = astore, file, is_one
         self.parts: list[Scored] = []
 
     def write(self, scored: Scored) -> None:
         self.parts.append(scored)
 
-    def close(self) -> None:
-        made = {
-            output.name: np.concatenate([part.outputs[at] for part in self.parts] or [np.zeros((0, *output.shape), output.dtype)])
-            for at, output in enumerate(self.astore.outputs)
-        }
+    def end(self) -> None:
+        parts = self.parts or [no_rows(self.astore)]
+        made = {output.name: np.concatenate([part.outputs[at] for part in parts]) for at, output in enumerate(self.astore.outputs)}
         data = io.BytesIO()
-        if self.path.suffix == ".npy":
+        if self.is_one:
             np.save(data, made[self.astore.outputs[0].name])
         else:
-            rows = np.array([row for part in self.parts for row in part.number], np.int64)
+            rows = np.array([row for part in parts for row in part.number], np.int64)
             np.savez(data, **{"row": rows, **made})  # type: ignore[arg-type]  # names of arrays, not of options
-        write_whole(self.path, [data.getvalue()])
+        self.file.write(data.getbuffer())
 
 
 def _joined(made: Sequence[Mapping[str, Any]], outputs: Sequence[Output]) -> dict[str, Any]:
@@ -162,15 +170,38 @@ WRITERS: Mapping[str, Callable[..., Writer]] = {
     ".jsonl": JsonLines,
     ".json": JsonLines,
     ".csv": CsvLines,
-    ".npy": Arrays,
+    ".npy": partial(Arrays, is_one=True),
     ".npz": Arrays,
 }
 
 
-def writer_for(path: Path) -> Callable[..., Writer]:
-    """The writer of a suffix. Raises UsageError for one that there is none of."""
-    if path.suffix not in WRITERS:
+@contextmanager
+def scores_to(astore: Astore, path: Path | None) -> Iterator[Writer]:
+    """What writes scores to a file, which is there at the end and whole, or to stdout as JSON lines where there is none.
+
+    Raises UsageError for a suffix that nothing is written as, FileError where the file cannot be written (stdout: OSError).
+    """
+    if path is None:
+        yield JsonLines(astore, sys.stdout.buffer)
+        return
+    kind = _writer_for(astore, path)
+    try:
+        with whole_file(path) as file:
+            writer = kind(astore, file)
+            yield writer
+            writer.end()
+    except OSError as err:
+        reason = f"the scores cannot be written ({err.strerror or err})"
+        raise FileError(reason, where=str(path), mend="name a file in a folder that has room") from err
+
+
+def _writer_for(astore: Astore, path: Path) -> Callable[..., Writer]:
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS:
         raise UsageError(f"no scores are written as '{path.suffix}'", where=str(path), mend=f"use one of {', '.join(WRITERS)}")
+    if suffix == ".npy" and len(astore.outputs) > 1:
+        names = ", ".join(output.name for output in astore.outputs)
+        raise UsageError(f"an .npy file holds one output, the model has {names}", where=str(path), mend="write an .npz")
     if not path.parent.is_dir():
         raise FileError("the folder is not there", where=str(path.parent), mend="make it")
-    return WRITERS[path.suffix]
+    return WRITERS[suffix]

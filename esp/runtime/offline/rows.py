@@ -17,7 +17,7 @@ BATCH_ROWS = 4096
 class Batch:
     """Some rows: ``columns[i]`` and ``validity[i]`` are those of input i over the rows that could be read.
 
-    ``number`` has the row of the file of each, from 0; ``names`` what to call it where it is a file of its own; ``labels`` the
+    ``number`` has the row of the file of each, from 0; ``names`` what to call it where each is a file of its own; ``labels`` the
     true ones, where asked for. ``bad`` holds the rows that could not be read, with the reason. ``done`` is how far the file is
     read, of ``Source.size``.
     """
@@ -26,7 +26,7 @@ class Batch:
     validity: tuple[Bools | None, ...]
     number: Sequence[int]
     done: int
-    names: Sequence[str] = ()
+    names: Sequence[str] | None = None
     labels: Sequence[str | None] | None = None
     bad: Mapping[int, str] = field(default_factory=dict)
 

@@ -1,20 +1,17 @@
 """Scores a file: reads rows, scores them batch by batch, writes the scores, tells how it went."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from esp.astore.graph import Array
 from esp.astore.model import Astore
 from esp.errors import UsageError
 from esp.runtime.events import Column, VarColumn
 from esp.runtime.offline.arrays import read_npy, read_npz
 from esp.runtime.offline.images import SUFFIXES, read_images
 from esp.runtime.offline.records import read_csv, read_json
-from esp.runtime.offline.results import Arrays, JsonLines, Scored, Tally, Writer, writer_for
+from esp.runtime.offline.results import Scored, Tally, no_rows, scores_to
 from esp.runtime.offline.rows import Batch, Reader, Source
 from esp.runtime.scorer import Scorer, Scores
 
@@ -78,43 +75,32 @@ def score_file(
 ) -> Tally:
     """Scores the rows of ``path`` into ``output`` (JSON lines on stdout where it is None) and tells how many, and how good.
 
-    A row that cannot be read or that the model refuses is written with its reason, and counted. Raises as ``read_rows`` does.
+    A row that cannot be read or that the model refuses is written with its reason, and counted. ``output`` may be ``path`` itself.
+    Raises as ``read_rows`` and ``scores_to`` do.
     """
     if label and not any(item.labels for item in scorer.astore.outputs):
         raise UsageError("the model has no labels to compare with", where=f"--label {label}", mend="leave it out")
     source, tally = read_rows(scorer.astore, path, label), Tally()
-    with ExitStack() as stack:
-        writer = _writer(scorer.astore, output, stack)
+    with scores_to(scorer.astore, output) as writer:
         for batch in source.batches:
             scored, rows = _score(scorer, batch)
             writer.write(scored)
             labels = None if batch.labels is None else [batch.labels[row] for row in rows]
             tally.add(scored, _labels(scorer.astore, scored), labels)
             progress(batch.done, source.size)
-        writer.close()
     return tally
-
-
-def _writer(astore: Astore, output: Path | None, stack: ExitStack) -> Writer:
-    if output is None:
-        return JsonLines(astore, sys.stdout.buffer)
-    kind = writer_for(output)
-    if kind is Arrays:
-        return kind(astore, output)
-    return kind(astore, stack.enter_context(output.open("wb")))
 
 
 def _score(scorer: Scorer, batch: Batch) -> tuple[Scored, list[int]]:
     """The scores of the rows that could be read and that the model takes; which rows of the batch they are."""
     if not batch.number:
-        outputs: tuple[Array, ...] = tuple(np.zeros((0, *output.shape), output.dtype) for output in scorer.astore.outputs)
-        return Scored((), (), outputs, batch.bad), []
+        return no_rows(scorer.astore, batch.bad, batch.names), []
     scores: Scores = scorer.score(batch.columns, batch.validity)
     kept, bad = list(range(len(batch.number))), dict(batch.bad)
     if scores.refused is not None:
         kept = np.flatnonzero(~scores.refused).tolist()
         bad |= {batch.number[row]: reason for row, reason in zip(np.flatnonzero(scores.refused).tolist(), scores.reasons)}
-    names = [batch.names[row] for row in kept] if batch.names else []
+    names = None if batch.names is None else [batch.names[row] for row in kept]
     return Scored([batch.number[row] for row in kept], names, tuple(array[kept] for array in scores.outputs), bad), kept
 
 

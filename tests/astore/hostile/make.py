@@ -315,9 +315,9 @@ def bombs() -> Named:
         ("Expand", [numbers("p", wide, wide, 2), node("Expand", ["x", "p"], ["q"])]),
         ("Tile", [numbers("p", 1, MOST), node("Tile", ["x", "p"], ["q"])]),
         ("Pad", [numbers("p", 0, MOST, 0, MOST), node("Pad", ["x", "p"], ["q"])]),
-        ("Range", [numbers("a", 0), numbers("b", 1 << 62), numbers("c", 1), node("Range", ["a", "b", "c"], ["q"])]),
-        ("Range of no step", [numbers("a", 0), numbers("b", 1), numbers("c", 0), node("Range", ["a", "b", "c"], ["q"])]),
-        ("OneHot", [numbers("a", 1, 2), numbers("b", 1 << 60), numbers("c", 0, 1), node("OneHot", ["a", "b", "c"], ["q"])]),
+        ("Range", [numbers("f", 0), numbers("g", 1 << 62), numbers("h", 1), node("Range", ["f", "g", "h"], ["q"])]),
+        ("Range of no step", [numbers("f", 0), numbers("g", 1), numbers("h", 0), node("Range", ["f", "g", "h"], ["q"])]),
+        ("OneHot", [numbers("f", 1, 2), numbers("g", 1 << 60), numbers("h", 0, 1), node("OneHot", ["f", "g", "h"], ["q"])]),
         ("Split", [numbers("p", 1, 1), node("Split", ["p"], ["q"], axis=0, num_outputs=1 << 60)]),
         ("Resize", [
             numbers("s", 1, 1, 1 << 40, 1 << 40), numbers("p", 0, 1, 1, 2), node("Reshape", ["x", "p"], ["r"]),
@@ -332,8 +332,8 @@ def bombs() -> Named:
             node("Concat", ["x", "x"], ["t0"], axis=1), *(node("Concat", [f"t{at}"] * 2, [f"t{at + 1}"], axis=1) for at in range(70)),
         ]),
         ("MatMul", [
-            numbers("p", 1 << 25, 1), numbers("r", 1, 1 << 25), node("ConstantOfShape", ["p"], ["a"]), node("ConstantOfShape", ["r"], ["b"]),
-            node("MatMul", ["a", "b"], ["q"]),
+            numbers("p", 1 << 25, 1), numbers("r", 1, 1 << 25), node("ConstantOfShape", ["p"], ["f"]), node("ConstantOfShape", ["r"], ["g"]),
+            node("MatMul", ["f", "g"], ["q"]),
         ]),
         ("pads that strides pass over", [
             numbers("p", 0, 1, 2), node("Reshape", ["x", "p"], ["r"]),

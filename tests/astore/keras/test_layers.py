@@ -1,9 +1,5 @@
 """Every kind of layer against Keras 3 itself, over the three ways in which it writes files."""
 
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +10,7 @@ from esp.astore.keras import import_keras
 from tests.astore.keras.cases import CASES
 from tests.astore.keras.make import FORMS
 
-ROOT = Path(__file__).parents[3]
 NAMES = {name: at for at, name in enumerate(CASES)}
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of what Keras made of every case."""
-    if find_spec("keras") is None or find_spec("jax") is None:
-        pytest.skip("keras and jax are not installed")
-    folder = tmp_path_factory.mktemp("keras")
-    command = [sys.executable, "-m", "tests.astore.keras.make", str(folder)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
 
 
 @pytest.mark.parametrize("name", CASES)

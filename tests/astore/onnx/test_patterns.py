@@ -4,9 +4,10 @@ import numpy as np
 import onnx
 import pytest
 
+from esp.astore.graph import run_reference
 from esp.astore.onnx import read_onnx
 from esp.errors import GraphError
-from tests.astore.onnx.oracle import agree, floats, model, node
+from tests.astore.onnx.oracle import agree, floats, model, node, runtime
 
 BATCHES = ["N", 1]  # open, and fixed as an exporter without dynamic axes leaves it
 
@@ -121,6 +122,88 @@ def test_self_attention_of_heads(batch) -> None:
         node("Reshape", "o2 join", "y"),
     ]  # fmt: skip
     agree(model(nodes, {"x": [batch, 4, 8]}, ["y"], weights, opset=17), floats(3, 4, 8), atol=1e-5)
+
+
+def steps_first_attention(batch, allowzero: bool):
+    """PyTorch's MultiheadAttention: steps before the batch, both merged for the last product; heads and batch on one axis."""
+    one = 0 if batch == "N" else batch
+    heads = "heads" if one == 0 else "fixed"
+    weights = {
+        "w": floats(8, 24), "b": floats(24, seed=1), "split": np.int64([0 if one == 0 else 5, one, 3, 8]), "axes": np.int64([0]),
+        "back": np.int64([-2]), "zero": np.int64(0), "one": np.int64(1), "two": np.int64(2), "root": np.float32(2), "five": np.int64([5]),
+        "four": np.int64([4]), "width": np.int64([2]), "wo": floats(8, 8, seed=2), "bo": floats(8, seed=3), "batch_at": np.int64(1),
+        "fixed": np.int64([5, 4 * (one or 1), 2]), "matrix": np.int64([5 * (one or 1), 8]), "eight": np.int64([8]),
+        "whole": np.int64([5, one or 1, 8]),
+    }  # fmt: skip
+    nodes = [
+        node("Transpose", "x", "xt", perm=[1, 0, 2]), node("MatMul", "xt w", "qkv0"), node("Add", "qkv0 b", "qkv1"),
+        node("Reshape", "qkv1 split", "qkv2"), node("Unsqueeze", "qkv2 axes", "qkv3"),
+        node("Transpose", "qkv3", "qkv4", perm=[3, 1, 2, 0, 4]), node("Squeeze", "qkv4 back", "qkv"),
+        node("Shape", "xt", "shape"), node("Gather", "shape batch_at", "n", axis=0), node("Unsqueeze", "n axes", "n1"),
+        node("Mul", "n1 four", "all_heads"), node("Concat", "five all_heads width", "heads", axis=0),
+        node("Mul", "n1 five", "rows"), node("Concat", "rows eight", "open_matrix", axis=0),
+        node("Concat", "five n1 eight", "open_whole", axis=0),
+    ]  # fmt: skip
+    for at, name in (("zero", "q"), ("one", "k"), ("two", "v")):
+        nodes += [node("Gather", f"qkv {at}", f"{name}0", axis=0), node("Reshape", f"{name}0 {heads}", f"{name}1"),
+                  node("Transpose", f"{name}1", name, perm=[1, 0, 2])]  # fmt: skip
+    nodes += [
+        node("Transpose", "k", "kt", perm=[0, 2, 1]), node("MatMul", "q kt", "s0"), node("Div", "s0 root", "s1"),
+        node("Softmax", "s1", "s", axis=-1), node("MatMul", "s v", "o"), node("Transpose", "o", "o2", perm=[1, 0, 2]),
+        node("Reshape", f"o2 {'matrix' if one else 'open_matrix'}", "o3"), node("Gemm", "o3 wo bo", "o4"),
+        node("Reshape", f"o4 {'whole' if one else 'open_whole'}", "o5"), node("Transpose", "o5", "y", perm=[1, 0, 2]),
+    ]  # fmt: skip
+    for one_node in nodes:
+        if one_node.op_type == "Reshape" and allowzero and one:
+            one_node.attribute.append(onnx.helper.make_attribute("allowzero", 1))
+    return model(nodes, {"x": [batch, 5, 8]}, ["y"], weights, opset=17)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("allowzero", [False, True])
+@pytest.mark.parametrize("batch", BATCHES)
+def test_attention_that_merges_steps_and_batch_for_its_last_product(batch, allowzero: bool, rows: int) -> None:
+    agree(steps_first_attention(batch, allowzero), floats(rows, 5, 8), atol=1e-5)
+
+
+def test_attention_of_a_fixed_batch_of_three() -> None:
+    agree(steps_first_attention(3, True), floats(3, 5, 8), atol=1e-5)
+
+
+@pytest.mark.parametrize("target", [[1, 24], [1, -1], [1, 2, 12], [-1, 24]])
+def test_allowzero_changes_nothing_where_the_target_holds_no_zero(target: list[int]) -> None:
+    nodes = [node("Reshape", "x target", "r", allowzero=1), node("Relu", "r", "y")]
+    graph = agree(model(nodes, {"x": [1, 4, 6]}, ["y"], {"target": np.int64(target)}), floats(3, 4, 6))
+    assert graph.outputs[0].shape[0] is None
+
+
+RECURRENT = {"w": floats(1, 5, 3), "r": floats(1, 5, 5, seed=1)}
+
+
+def recurrent(h: np.ndarray, expanded: bool = False):
+    """An RNN whose state is a constant, or expanded to the batch of x."""
+    nodes = [node("Transpose", "x", "xt", perm=[1, 0, 2])]
+    if expanded:
+        nodes += [node("Shape", "xt", "n", start=1, end=2), node("Concat", "dir n units", "target", axis=0), node("Expand", "h target", "h0")]
+    nodes += [node("RNN", f"xt w r _ _ {'h0' if expanded else 'h'}", "_ last", hidden_size=5), node("Transpose", "last", "y", perm=[1, 0, 2])]
+    weights = {**RECURRENT, "h": h, "dir": np.int64([1]), "units": np.int64([5])}
+    return model(nodes, {"x": [4, 6, 3]}, ["y"], weights, opset=17)
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+@pytest.mark.parametrize("row", [np.zeros(5, np.float32), floats(5, seed=2)])
+def test_states_of_a_fixed_batch_of_four_that_are_one_state_are_of_any_row(row: np.ndarray, expanded: bool) -> None:
+    graph = agree(recurrent(np.tile(row, (1, 4, 1)), expanded), floats(4, 6, 3), atol=1e-5)
+    x = floats(7, 6, 3)
+    wanted = runtime(recurrent(np.tile(row, (1, 4, 1)), expanded), x[3:7])[0]
+    np.testing.assert_allclose(run_reference(graph, [x])[0][3:7], wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+def test_states_of_a_fixed_batch_of_four_that_differ_are_refused_with_the_mend(expanded: bool) -> None:
+    message = r"node \d+ .*: a tensor of shape \[1, 4, 5\] holds 4 rows of its own.*; export it with a dynamic batch, or batch 1"
+    with pytest.raises(GraphError, match=message):
+        read_onnx(recurrent(floats(1, 4, 5), expanded))
 
 
 def test_channel_shuffle_of_a_fixed_batch() -> None:

@@ -1,5 +1,6 @@
 """What goes in and comes out of an imported graph, and what is refused, each with its place."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from esp.astore.adopt import import_onnx
 from esp.astore.graph import Layer, Value, run_reference
 from esp.astore.onnx import read_model, read_onnx, to_onnx
 from esp.errors import EspError, FileError, GraphError
@@ -195,13 +197,67 @@ def test_text_that_a_node_computes_on_is_refused() -> None:
         read_onnx(proto)
 
 
-def test_half_precision_stays_half_and_an_op_that_does_not_take_it_says_so() -> None:
-    half = np.float16([1, 2, 3])
-    graph = read_onnx(model([node("Add", "x w", "y")], {"x.float16": ["N", 3]}, ["y"], {"w": half}))
-    assert (graph.weights["w"].dtype, graph.outputs[0].dtype) == (np.float16, "float16")
-    weights = {"w": floats(2, 3, 1).astype(np.float16)}
-    with pytest.raises(GraphError, match=r"Conv -> 'y'.*input 0 wants float32 or float64, got float16"):
-        read_onnx(model([node("Conv", "x w", "y")], {"x.float16": ["N", 3, 4]}, ["y"], weights))
+def halves() -> onnx.ModelProto:
+    """A network of half precision, its constants, a type that a node names and a body of an If among it."""
+    half = onnx.TensorProto.FLOAT16
+    body = helper.make_graph([node("Mul", "a w", "branch")], "b", [], [helper.make_tensor_value_info("branch", half, None)])
+    one = numpy_helper.from_array(np.float16([0.1]))
+    nodes = [node("Cast", "ids", "x2", to=half), node("ConstantOfShape", "three", "ones", value=one), node("Add", "x x2", "s"),
+             node("Add", "s ones", "a"), helper.make_node("If", ["is"], ["i"], then_branch=body, else_branch=body),
+             node("Conv", "i kernel", "y")]  # fmt: skip
+    weights = {"three": np.int64([4]), "is": np.bool_(True), "w": np.float16([1.5, -2, 0.1, 4]), "kernel": floats(2, 3, 1)}
+    weights["kernel"] = weights["kernel"].astype(np.float16)
+    return model(nodes, {"x.float16": ["N", 3, 4], "ids.int64": ["N", 3, 4]}, ["y"], weights, kind=half)
+
+
+def test_half_precision_is_read_as_single_with_the_same_weights() -> None:
+    x, ids = floats(2, 3, 4), np.arange(24).reshape(2, 3, 4)
+    imported = read_model(halves())
+    graph, weights = imported.graph, {tensor.name: numpy_helper.to_array(tensor) for tensor in halves().graph.initializer}
+    assert [value.dtype for value in (*graph.inputs, *graph.outputs)] == ["float32", "int64", "float32"]
+    np.testing.assert_array_equal(graph.weights["kernel"], weights["kernel"].astype(np.float32))
+    before = (x + ids + np.float32(np.float16(0.1))) * weights["w"].astype(np.float32)
+    wanted = np.einsum("ncl,oc->nol", before, weights["kernel"][:, :, 0].astype(np.float32))
+    np.testing.assert_allclose(run_reference(graph, [x, ids])[0], wanted, rtol=1e-5, atol=1e-5)
+    assert imported.facts["float16"] == "computed in float32"
+    assert "float16" not in read_model(model(RELU, {"x": ["N", 3]}, ["y"])).facts
+
+
+def test_half_precision_of_fixed_sizes_stays_half() -> None:
+    proto = model([node("Add", "x w", "a"), node("Cast", "a", "y", to=10)], {"x.float16": [2, 3]}, ["y"], {"w": np.float16([1, 2, 3])})
+    graph = read_onnx(proto, batch=False)
+    assert (graph.weights["w"].dtype, graph.inputs[0].dtype, graph.outputs[0].dtype) == (np.float16, "float16", "float16")
+
+
+def test_half_precision_from_a_file_is_a_model_that_events_can_feed(tmp_path: Path) -> None:
+    onnx.save(halves(), tmp_path / "half.onnx")
+    astore = import_onnx(tmp_path / "half.onnx")
+    assert [item.dtype for item in astore.inputs] == ["float32", "int64"]
+    assert astore.card["source"]["float16"] == "computed in float32"
+
+
+SPECS = {
+    "a node": (model([node("Det", "x", "y")], {"x": ["N", 3]}, ["y"]), {}, r"node 0 \(Det -> 'y'\): the op is not supported"),
+    "a shape of the spec": (model(RELU, {"x": ["N", 3]}, ["y"]), {"inputs": {"x": {"shape": (4,)}}}, r"inputs\[0\] 'x': prepared"),
+    "a name of the spec": (model(RELU, {"x": ["N", 3]}, ["y"]), {"inputs": {"z": {}}}, "spec: inputs: unknown input 'z'"),
+    "a dtype of no event": (model(RELU, {"x.int8": ["N", 3]}, ["y"]), {}, r"inputs\[0\] 'x': dtype 'int8' is none of an input"),
+    "too large a row": (model(RELU, {"x": ["N", 1 << 27]}, ["y"]), {}, "graph: tensor 'x' of shape .* is too large"),
+}
+
+
+@pytest.mark.parametrize("what", SPECS)
+def test_an_import_that_is_refused_names_its_file_first(what: str, tmp_path: Path) -> None:
+    proto, spec, message = SPECS[what]
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(EspError) as err:
+        import_onnx(tmp_path / "m.onnx", spec=spec)
+    assert re.match(re.escape(f"{tmp_path / 'm.onnx'}: ") + message, str(err.value))
+
+
+def test_labels_that_fit_no_output_are_refused_with_the_file_named(tmp_path: Path) -> None:
+    onnx.save(model(RELU, {"x": ["N", 3]}, ["y"]), tmp_path / "m.onnx")
+    with pytest.raises(FileError, match=r"^\S*m.onnx: labels: 2 labels fit 0 of the outputs 'y' \[3\]"):
+        import_onnx(tmp_path / "m.onnx", labels=["a", "b"])
 
 
 def test_sparse_weights_are_refused() -> None:

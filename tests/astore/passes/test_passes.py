@@ -64,6 +64,14 @@ def test_dead_nodes_weights_and_outputs_go() -> None:
     check_same(before, after, exact=True)
 
 
+def test_outputs_that_an_op_always_has_stay_without_a_name() -> None:
+    nodes = [node("TopK", "x k", "top places"), node("Split", "top", "y rest last", axis=1, num_outputs=3)]
+    before = graph(nodes, (8,), (2,), k=np.int64([6]))
+    after = simplify(before, ["drop_unused"])
+    assert [one.outputs for one in after.nodes] == [("top", ""), ("y", "", "")]
+    check_same(before, after, exact=True)
+
+
 def test_identity_dropout_and_needless_casts_go_and_names_of_outputs_stay() -> None:
     nodes = [
         node("Identity", "x", "i"),

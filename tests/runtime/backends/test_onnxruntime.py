@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from esp.astore.graph import Attr, Graph, Node, Tensor, Value, run_reference
@@ -82,3 +83,27 @@ def test_node_that_fails_on_the_data_is_named_in_one_line() -> None:
     with pytest.raises(BackendError, match=r"onnxruntime failed: .*'1_Gather'.*; use the backend numpy") as caught:
         bound.run([np.float32([9])])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("times", "disabled"), [(4, []), (1 << 12, ["ConstantFolding"])])
+def test_numbers_that_cost_much_are_not_left_to_its_own_folding(
+    times: int, disabled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would compute and keep each of them when the session opens, whatever they take."""
+    nodes = (
+        Node("Constant", (), ("size",), {"value_ints": (3 << 12,)}), Node("ConstantOfShape", ("size",), ("zeros",), {}),
+        Node("Constant", (), ("times",), {"value_ints": (times,)}), Node("Tile", ("zeros", "times"), ("wide",), {}),
+        Node("ReduceMax", ("wide",), ("most",), {"keepdims": 0}), Node("Add", ("x", "most"), ("y",), {}),
+    )  # fmt: skip
+    given: list[list[str]] = []
+    session = onnxruntime.InferenceSession
+
+    def opened(*args: Any, **options: Any) -> Any:
+        given.append(options["disabled_optimizers"])
+        return session(*args, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    graph = Graph(nodes, (Value("x", "float32", (None, 3)),), (Value("y", "float32", (None, 3)),), {})
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(bind("onnxruntime", graph, 16).run([x])[0], x)
+    assert given == [disabled]

@@ -1,8 +1,10 @@
 """Scoring files: every kind of file gives the same scores; what is wrong is told with its row, and what cannot be read is refused."""
 
 import csv
+import errno
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from PIL import Image
 
 from esp.astore.graph import Graph, Node, Value
 from esp.astore.model import Astore, Input, Output, Step
-from esp.errors import EspError
+from esp.errors import EspError, FileError
 from esp.runtime.offline.score import score_file
 from esp.runtime.scorer import Scorer
 
@@ -27,6 +29,12 @@ def classifier(dtype: str = "float32", missing: Any = "refuse") -> Astore:
     graph = Graph((Node("Softmax", ("x",), ("p",)),), (Value("x", "float32", (None, 3)),), (Value("p", "float32", (None, 3)),), {})
     source = Input("x", dtype, (3,), missing=missing)
     return Astore("animals", graph, (source,), (Output("p", "float32", (3,), "probabilities", LABELS),))
+
+
+def vector() -> Astore:
+    """y = relu(x) over three numbers."""
+    graph = Graph((Node("Relu", ("x",), ("y",)),), (Value("x", "float32", (None, 3)),), (Value("y", "float32", (None, 3)),), {})
+    return Astore("vector", graph, (Input("x", "float32", (3,)),), (Output("y", "float32", (3,)),))
 
 
 def summing() -> Astore:
@@ -163,6 +171,8 @@ REFUSED = [
     ("rows.csv", "a,b\n1,2\n", "", "2 columns do not feed x (3 numbers)"),
     ("rows.csv", "x[0],x[1],x[2]\n1,2,3\n", "kind", "there is no column 'kind'"),
     ("rows.csv", "1,2,3\n", "kind", "there is no line of names to find 'kind' in"),
+    ("rows.csv", "", "", "rows.csv: the file is empty"),
+    ("rows.csv", "\n1,2,3\n", "", "rows.csv: the first line is blank"),
     ("rows.json", "[1, 2", "", "this is no JSON"),
     ("rows.npy", "junk", "", "numpy cannot read it"),
     ("rows.npz", "junk", "", "numpy cannot read it"),
@@ -224,3 +234,102 @@ def test_file_of_many_rows_goes_through_in_pieces_in_order(tmp_path: Path) -> No
     found = lines(tmp_path / "out.jsonl")
     assert [line["y"] for line in found] == [row + 0.5 for row in range(count)]
     assert told[-1] == (path.stat().st_size, path.stat().st_size)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy", ".npz"])
+def test_scores_may_go_to_the_file_that_they_are_made_of(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"scores{suffix}"
+    if suffix == ".jsonl":
+        write(path, "".join(json.dumps({"x": row.tolist()}) + "\n" for row in ROWS))
+    elif suffix == ".csv":
+        write(path, "".join(f"{a},{b},{c}\n" for a, b, c in ROWS))
+    elif suffix == ".npy":
+        np.save(path, ROWS)
+    else:
+        np.savez(path, x=ROWS)
+    tally = score_file(Scorer.bind(classifier(), "numpy"), path, path)
+    assert (tally.rows, tally.bad) == (3, 0)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    if suffix == ".csv":
+        assert [line.split(",")[1] for line in path.read_text().splitlines()] == ["label", *TRUE]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy", ".npz"])
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = write(tmp_path / "rows.csv", "1,2,3\n")
+    output = write(tmp_path / f"scores{suffix}", "of yesterday")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match=f"scores{suffix}: the scores cannot be written .No space left on device"):
+        scored(classifier(), path, suffix=suffix)
+    assert output.read_text() == "of yesterday"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("rows", ["", "no,1,2\n3,no,4\n"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy", ".npz"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_a_file_without_a_row_that_can_be_read_gives_no_scores(tmp_path: Path, rows: str, suffix: str, dtype: str) -> None:
+    tally, output = scored(classifier(dtype), write(tmp_path / "rows.csv", "x[0],x[1],x[2]\n" + rows), suffix=suffix)
+    assert (tally.rows, tally.bad) == (0, rows.count("\n"))
+    if suffix == ".csv":
+        assert [line.split(",")[0] for line in output.read_text().splitlines()] == ["row", "0", "1"][: tally.bad + 1]
+    if suffix == ".npy":
+        assert np.load(output).shape == (0, 3)
+
+
+def test_a_stretch_of_bad_rows_amid_a_file_keeps_the_columns(tmp_path: Path) -> None:
+    bad = 300_000  # more bytes than are read at once
+    text = "1,2,3\n" + "a,b,c\n" * bad + "3,2,1\n"
+    tally, output = scored(vector(), write(tmp_path / "rows.csv", text), suffix=".csv")
+    assert (tally.rows, tally.bad) == (2, bad)
+    table = list(csv.reader(io.StringIO(output.read_text())))
+    assert table[0] == ["row", "y[0]", "y[1]", "y[2]", "error"]
+    assert (table[1][1:4], table[-1][1:4]) == (["1.0", "2.0", "3.0"], ["3.0", "2.0", "1.0"])
+    assert {len(line) for line in table} == {5}
+
+
+def test_a_folder_whose_first_images_are_bad_keeps_the_column_of_names(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for at in range(64):  # a batch
+        (tmp_path / "in" / f"a{at:02}.png").symlink_to("nowhere")
+    Image.new("RGB", (5, 4), (250, 9, 9)).save(tmp_path / "in" / "b.png")
+    score_file(Scorer.bind(redness(), "numpy"), tmp_path / "in", tmp_path / "out.csv")
+    table = list(csv.reader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert table[0] == ["row", "file", "label", "probability", "error"]
+    assert table[-1][:3] == ["64", "b.png", "red"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_semicolons_and_tabs_separate_columns_too(tmp_path: Path, delimiter: str) -> None:
+    text = "b,a;b;a\n9;1;2\n".replace(";", delimiter)
+    _, output = scored(summing(), write(tmp_path / "rows.csv", text))
+    assert [line["y"] for line in lines(output)] == [3.0]
+
+
+def test_a_bad_cell_is_told_by_the_name_of_its_column_or_else_by_its_place(tmp_path: Path) -> None:
+    _, output = scored(summing(), write(tmp_path / "rows.csv", "id,b,a,a\n1,no,2,3\n1,2,no,3\n"))
+    assert ["field 'b'" in lines(output)[0]["error"], "field 'column 3'" in lines(output)[1]["error"]] == [True, True]
+    _, output = scored(summing(), write(tmp_path / "rows.csv", "1,2\n3,no\n"))
+    assert "field 'column 2'" in lines(output)[1]["error"]
+
+
+def test_a_line_of_more_columns_than_fit_a_piece_is_read_whole(tmp_path: Path) -> None:
+    names = ",".join([f"{'more' * 4000}{at}" for at in range(10)])
+    _, output = scored(summing(), write(tmp_path / "rows.csv", f"{names},a,b\n{'0,' * 10}1,2\n"))
+    assert [line["y"] for line in lines(output)] == [3.0]
+
+
+def test_suffixes_are_taken_in_capitals(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    _, output = scored(classifier(), (tmp_path / "rows.npy").rename(tmp_path / "ROWS.NPY"), suffix=".NPY")
+    np.testing.assert_allclose(np.load(output), SOFTMAX, rtol=1e-5)
+
+
+def test_scores_are_not_written_over_what_is_no_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "scores.csv")
+    with pytest.raises(FileError, match=r"scores\.csv: .*no regular file"):
+        scored(summing(), write(tmp_path / "rows.csv", "1,2\n"), suffix=".csv")
+    assert (tmp_path / "scores.csv").is_fifo()
