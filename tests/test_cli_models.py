@@ -15,7 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from esp.astore.binary import read
-from tests.command import Esp, esp_in
+from esp.runtime.scorer import Scorer
+from tests.command import Answer, Esp, esp_in
 
 DIGITS = Path(__file__).parents[1] / "windows" / "digits_camera" / "digits.astore"
 W = np.array([[1, 0, 2], [0, -1, 1]], np.float32)
@@ -218,7 +219,7 @@ def test_a_place_that_cannot_be_written_is_one_line(esp_command: Esp, tmp_path: 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    esp_command("export", DIGITS, "-o", "net.h5").one_line(2, "net.h5: the file cannot be written (No space left on device)")
+    esp_command("export", DIGITS, "-o", "net.h5").one_line(2, "net.h5: ", "No space left on device")
     esp_command("export", DIGITS, "-o", "net.onnx").one_line(2, "net.onnx: ", "No space left on device")
     assert [file.name for file in tmp_path.iterdir()] == ["pipe.h5"]
 
@@ -229,7 +230,7 @@ def test_a_full_stdout_is_one_line_and_a_closed_one_is_silent(tmp_path: Path, ar
     call = [sys.executable, "-m", "esp", *map(str, args)]
     with open("/dev/full", "wb") as device:
         done = subprocess.run(call, cwd=tmp_path, stdout=device, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
-    assert (done.returncode, done.stderr) == (1, "esp: stdout: No space left on device; check the path, and the room there\n")
+    assert (done.returncode, done.stderr) == (1, "esp: stdout: No space left on device; make room there\n")
     begin, end = os.pipe()
     os.close(begin)
     with open(end, "wb") as pipe:
@@ -249,3 +250,25 @@ def test_the_reasons_of_more_rows_are_counted(esp_command: Esp, tmp_path: Path) 
     assert [line[:10] for line in answer.err.splitlines()[:3]] == ["esp: row 0", "esp: row 1", "esp: row 2"]
     assert answer.err.splitlines()[3] == "esp: and 2 more rows not scored"
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 5
+
+
+def test_an_interrupted_score_leaves_the_old_scores_and_no_part_of_the_new(
+    esp_command: Esp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    np.save(tmp_path / "rows.npy", np.zeros((3, 8, 8, 1), np.uint8))
+    (tmp_path / "scores.jsonl").write_text("of yesterday")
+    monkeypatch.setattr(Scorer, "score", interrupted)
+    assert esp_command("score", DIGITS, "rows.npy", "-o", "scores.jsonl") == Answer(130, "", "")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["rows.npy", "scores.jsonl"]
+    assert (tmp_path / "scores.jsonl").read_text() == "of yesterday"
+
+
+def test_a_stdout_that_is_closed_takes_no_scores_and_hinders_nothing_else(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros((3, 8, 8, 1), np.uint8))
+    for args, status, words in ((f"score {DIGITS} rows.npy", 2, "esp: score: stdout is closed"), (f"inspect {DIGITS}", 0, "")):
+        call = ["sh", "-c", f"exec {sys.executable} -m esp {args} >&-"]
+        done = subprocess.run(call, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
+        assert (done.returncode, done.stderr[: len(words)], done.stderr.count("\n")) == (status, words, len(words) and 1)

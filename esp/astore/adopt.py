@@ -106,7 +106,10 @@ def import_onnx(
     )
     with errors_of(path):
         astore = adopt(found.graph, name or path.stem, spec=spec, labels=labels, card=card, where=where)
-    return replace(astore, outputs=tuple(_with_labels(output, own.get(output.name, ())) for output in astore.outputs))
+        astore = replace(astore, outputs=tuple(_with_labels(output, own.get(output.name, ())) for output in astore.outputs))
+        if own:
+            check(astore)
+    return astore
 
 
 def source_facts(path: Path, form: str, facts: Mapping[str, Any]) -> dict[str, Any]:

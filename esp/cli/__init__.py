@@ -1,5 +1,6 @@
 """The command ``esp``: verbs on models, recipes, queries and running engines."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ COMMANDS = (
     queries.drain, queries.demo,
 )  # fmt: skip
 BROKEN_PIPE, INTERRUPTED = 141, 130  # what a shell says of a command that the signal ended
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to stdout ends with
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # the parser's own family, which typer does not name
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=esp.__doc__)
@@ -29,7 +31,8 @@ def main() -> NoReturn:
     """Runs the command; every error of ours is one line on stderr with its exit status."""
     try:
         status = _status_of(sys.argv[1:])
-        sys.stdout.flush()  # where a full disk can still be told
+        if sys.stdout:  # None where the caller has closed it
+            sys.stdout.flush()  # where a full disk can still be told
     except EspError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -38,9 +41,11 @@ def main() -> NoReturn:
         _drop_stdout()
         status = BROKEN_PIPE
     except OSError as error:
+        what = error.strerror or str(error)
+        if error.errno not in _NO_ROOM or error.filename:
+            fail(EspError(what, where=str(error.filename or "")))
         _drop_stdout()
-        where = str(error.filename or "stdout")
-        fail(EspError(error.strerror or str(error), where=where, mend="check the path, and the room there"))
+        fail(EspError(what, where="stdout", mend="make room there"))
     sys.exit(status)
 
 
@@ -55,7 +60,7 @@ def _status_of(args: Sequence[str]) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     except _WRONG_USAGE as error:
-        said = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        said = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")  # type: ignore[attr-defined]
         path = error.ctx.command_path if error.ctx else "esp"  # type: ignore[attr-defined]
         raise UsageError(said[:1].lower() + said[1:], mend=f"see {path} --help") from error
     return 0

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-from esp.cli.options import Json, Model, err, out, show, writing
+from esp.cli.options import Json, Model, err, out, show
 from esp.errors import FileError, GraphError, UsageError
 
 Rows = dict[str, Any]
@@ -110,14 +110,13 @@ def _placed(source: Path, spec: Path | None, labels: Path | None, others: Sequen
     try:
         yield
     except (GraphError, FileError) as error:
-        if any(file and f"{error.where}:".startswith(f"{file}:") for file in (source, spec, labels, *others)):
-            raise
-        if labels and (error.where == "labels" or "label" in error.what):
-            file = labels
-        else:
-            file = spec if spec and error.where.startswith(("inputs", "outputs")) else source
-        where = f"{file}: {error.where}" if error.where not in ("", "labels") else str(file)
-        raise type(error)(error.what, where=where, mend=error.mend) from error
+        place = error.where.removeprefix(f"{source}: ")
+        if not any(file and f"{place}:".startswith(f"{file}:") for file in (source, spec, labels, *others)):
+            is_label = place == "labels" or (place.startswith("outputs[") and "label" in error.what)
+            is_spec = place.startswith(("inputs[", "outputs["))
+            file = labels if labels and is_label else spec if spec and is_spec else source
+            place = f"{file}: {place}" if place not in ("", "labels") else str(file)
+        raise type(error)(error.what, where=place, mend=error.mend) from error
 
 
 def _refuse_given(source: Path, options: Mapping[str, Any], when: str = "") -> None:
@@ -195,8 +194,7 @@ def export(
     elif suffix in (".h5", ".hdf5"):
         from esp.astore.hdf5 import write_keras_weights
 
-        with writing(output):
-            write_keras_weights(astore.graph, output, rows=flattened)
+        write_keras_weights(astore.graph, output, rows=flattened)
         files = (output,)
     else:
         raise UsageError(f"nothing is exported as '{output.suffix}'", where=str(output), mend="use .onnx or .h5")

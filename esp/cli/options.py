@@ -17,7 +17,7 @@ from esp.errors import EspError, FileError, UsageError
 from esp.files import write_whole
 
 PIPE_WIDTH = 132  # letters of a table that no terminal shows
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+out = Console(soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -69,15 +69,8 @@ def token(file: Path | None) -> str | None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is not there half; FileError where it cannot be."""
-    with writing(path):
-        write_whole(path, [text.encode()])
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Makes one line of what the system says where a file cannot be written."""
     try:
-        yield
+        write_whole(path, [text.encode()])
     except OSError as error:
         reason = f"the file cannot be written ({error.strerror or error})"
         raise FileError(reason, where=str(path), mend="check the path, and the room there") from error

@@ -1,6 +1,7 @@
 """Event schemas: named, typed fields, and the shorthand they are written in (``id*:int64, ts:stamp(ms), acc:float32[3]``)."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -75,9 +76,8 @@ class Schema:
     fields: tuple[Field, ...]
 
     def __post_init__(self) -> None:
-        names = self.names
-        for name in names:
-            if names.count(name) > 1:
+        for name, count in Counter(self.names).items():
+            if count > 1:
                 raise QueryError(f"field '{name}' is there twice", mend="give every field its own name")
 
     @classmethod

@@ -18,6 +18,7 @@ from esp.runtime.drift import Drift
 from esp.runtime.events import Bools, Column, VarColumn
 
 AUTO_FLOPS = 200_000_000  # an event; above it the weights leave the caches, and ``auto`` takes onnxruntime
+MOST_FLOPS = 10**13  # an event; minutes of work: no model of a stream, but a file may hold one
 WARM_SIZES = (1, 2, 7, 64)
 BATCH_NUMBERS = 1 << 28  # of one tensor of a batch: a model of wide rows gets fewer rows at once, not all of the memory
 BLACK_PIXEL = b"P6 1 1 255 " + bytes(3)  # the smallest image file, a PPM
@@ -58,9 +59,12 @@ class Scorer:
         numpy; always the same for one model on one machine.
         """
         max_batch = max(1, min(max_batch, BATCH_NUMBERS // _widest(astore)))
+        count = flops(astore.graph)
+        if count > MOST_FLOPS:
+            what = f"an event costs {count:.1e} FLOPs, at most {MOST_FLOPS:.0e} are scored"
+            raise BackendError(what, where=f"model '{astore.name}'", mend="use a smaller model")
         if backend != "auto":
             return cls(astore, backend, _bind(astore, backend, max_batch), max_batch)
-        count = flops(astore.graph)
         choices = ("numba", "onnxruntime", "numpy") if count <= AUTO_FLOPS and HAS_FMA else ("onnxruntime", "numba", "numpy")
         for choice in choices:
             try:

@@ -264,3 +264,25 @@ def test_refusals_of_a_block_that_is_scored_in_parts_stand_in_row_order() -> Non
     assert parts.reasons == whole.reasons
     assert len(parts.reasons) == 3
     np.testing.assert_array_equal(parts.outputs[0], whole.outputs[0])
+
+
+def test_model_of_endless_work_is_refused() -> None:
+    size = 1 << 12
+    weights = {
+        "w": np.zeros((1, 1), np.float32),
+        "shape": np.array([1, 1, size, size], np.int64),
+        "flat": np.array([0, -1], np.int64),
+    }
+    nodes = (
+        Node("Reshape", ("x", "grid"), ("picture",)),
+        Node("ConstantOfShape", ("shape",), ("kernel",)),
+        Node("Conv", ("picture", "kernel"), ("c",), {"pads": (size // 2, size // 2, size // 2 - 1, size // 2 - 1)}),
+        Node("GlobalAveragePool", ("c",), ("mean",)),
+        Node("Reshape", ("mean", "flat"), ("y",)),
+    )  # 2 * 4096 ** 4 operations in the convolution
+    weights["grid"] = np.array([0, 1, size, size], np.int64)
+    del weights["w"]
+    graph = Graph(nodes, (Value("x", "float32", (None, size * size)),), (Value("y", "float32", (None, 1)),), weights)
+    astore = Astore("endless", graph, (Input("x", "float32", (size * size,)),), (Output("y", "float32", (1,)),))
+    with pytest.raises(BackendError, match=r"an event costs 5\.6e\+14 FLOPs"):
+        Scorer.bind(astore)

@@ -4,7 +4,12 @@ import re
 
 CHANNELS_FIRST = "_channels_first"  # behind a word: the numbers stand as in a tensor held channels first
 DENSE_KERNEL = "dense_kernel"  # of a Dense that the graph holds as a convolution of kernel 1
-HEADS = {"query": "query", "key": "key", "value": "value", "output": "attention_output"}  # of MultiHeadAttention, as Keras calls them
+HEADS = {
+    "query": "query",
+    "key": "key",
+    "value": "value",
+    "output": "attention_output",
+}  # of MultiHeadAttention, as Keras calls them
 LEARNT = frozenset(
     {
         *("kernel", "recurrent_kernel", "bias", DENSE_KERNEL, "depthwise_kernel", "pointwise_kernel", "embeddings", "alpha"),

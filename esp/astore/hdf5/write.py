@@ -118,7 +118,7 @@ def _write(file: h5py.File, groups: dict[str, list[Named]]) -> None:
         group = file.create_group(name)
         _write_names(group, "weight_names", [f"{weight}:0" for weight, _ in found])
         for weight, array in found:
-            group.create_dataset(f"{weight}:0", data=np.ascontiguousarray(array))
+            group.create_dataset(f"{weight}:0", data=np.ascontiguousarray(array).reshape(array.shape))
 
 
 def _write_names(group: h5py.Group, attribute: str, names: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 
 from esp.astore.onnx.draft import Draft
+from esp.astore.onnx.opset6 import PAIRWISE
 from esp.astore.onnx.scope import Scope
 from esp.astore.ops.dims import Rows, outer_of, rows_in
 from esp.astore.ops.row import Array, Shape
@@ -15,6 +16,18 @@ from esp.errors import GraphError
 _STATES = (4, 5, 6)  # of a recurrent node: sequence_lens, initial_h, initial_c
 _SIZES = range(1, 1 << 63)  # that int64 holds
 RECURRENT = ("RNN", "GRU", "LSTM")
+MEETING = (
+    *RECURRENT,
+    *PAIRWISE,
+    "Concat",
+    "Expand",
+    "Max",
+    "Mean",
+    "Min",
+    "Mod",
+    "Sum",
+    "Where",
+)  # rows of one tensor meet another's
 Retarget = Callable[[Shape, list[int], int], list[int] | None]
 
 
@@ -41,9 +54,15 @@ def with_open_batch(draft: Draft, scope: Scope) -> list[Draft]:
 
 def at_fixed_batch(err: GraphError, draft: Draft, scope: Scope) -> GraphError:
     """The error of a node; where a tensor made for the file's batch alone met the rows of any, with what helps."""
-    shapes = [scope.shape(name) for name in draft.inputs if name]
-    fixed = [shape for shape in shapes if batch_axis(shape) is None and scope.batch in shape]
-    if err.where or scope.batch in (None, 1) or not fixed or len(fixed) == len(shapes):
+    shapes = [scope.shape(name) if name else () for name in draft.inputs]
+    if draft.op == "Expand":
+        target = scope.facts.numbers.get(scope.resolve(draft.inputs[1]))
+        shapes[1] = () if target is None else tuple(target.reshape(-1).tolist())
+    behind = max((len(shape) - at for shape in shapes if (at := batch_axis(shape)) is not None), default=0)
+    is_recurrent = draft.op in RECURRENT
+    meeting = shapes[_STATES[0] : _STATES[-1] + 1] if is_recurrent else [shape for shape in shapes if len(shape) >= behind]
+    fixed = [shape for shape in meeting if behind and shape and shape[-min(behind, len(shape))] == scope.batch]
+    if err.where or scope.batch in (None, 1) or not fixed or draft.op not in MEETING:
         return err
     what = f"a tensor of shape {show(fixed[0])} holds {scope.batch} rows of its own, the batch of the file ({err.what})"
     return GraphError(what, mend="export it with a dynamic batch, or batch 1")

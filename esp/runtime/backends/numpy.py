@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from esp.astore.graph import Array, Graph, run_reference
 from esp.astore.validation import validate
+from esp.errors import BackendError
 
 
 class NumpyBound:
@@ -13,7 +14,12 @@ class NumpyBound:
         self.graph = graph
 
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
-        return tuple(run_reference(self.graph, inputs))
+        try:
+            return tuple(run_reference(self.graph, inputs))
+        except MemoryError as err:
+            raise BackendError(
+                f"a batch of {len(inputs[0])} rows does not fit the memory", mend="score fewer at once (max_batch)"
+            ) from err
 
 
 def bind(graph: Graph, max_batch: int) -> NumpyBound:

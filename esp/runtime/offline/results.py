@@ -182,6 +182,8 @@ def scores_to(astore: Astore, path: Path | None) -> Iterator[Writer]:
     Raises UsageError for a suffix that nothing is written as, FileError where the file cannot be written (stdout: OSError).
     """
     if path is None:
+        if sys.stdout is None:
+            raise UsageError("stdout is closed", where="score", mend="write the scores to a file by -o")
         yield JsonLines(astore, sys.stdout.buffer)
         return
     kind = _writer_for(astore, path)

@@ -1,7 +1,7 @@
 """Loads the weights that we wrote into the cases' models, in a process of its own: python -m tests.astore.keras.load FOLDER.
 
-For each case AT with the file AT.ours.h5 or AT.ours.weights.h5 it writes AT.loaded.npz: what the model, made anew and its weights
-set to 0.5, gives with the file's, or what Keras says against it.
+For each case AT with a file AT.ours.h5 or AT.ours.weights.h5 it writes AT.ours.h5.npz ...: what the model, made anew and its
+weights set to 0.5, gives with the file's, or what Keras says against it.
 """
 
 import os
@@ -17,9 +17,7 @@ from tests.astore.keras.cases import CASES
 ENDINGS = ("ours.h5", "ours.weights.h5")
 
 
-def outputs(name: str, path: Path, inputs: list[Any], keras: Any) -> dict[str, Any]:
-    keras.backend.clear_session()
-    model = CASES[name](keras, keras.layers)
+def outputs(model: Any, path: Path, inputs: list[Any], keras: Any) -> dict[str, Any]:
     for weight in model.weights:
         if str(weight.dtype).startswith("float"):
             weight.assign(np.full(weight.shape, 0.5))
@@ -42,12 +40,13 @@ def main(folder: Path) -> None:
     import keras
 
     for at, name in enumerate(CASES):
-        for ending in ENDINGS:
-            path = folder / f"{at}.{ending}"
-            if path.exists():
-                with np.load(folder / f"{at}.npz") as held:
-                    inputs = [held[key] for key in held.files if key.startswith("x")]
-                np.savez(folder / f"{at}.{ending}.npz", **outputs(name, path, inputs, keras))
+        paths = [folder / f"{at}.{ending}" for ending in ENDINGS if (folder / f"{at}.{ending}").exists()]
+        if paths:
+            with np.load(folder / f"{at}.npz") as held:
+                inputs = [held[key] for key in held.files if key.startswith("x")]
+            model = CASES[name](keras, keras.layers)
+            for path in paths:
+                np.savez(f"{path}.npz", **outputs(model, path, inputs, keras))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,6 @@ def loaded(made: Path, run_keras: Callable[[str, Path], None]) -> dict[str, str]
 def test_keras_loads_what_was_imported_from_it(name: str, ending: str, made: Path, loaded: dict[str, str]) -> None:
     key = f"{NAMES[name]}.{ending}"
     if key in loaded:
-        print(loaded[key])
         assert NOTHING in loaded[key] or WITHIN.partition(";")[0] in loaded[key]
         return
     with np.load(made / f"{NAMES[name]}.npz") as held, np.load(made / f"{key}.npz") as found:

@@ -125,8 +125,9 @@ def test_self_attention_of_heads(batch) -> None:
 
 
 def steps_first_attention(batch, allowzero: bool):
-    """PyTorch's MultiheadAttention: steps before the batch, both merged for the last product; heads and batch on one axis."""
+    """PyTorch's MultiheadAttention: steps before the batch, both merged for the last product; heads and batch on one axis too."""
     one = 0 if batch == "N" else batch
+    zero = {"allowzero": 1} if allowzero and one else {}
     heads = "heads" if one == 0 else "fixed"
     weights = {
         "w": floats(8, 24), "b": floats(24, seed=1), "split": np.int64([0 if one == 0 else 5, one, 3, 8]), "axes": np.int64([0]),
@@ -137,7 +138,7 @@ def steps_first_attention(batch, allowzero: bool):
     }  # fmt: skip
     nodes = [
         node("Transpose", "x", "xt", perm=[1, 0, 2]), node("MatMul", "xt w", "qkv0"), node("Add", "qkv0 b", "qkv1"),
-        node("Reshape", "qkv1 split", "qkv2"), node("Unsqueeze", "qkv2 axes", "qkv3"),
+        node("Reshape", "qkv1 split", "qkv2", **zero), node("Unsqueeze", "qkv2 axes", "qkv3"),
         node("Transpose", "qkv3", "qkv4", perm=[3, 1, 2, 0, 4]), node("Squeeze", "qkv4 back", "qkv"),
         node("Shape", "xt", "shape"), node("Gather", "shape batch_at", "n", axis=0), node("Unsqueeze", "n axes", "n1"),
         node("Mul", "n1 four", "all_heads"), node("Concat", "five all_heads width", "heads", axis=0),
@@ -145,17 +146,14 @@ def steps_first_attention(batch, allowzero: bool):
         node("Concat", "five n1 eight", "open_whole", axis=0),
     ]  # fmt: skip
     for at, name in (("zero", "q"), ("one", "k"), ("two", "v")):
-        nodes += [node("Gather", f"qkv {at}", f"{name}0", axis=0), node("Reshape", f"{name}0 {heads}", f"{name}1"),
+        nodes += [node("Gather", f"qkv {at}", f"{name}0", axis=0), node("Reshape", f"{name}0 {heads}", f"{name}1", **zero),
                   node("Transpose", f"{name}1", name, perm=[1, 0, 2])]  # fmt: skip
     nodes += [
         node("Transpose", "k", "kt", perm=[0, 2, 1]), node("MatMul", "q kt", "s0"), node("Div", "s0 root", "s1"),
         node("Softmax", "s1", "s", axis=-1), node("MatMul", "s v", "o"), node("Transpose", "o", "o2", perm=[1, 0, 2]),
-        node("Reshape", f"o2 {'matrix' if one else 'open_matrix'}", "o3"), node("Gemm", "o3 wo bo", "o4"),
-        node("Reshape", f"o4 {'whole' if one else 'open_whole'}", "o5"), node("Transpose", "o5", "y", perm=[1, 0, 2]),
+        node("Reshape", f"o2 {'matrix' if one else 'open_matrix'}", "o3", **zero), node("Gemm", "o3 wo bo", "o4"),
+        node("Reshape", f"o4 {'whole' if one else 'open_whole'}", "o5", **zero), node("Transpose", "o5", "y", perm=[1, 0, 2]),
     ]  # fmt: skip
-    for one_node in nodes:
-        if one_node.op_type == "Reshape" and allowzero and one:
-            one_node.attribute.append(onnx.helper.make_attribute("allowzero", 1))
     return model(nodes, {"x": [batch, 5, 8]}, ["y"], weights, opset=17)
 
 
@@ -184,8 +182,15 @@ def recurrent(h: np.ndarray, expanded: bool = False):
     """An RNN whose state is a constant, or expanded to the batch of x."""
     nodes = [node("Transpose", "x", "xt", perm=[1, 0, 2])]
     if expanded:
-        nodes += [node("Shape", "xt", "n", start=1, end=2), node("Concat", "dir n units", "target", axis=0), node("Expand", "h target", "h0")]
-    nodes += [node("RNN", f"xt w r _ _ {'h0' if expanded else 'h'}", "_ last", hidden_size=5), node("Transpose", "last", "y", perm=[1, 0, 2])]
+        nodes += [
+            node("Shape", "xt", "n", start=1, end=2),
+            node("Concat", "dir n units", "target", axis=0),
+            node("Expand", "h target", "h0"),
+        ]
+    nodes += [
+        node("RNN", f"xt w r _ _ {'h0' if expanded else 'h'}", "_ last", hidden_size=5),
+        node("Transpose", "last", "y", perm=[1, 0, 2]),
+    ]
     weights = {**RECURRENT, "h": h, "dir": np.int64([1]), "units": np.int64([5])}
     return model(nodes, {"x": [4, 6, 3]}, ["y"], weights, opset=17)
 
@@ -204,6 +209,24 @@ def test_states_of_a_fixed_batch_of_four_that_differ_are_refused_with_the_mend(e
     message = r"node \d+ .*: a tensor of shape \[1, 4, 5\] holds 4 rows of its own.*; export it with a dynamic batch, or batch 1"
     with pytest.raises(GraphError, match=message):
         read_onnx(recurrent(floats(1, 4, 5), expanded))
+
+
+def test_lengths_and_sums_of_a_fixed_batch_of_four_are_refused_with_the_mend() -> None:
+    lengths = recurrent(np.zeros((1, 4, 5), np.float32))
+    lengths.graph.node[1].input[4] = "lengths"
+    lengths.graph.initializer.append(onnx.numpy_helper.from_array(np.int32([1, 2, 3, 4]), "lengths"))
+    added = model([node("Add", "x w", "y")], {"x": [4, 3]}, ["y"], {"w": floats(4, 3)})
+    for proto, shape in ((lengths, r"\[4\]"), (added, r"\[4, 3\]")):
+        with pytest.raises(
+            GraphError, match=rf"a tensor of shape {shape} holds 4 rows .*export it with a dynamic batch, or batch 1"
+        ):
+            read_onnx(proto)
+
+
+def test_what_is_wrong_at_any_batch_is_not_laid_to_the_fixed_one() -> None:
+    nodes = [node("Transpose", "x", "xt"), node("Gemm", "xt w", "y")]
+    with pytest.raises(GraphError, match="would mix the rows"):
+        read_onnx(model(nodes, {"x": [4, 3]}, ["y"], {"w": floats(4, 3)}))
 
 
 def test_channel_shuffle_of_a_fixed_batch() -> None:

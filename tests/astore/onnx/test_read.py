@@ -224,7 +224,9 @@ def test_half_precision_is_read_as_single_with_the_same_weights() -> None:
 
 
 def test_half_precision_of_fixed_sizes_stays_half() -> None:
-    proto = model([node("Add", "x w", "a"), node("Cast", "a", "y", to=10)], {"x.float16": [2, 3]}, ["y"], {"w": np.float16([1, 2, 3])})
+    proto = model(
+        [node("Add", "x w", "a"), node("Cast", "a", "y", to=10)], {"x.float16": [2, 3]}, ["y"], {"w": np.float16([1, 2, 3])}
+    )
     graph = read_onnx(proto, batch=False)
     assert (graph.weights["w"].dtype, graph.inputs[0].dtype, graph.outputs[0].dtype) == (np.float16, "float16", "float16")
 
@@ -258,6 +260,14 @@ def test_labels_that_fit_no_output_are_refused_with_the_file_named(tmp_path: Pat
     onnx.save(model(RELU, {"x": ["N", 3]}, ["y"]), tmp_path / "m.onnx")
     with pytest.raises(FileError, match=r"^\S*m.onnx: labels: 2 labels fit 0 of the outputs 'y' \[3\]"):
         import_onnx(tmp_path / "m.onnx", labels=["a", "b"])
+
+
+def test_labels_of_the_file_that_do_not_fit_its_output_are_refused_with_the_file_named(tmp_path: Path) -> None:
+    proto = model(RELU, {"x": ["N", 3]}, ["y"])
+    proto.metadata_props.add(key="esp.outputs", value='[{"tensor": "y", "labels": ["a", "b"]}]')
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(GraphError, match=r"^\S*m.onnx: outputs\[0\] 'y': 2 labels for 3 classes"):
+        import_onnx(tmp_path / "m.onnx")
 
 
 def test_sparse_weights_are_refused() -> None:
