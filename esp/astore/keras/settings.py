@@ -110,4 +110,4 @@ class Settings:
         if dtype is not None and dtype not in EXACT_DTYPES:
             reason = f"it computes as {dtype}, and in float32 it would give other numbers"
             mend = "save it from Keras with the policy float32"
-            raise GraphError(f"{self.kind} has the dtype policy {str(dtype):.40}: {reason}", where=self.where, mend=mend)
+            raise GraphError(f"{self.kind} has the dtype policy {dtype!s:.40}: {reason}", where=self.where, mend=mend)

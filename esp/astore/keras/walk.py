@@ -17,7 +17,7 @@ from esp.errors import GraphError
 
 Names = tuple[str, ...]  # of layers from the outermost model inward
 _CALLED_ON = ("inputs", "sequences", "sequence", "x")  # names by which Keras 3 may give a layer what it is called on
-WITHOUT_MASK = "train it without Masking and mask_zero, on steps filled up at the front, or on sequences of one length"
+WITHOUT_MASK = "train it without Masking and mask_zero, or on sequences of one length"
 _INPUT_DTYPES = {"float32": "float32", "float64": "float32", "int32": "int32", "int64": "int64", "uint8": "uint8", "bool": "bool"}
 
 

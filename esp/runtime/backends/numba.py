@@ -9,7 +9,7 @@ from esp.astore.graph import Array, Graph
 from esp.astore.ops.rules import size_of
 from esp.kernels.dense import BLOCK_ROWS
 from esp.kernels.intake import address
-from esp.kernels.plan import run
+from esp.kernels.plan import run, run_pair
 from esp.runtime.backends.lowering.assembly import Table, assemble
 from esp.runtime.backends.lowering.lowering import lower
 from esp.runtime.backends.lowering.rules import CLAMPED, RULES
@@ -27,8 +27,17 @@ class NumbaBound:
         self.ends = (table.rows.ctypes.data, len(table.rows))
         self.places = (self.arrays.ctypes.data, self.steps.ctypes.data, self.scratch.ctypes.data)
 
+        self.is_pair = len(graph.inputs) == len(graph.outputs) == 1
+        self.whole = np.array((*self.ends, table.chunk, *self.places), np.int64)
+        self.call = self.whole.ctypes.data
+
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         n = len(inputs[0])
+        if self.is_pair:
+            out = np.empty((n, *self.shapes[0]), np.float32)
+            with self.lock:
+                run_pair(self.call, n, inputs[0].reshape(-1), out.reshape(-1))
+            return (out,)
         outputs = tuple(np.empty((n, *shape), np.float32) for shape in self.shapes)
         with self.lock:
             for at, array in enumerate((*inputs, *outputs)):

@@ -48,6 +48,11 @@ DENSE: Mapping[str, Case] = {
     "dense": one((5,), "Dense", 4, activation="tanh"),
     "dense without bias": one((5,), "Dense", 4, use_bias=False),
     "dense on steps": one((6, 5), "Dense", 4),
+    "dense on a flattened picture": chain((4, 5, 3), lambda k, la: [la.Flatten(), la.Dense(4, activation="relu"), la.Dense(2)]),
+    "dense on steps that were parted": chain((6, 4), lambda k, la: [la.Reshape((3, 8)), la.Dense(3), la.Flatten(), la.Dense(2)]),
+    "dense on a turned picture": chain(
+        (5, 6, 3), lambda k, la: [la.Conv2D(4, 2), la.Permute((2, 1, 3)), la.Flatten(), la.Dense(3)]
+    ),
     "dense on a picture": chain((6, 6, 3), lambda k, la: [la.Conv2D(4, 3), la.Dense(5, activation="relu"), la.Dense(2)]),
     "einsum": one((6, 5), "EinsumDense", "abc,cd->abd", output_shape=(None, 4), bias_axes="d", activation="relu"),
     "einsum with an ellipsis": one((2, 6, 5), "EinsumDense", "...x,xy->...y", output_shape=7),
@@ -104,6 +109,9 @@ SLIDING: Mapping[str, Case] = {
             la.MaxPooling2D((2, 1)),
         ],
     ),
+    "separable1d and two convolutions": chain(
+        (9, 3), lambda k, la: [la.Conv1D(4, 3), la.SeparableConv1D(5, 2), la.Conv1D(4, 3), la.BatchNormalization(scale=False)]
+    ),
     "depthwise1d": one((9, 3), "DepthwiseConv1D", 3, depth_multiplier=2, activation="relu"),
     "depthwise2d": one((9, 8, 3), "DepthwiseConv2D", (3, 2), strides=2, depth_multiplier=2, padding="same"),
     "depthwise2d dilated": one((9, 8, 3), "DepthwiseConv2D", 3, dilation_rate=2, use_bias=False),
@@ -136,6 +144,10 @@ SHAPING: Mapping[str, Case] = {
             la.ActivityRegularization(0.1), la.Identity(), la.Dense(2),
         ],
     ),
+    "dropouts of pictures": chain(
+        (4, 5, 3), lambda k, la: [la.SpatialDropout2D(0.2), la.Conv2D(2, 2), la.SpatialDropout2D(0.2, data_format="channels_first")]
+    ),
+    "dropout of volumes": chain((4, 4, 4, 2), lambda k, la: [la.SpatialDropout3D(0.2), la.Conv3D(2, 2)]),
     "augmentation": chain((5, 5, 3), lambda k, la: [la.RandomFlip(), la.RandomRotation(0.2), la.RandomZoom(0.1), la.Conv2D(2, 2)]),
 }  # fmt: skip
 

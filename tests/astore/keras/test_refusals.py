@@ -34,10 +34,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         layer("Dropout", "l", rate=0.1, invented=3),
         "Dropout has invented = 3: there is no rule for this setting",
     ),
-    "half precision": (layer("Flatten", "l", dtype="mixed_float16"), "computes as mixed_float16"),
+    "half precision": (
+        layer("Flatten", "l", dtype="mixed_float16"),
+        "Flatten has the dtype policy mixed_float16: it computes as mixed_float16",
+    ),
     "half precision by policy": (
         layer("Flatten", "l", dtype={"class_name": "DTypePolicy", "config": {"name": "bfloat16"}}),
-        "computes as bfloat16",
+        "Flatten has the dtype policy bfloat16: it computes",
     ),
     "state between calls": (layer("LSTM", "l", stateful=True, **LSTM), "stateful = True: every event is scored by itself"),
     "an unknown gate": (layer("LSTM", "l", **{**LSTM, "activation": "mish"}), "activation = 'mish'.*a gate has no rule"),
@@ -56,7 +59,7 @@ def test_refusal_says_what_and_where(name: str) -> None:
     described, message = REFUSED[name]
     with pytest.raises(GraphError, match=message) as caught:
         graph_of_keras(keras_file(sequential(X, described)))
-    assert caught.value.where.startswith("config.layers[1]")
+    assert caught.value.where.startswith("model.h5: config.layers[1]")
 
 
 def test_picture_that_keeps_its_aspect_ratio_is_refused() -> None:
@@ -70,8 +73,16 @@ def test_mask_that_a_layer_would_use_is_refused() -> None:
     masking = layer("Masking", "mask", mask_value=0.0)
     recurrent = layer("SimpleRNN", "l", units=2, activation="tanh")
     file = keras_file(sequential(X, masking, recurrent), l=[numbers(4, 2), numbers(2, 2), numbers(2)])
-    with pytest.raises(GraphError, match="SimpleRNN 'l' cannot be imported: it would use the mask"):
+    with pytest.raises(
+        GraphError, match=r"SimpleRNN 'l' cannot be imported: it would use the mask.*; train it without Masking and mask_zero"
+    ):
         graph_of_keras(file)
+
+
+def test_config_apart_is_the_file_that_a_refusal_names() -> None:
+    with pytest.raises(GraphError, match=r"^model\.json: config\.layers\[1\] 'l': Lambda") as caught:
+        graph_of_keras(keras_file(None), sequential(X, layer("Lambda", "l", function="abc")), config_path=Path("model.json"))
+    assert "model.h5" not in str(caught.value)
 
 
 def test_mask_goes_through_what_lets_it_through() -> None:
