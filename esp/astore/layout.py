@@ -86,7 +86,9 @@ def aligned(at: int) -> int:
 def read_prefix(head: bytes, file_size: int, where: str) -> Prefix:
     """The prefix of a file of that size; FileError when it is no astore, a newer one, cut short or grown."""
     if not head.startswith(MAGIC):
-        raise FileError("this is not an astore (its first bytes are others)", where=where, mend="give a file written by esp train or esp import")
+        raise FileError(
+            "this is not an astore (its first bytes are others)", where=where, mend="give a file written by esp train or esp import"
+        )
     if len(head) < _PREFIX.size:
         raise FileError(f"the file is cut short: {len(head)} bytes of a prefix of {_PREFIX.size}", where=where, mend=ANEW)
     _, version, crc, size, header_size, signature_size, digest = _PREFIX.unpack(head[: _PREFIX.size])

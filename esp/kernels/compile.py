@@ -78,8 +78,8 @@ def compilations() -> int:
     return _COMPILATIONS.count
 
 
-def kernel(*signatures: str, fast: bool = False) -> Callable[[F], F]:
-    """Compiles a function that Python calls: eagerly for the given signatures, without the GIL, cached on disk.
+def kernel(*signatures: Any, fast: bool = False) -> Callable[[F], F]:
+    """Compiles a function that Python calls: eagerly for the given signatures (text or Numba's), without the GIL, cached on disk.
 
     A call with other types raises TypeError instead of compiling in mid-stream. ``fast`` allows reordered sums (FAST).
     """

@@ -10,6 +10,7 @@ first. Floats among the fields stand as their bits.
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from esp.kernels.compile import kernel, part
 from esp.kernels.conv import depthwise, pad
@@ -103,7 +104,10 @@ def run(table: int, rows: int, n: int, chunk: int, arrays: int, steps: int, scra
         start += count
 
 
-@kernel("void(intp, intp, float32[::1], float32[::1])")
+_READ = types.Array(types.float32, 1, "C", readonly=True)
+
+
+@kernel(types.void(types.intp, types.intp, _READ, types.float32[::1]))
 def run_pair(call: int, n: int, x: Any, y: Any) -> None:
     """``run`` for a plan with one input and one output, which come as arrays: half of what a small batch costs is the call.
 
