@@ -5,8 +5,8 @@ import pytest
 
 from esp.astore.graph import Node, complete_attrs
 from esp.astore.ops import OPS
-from esp.astore.ops.rules import show
 from esp.astore.ops.dims import Rows
+from esp.astore.ops.rules import show
 from esp.errors import GraphError
 
 

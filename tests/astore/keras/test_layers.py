@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from esp.astore.graph import run_reference
-from esp.astore.keras import import_keras
+from esp.astore.hdf5 import read_keras
+from esp.astore.keras import config_in, graph_of_keras
 from tests.astore.keras.cases import CASES
 from tests.astore.keras.make import FORMS
 
@@ -17,7 +18,7 @@ NAMES = {name: at for at, name in enumerate(CASES)}
 def test_graph_gives_what_keras_gives(name: str, made: Path) -> None:
     at = NAMES[name]
     config = made / f"{at}.json"
-    graph = import_keras(made / f"{at}{FORMS[at % len(FORMS)]}", config=config if config.exists() else None).graph
+    graph = graph_of_keras(read_keras(made / f"{at}{FORMS[at % len(FORMS)]}"), config_in(config) if config.exists() else None)
     with np.load(made / f"{at}.npz") as held:
         inputs = [held[key] for key in held.files if key.startswith("x")]
         wanted = [held[key] for key in held.files if key.startswith("y")]

@@ -8,7 +8,7 @@ import pytest
 
 from esp.astore.graph import Graph
 from esp.astore.hdf5 import read_keras, write_keras_weights
-from esp.astore.keras import import_keras
+from esp.astore.keras import config_in, graph_of_keras
 from esp.errors import FileError
 from tests.astore.keras.cases import CASES
 from tests.astore.keras.load import ENDINGS
@@ -21,7 +21,7 @@ WITHIN = "it is in a model within the model, whose class is not known here"
 
 def graph_of(folder: Path, at: int) -> Graph:
     config = folder / f"{at}.json"
-    return import_keras(folder / f"{at}{FORMS[at % len(FORMS)]}", config=config if config.exists() else None).graph
+    return graph_of_keras(read_keras(folder / f"{at}{FORMS[at % len(FORMS)]}"), config_in(config) if config.exists() else None)
 
 
 @pytest.fixture(scope="session")
