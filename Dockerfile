@@ -16,6 +16,8 @@ WORKDIR /srv/esp
 USER esp
 # checkpoints and deployed models live in /var/lib/esp, compiled kernels in /var/cache/esp: keep both in volumes
 ENV PATH=/opt/esp/bin:$PATH ESP_CACHE_DIR=/var/cache/esp PYTHONUNBUFFERED=1
+# for the CPU that builds; another one compiles at its first start, into the volume
+RUN esp warmup
 VOLUME ["/var/lib/esp", "/var/cache/esp"]
 EXPOSE 8088
 STOPSIGNAL SIGTERM

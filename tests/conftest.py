@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytest
@@ -28,6 +29,15 @@ class Kafka:
     def client(self, **options: Any) -> dict[str, Any]:
         """Options for a client of confluent-kafka."""
         return {"bootstrap.servers": self.bootstrap, **options}
+
+
+@pytest.fixture(autouse=True)
+def unmeasured(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``auto`` remembers nothing between tests, and by its clock all takes equally long: it keeps numba, whatever the machine does."""
+    from esp.runtime.backends import choice
+
+    folder = tmp_path_factory.getbasetemp() / f"backends-{uuid.uuid4().hex}"
+    monkeypatch.setattr(choice, "CHOOSER", choice.Chooser(folder, count().__next__))
 
 
 def _skip(reason: str) -> None:

@@ -52,6 +52,7 @@ def test_help_and_version_go_to_stdout(tmp_path: Path) -> None:
         "keygen",
         "sign",
         "check",
+        "warmup",
         "run",
         "status",
         "deploy",

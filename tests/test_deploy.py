@@ -50,6 +50,13 @@ def test_the_image_does_not_run_as_root() -> None:
     assert lines.index("USER esp") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
 
 
+def test_the_image_has_its_kernels_compiled_by_who_runs_it_and_before_their_folder_becomes_a_volume() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    cache = next(i for i, line in enumerate(lines) if line.startswith("ENV") and "ESP_CACHE_DIR=/var/cache/esp" in line)
+    volume = next(i for i, line in enumerate(lines) if line.startswith("VOLUME") and "/var/cache/esp" in line)
+    assert lines.index("USER esp") < cache < lines.index("RUN esp warmup") < volume  # what is written into a volume later is lost
+
+
 def test_prometheus_scrapes_the_port_that_the_engine_listens_on() -> None:
     assert 'targets: ["engine:8088"]' in (ROOT / "deploy/prometheus.yml").read_text()
     assert '"--listen", "0.0.0.0:8088"' in (ROOT / "compose.yaml").read_text()

@@ -15,7 +15,7 @@ from esp.errors import EspError, UsageError
 
 COMMANDS = (
     models.train, exchange.import_, exchange.export, exchange.convert, models.inspect, models.score, trust.verify, trust.keygen,
-    trust.sign, queries.check, queries.keys, queries.run, queries.status, queries.deploy, queries.pause, queries.resume,
+    trust.sign, queries.check, queries.keys, queries.warmup, queries.run, queries.status, queries.deploy, queries.pause, queries.resume,
     queries.drain, queries.demo,
 )  # fmt: skip
 BROKEN_PIPE, INTERRUPTED = 141, 130  # what a shell says of a command that the signal ended

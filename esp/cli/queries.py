@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +35,26 @@ def keys(
 
     rows = key_rows(table)
     show(rows, as_json, lambda: tell(key_table(rows)))
+
+
+def warmup(
+    queries: Annotated[
+        list[Path] | None, typer.Argument(metavar="[QUERY...]", help="Queries whose models are bound and measured too.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compile all kernels ahead, as for an image."""
+    from esp.runtime.warmup import warm_up
+
+    warmth = warm_up(queries or ())
+    models = [asdict(model) for model in warmth.models]
+
+    def render() -> None:
+        out.print(f"{warmth.compiled} functions compiled; the kernels are in {warmth.cache}")
+        for model in warmth.models:
+            out.print(f"{model.window}: {model.model} ({model.digest[:12]}) on {model.backend}")
+
+    show({"compiled": warmth.compiled, "cache": str(warmth.cache), "models": models}, as_json, render)
 
 
 def run(

@@ -19,10 +19,10 @@ def pad(n, runs, run, x, index, y, y_step):
 
 
 @part
-def depthwise(n, pixels, channels, starts, taps, weight_at, x, x_step, weights, bias, low, y):
-    """A filter a channel, channels last: y[p, c] = max(bias[c] + sum over taps t of p of x[taps[t], c] * w[weight_at[t], c], low).
+def depthwise(n, pixels, channels, starts, taps, weight_at, x, x_step, weights, bias, low, high, y):
+    """A filter a channel, channels last: y[p, c] = bias[c] + sum over taps t of p of x[taps[t], c] * w[weight_at[t], c].
 
-    ``starts[p] : starts[p + 1]`` are the taps of pixel p that lie within the picture.
+    ``starts[p] : starts[p + 1]`` are the taps of pixel p that lie within the picture; y is held within low and high, NaN kept.
     """
     begin, tap, which, first = i8(starts), i8(taps), i8(weight_at), f4(bias)
     for i in range(n):
@@ -35,5 +35,5 @@ def depthwise(n, pixels, channels, starts, taps, weight_at, x, x_step, weights, 
                 for c in range(channels):
                     out[c] = fma(source[c], w[c], out[c])
             for c in range(channels):
-                value = out[c]
-                out[c] = low if value < low else value
+                value = low if out[c] < low else out[c]
+                out[c] = high if value > high else value

@@ -33,37 +33,37 @@ def pack(weights: F4) -> F4:
 
 
 @part
-def _rows_2(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low):
+def _rows_2(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low, high):
     if rows == R0:
-        _8x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
+        _8x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
     elif rows == R1:
-        _4x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
+        _4x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
     elif rows == R2:
-        _2x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
+        _2x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
     else:
-        _1x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
+        _1x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
 
 
 @part
-def _rows_1(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low):
+def _rows_1(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low, high):
     if rows == R0:
-        _8x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
+        _8x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
     elif rows == R1:
-        _4x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
+        _4x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
     elif rows == R2:
-        _2x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
+        _2x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
     else:
-        _1x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low)
+        _1x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
 
 
 @part
-def _block(count, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low):
+def _block(count, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high):
     """A block of rows over all columns: panel by panel, so that a panel stays near for all its rows, tile by tile."""
     k, at = segments * size, 0
     if count == 1:
         while columns - at >= 4 * PANEL:
             _1x8(row_at, segments, segment_at, size, panels + 4 * at * k, k * PANEL, bias + 4 * at, bias_step,
-                 out + 4 * at, out_step, columns - at, low)  # fmt: skip
+                 out + 4 * at, out_step, columns - at, low, high)  # fmt: skip
             at += 4 * PANEL
     while at < columns:
         panel, is_wide, done = panels + 4 * at * k, columns - at > LANES, 0
@@ -73,17 +73,19 @@ def _block(count, row_at, segments, segment_at, size, panels, bias, bias_step, o
             first, target = bias + 4 * (at + done * bias_step), out + 4 * (at + done * out_step)
             if is_wide:
                 _rows_2(rows, row_at + 8 * done, segments, segment_at, size, panel, first, bias_step, target, out_step,
-                        columns - at, low)  # fmt: skip
+                        columns - at, low, high)  # fmt: skip
             else:
                 _rows_1(rows, row_at + 8 * done, segments, segment_at, size, panel, first, bias_step, target, out_step,
-                        columns - at, low)  # fmt: skip
+                        columns - at, low, high)  # fmt: skip
             done += rows
         at += PANEL if is_wide else LANES
 
 
 @part
-def multiply(n, per, x, x_step, at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, scratch):
-    """out[n * per, columns] = max(bias + rows(x) @ w, low).
+def multiply(
+    n, per, x, x_step, at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high, scratch
+):
+    """out[n * per, columns] = bias + rows(x) @ w within low and high, NaN kept.
 
     Row i * per + p of A begins ``at[p]`` floats into ``x + i * x_step`` floats, and is made of ``segments`` runs of ``size``
     floats, ``segment_at`` floats from there; panels from ``pack``; bias has room for whole vectors; scratch holds
@@ -99,7 +101,7 @@ def multiply(n, per, x, x_step, at, segments, segment_at, size, panels, bias, bi
             if p == per:
                 p = 0
                 base += 4 * x_step
-        _block(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low)
+        _block(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high)
         bias += 4 * rows * bias_step
         out += 4 * rows * out_step
         left -= rows

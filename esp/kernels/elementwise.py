@@ -1,4 +1,4 @@
-"""Value by value work: binary operations with broadcasting, activations, scale and shift, softmax, copies and gathers.
+"""Value by value work: binary operations with broadcasting, scale and shift, softmax, copies and gathers.
 
 Every kernel takes n rows at float32 addresses; a row is contiguous, and its result does not depend on the others. What is
 written lies apart from what is read: only then do the loops become vectors.
@@ -9,11 +9,10 @@ written lies apart from what is read: only then do the loops become vectors.
 import numpy as np
 
 from esp.kernels.compile import part
-from esp.kernels.functions import ZERO, exp, logistic, tanh
+from esp.kernels.functions import ZERO, exp, inlined
 from esp.kernels.pointers import copy_floats, divide, f4, fma, i8
 
-ADD, SUB, MUL, DIV, REVERSED_SUB, REVERSED_DIV = range(6)
-RELU, LEAKY_RELU, TANH, SIGMOID = range(4)
+ADD, SUB, MUL, DIV, REVERSED_SUB, REVERSED_DIV, MAX, MIN, PRELU = range(9)
 
 
 @part
@@ -73,6 +72,41 @@ def _reversed_div(count, a, b, step, y):
         w[j] = divide(v[j * step], u[j])
 
 
+def _pairwise(function):
+    """A loop over numbers of two tensors, as the four above it, under a name of its own: linked kernels know loops by their names."""
+
+    def loop(count, a, b, step, y):
+        u, v, w = f4(a), f4(b), f4(y)
+        if step:
+            for j in range(count):
+                w[j] = function(u[j], v[j])
+        else:
+            one = v[0]
+            for j in range(count):
+                w[j] = function(u[j], one)
+
+    loop.__name__ = loop.__qualname__ = "each" + function.__name__
+    return part(loop)
+
+
+@_pairwise
+@inlined
+def _max(a, b):
+    return a if a > b or a != a else b
+
+
+@_pairwise
+@inlined
+def _min(a, b):
+    return a if a < b or a != a else b
+
+
+@_pairwise
+@inlined
+def _prelu(a, b):
+    return a * b if a < ZERO else a
+
+
 @part
 def binary(n, kind, size, period, a, b, b_step, y):
     """y[n, size] = a[n, size] (op) b, where b repeats after ``period`` values within a row and rows of b are b_step floats apart."""
@@ -88,39 +122,26 @@ def binary(n, kind, size, period, a, b, b_step, y):
                 _div(run, a + at, other, step, y + at)
             elif kind == REVERSED_DIV:
                 _reversed_div(run, a + at, other, step, y + at)
+            elif kind == MAX:
+                _max(run, a + at, other, step, y + at)
+            elif kind == MIN:
+                _min(run, a + at, other, step, y + at)
+            elif kind == PRELU:
+                _prelu(run, a + at, other, step, y + at)
             else:
                 _sub(run, a + at, other, step, y + at, kind == REVERSED_SUB)
 
 
 @part
-def activate(count, kind, alpha, x, y):
-    """y[count] = Relu, LeakyRelu(alpha), Tanh or Sigmoid of x."""
-    source, target = f4(x), f4(y)
-    if kind == RELU:
-        for j in range(count):
-            value = source[j]
-            target[j] = ZERO if value < ZERO else value
-    elif kind == LEAKY_RELU:
-        for j in range(count):
-            value = source[j]
-            target[j] = value * alpha if value < ZERO else value
-    elif kind == TANH:
-        for j in range(count):
-            target[j] = tanh(source[j])
-    else:
-        for j in range(count):
-            target[j] = logistic(source[j])
-
-
-@part
-def affine(rows, size, x, scale, shift, low, y):
-    """y[rows, size] = max(x * scale[size] + shift[size], low), NaN kept."""
+def affine(rows, size, x, scale, shift, low, high, y):
+    """y[rows, size] = x * scale[size] + shift[size] within low and high, NaN kept."""
     times, plus = f4(scale), f4(shift)
     for i in range(rows):
         source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
         for j in range(size):
             value = fma(source[j], times[j], plus[j])
-            target[j] = low if value < low else value
+            value = low if value < low else value
+            target[j] = high if value > high else value
 
 
 @part
@@ -156,3 +177,22 @@ def gather(n, size, index, x, x_step, y):
         source, target = f4(x + 4 * i * x_step), f4(y + 4 * i * size)
         for j in range(size):
             target[j] = source[at[j]]
+
+
+@part
+def gather_runs(n, runs, run, index, x, x_step, y):
+    """y[n, runs, run] = x[n, index[r] : index[r] + run]: a gather of numbers that lie together."""
+    at = i8(index)
+    for i in range(n):
+        for r in range(runs):
+            copy_floats(y + 4 * (i * runs + r) * run, x + 4 * (i * x_step + at[r]), run)
+
+
+@part
+def gather_or(n, size, index, x, x_step, fill, y):
+    """y[n, size] = x[n, index], ``fill`` where the index is below 0."""
+    at = i8(index)
+    for i in range(n):
+        source, target = f4(x + 4 * i * x_step), f4(y + 4 * i * size)
+        for j in range(size):
+            target[j] = fill if at[j] < 0 else source[at[j]]

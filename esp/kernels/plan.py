@@ -15,16 +15,18 @@ from numba import types
 from esp.kernels.compile import kernel, part
 from esp.kernels.conv import depthwise, pad
 from esp.kernels.dense import multiply, multiply_pairs
-from esp.kernels.elementwise import activate, affine, binary, copy, gather, softmax
+from esp.kernels.elementwise import affine, binary, copy, gather, gather_or, gather_runs, softmax
+from esp.kernels.folding import fold, normalise, normalise_near
 from esp.kernels.pointers import from_bits, i8
-from esp.kernels.pool import average_pool, max_pool
+from esp.kernels.pointwise import activate
+from esp.kernels.pool import average_pool, blend, max_pool
 from esp.kernels.recurrent import gru, lstm, simple
 
 WIDTH = 20
 (
     MULTIPLY, BINARY, ACTIVATE, AFFINE, SOFTMAX, COPY, GATHER, PAD, DEPTHWISE, MAX_POOL, AVERAGE_POOL,
-    RNN, LSTM, GRU, MULTIPLY_PAIRS,
-) = range(15)  # fmt: skip
+    RNN, LSTM, GRU, MULTIPLY_PAIRS, FOLD, NORMALISE, NORMALISE_NEAR, BLEND, GATHER_RUNS, GATHER_OR,
+) = range(21)  # fmt: skip
 
 
 @part
@@ -38,11 +40,12 @@ def _address(address, start, arrays, steps):
 @part
 def _dense(code, n, x, y, b, f, scratch):
     if code == MULTIPLY:
-        multiply(n, f[7], x, f[8], f[9], f[10], f[11], f[12], f[13], b, f[14], y, f[15], f[16], from_bits(f[17]), scratch)
+        low, high = from_bits(f[17]), from_bits(f[18])
+        multiply(n, f[7], x, f[8], f[9], f[10], f[11], f[12], f[13], b, f[14], y, f[15], f[16], low, high, scratch)
     elif code == MULTIPLY_PAIRS:
         multiply_pairs(n, f[7], f[8], f[9], f[10], x, f[11], b, f[12], y)
     elif code == DEPTHWISE:
-        depthwise(n, f[7], f[8], f[9], f[10], f[11], x, f[12], f[13], b, from_bits(f[14]), y)
+        depthwise(n, f[7], f[8], f[9], f[10], f[11], x, f[12], f[13], b, from_bits(f[14]), from_bits(f[15]), y)
 
 
 @part
@@ -50,9 +53,9 @@ def _simple(code, n, x, y, b, f):
     if code == BINARY:
         binary(n, f[7], f[8], f[9], x, b, f[10], y)
     elif code == ACTIVATE:
-        activate(n * f[8], f[7], from_bits(f[9]), x, y)
+        activate(n * f[8], f[7], from_bits(f[9]), from_bits(f[10]), x, y)
     elif code == AFFINE:
-        affine(n * f[7], f[8], x, f[9], f[10], from_bits(f[11]), y)
+        affine(n * f[7], f[8], x, f[9], f[10], from_bits(f[11]), from_bits(f[12]), y)
     elif code == SOFTMAX:
         softmax(n * f[7], f[8], x, y)
     elif code == COPY:
@@ -61,10 +64,26 @@ def _simple(code, n, x, y, b, f):
         gather(n, f[7], f[8], x, f[9], y)
     elif code == PAD:
         pad(n, f[7], f[8], x, f[9], y, f[10])
-    elif code == MAX_POOL:
+    elif code == GATHER_RUNS:
+        gather_runs(n, f[7], f[8], f[9], x, f[10], y)
+    elif code == GATHER_OR:
+        gather_or(n, f[7], f[8], x, f[9], from_bits(f[10]), y)
+
+
+@part
+def _along(code, n, x, y, f):
+    if code == MAX_POOL:
         max_pool(n, f[7], f[8], f[9], f[10], x, f[11], y)
     elif code == AVERAGE_POOL:
         average_pool(n, f[7], f[8], f[9], f[10], f[11], x, f[12], y)
+    elif code == BLEND:
+        blend(n, f[7], f[8], f[9], f[10], f[11], x, f[12], y)
+    elif code == FOLD:
+        fold(n * f[7], f[8], f[9], f[10], x, y)
+    elif code == NORMALISE:
+        normalise(n * f[7], f[8], f[9], from_bits(f[10]), x, y)
+    elif code == NORMALISE_NEAR:
+        normalise_near(n * f[7], f[8], f[9], f[10], from_bits(f[11]), from_bits(f[12]), from_bits(f[13]), x, y)
 
 
 @part
@@ -99,6 +118,8 @@ def run(table: int, rows: int, n: int, chunk: int, arrays: int, steps: int, scra
                 _dense(code, count, x, y, b, f, scratch)
             elif code in (RNN, LSTM, GRU):
                 _recurrent(code, count, x, y, b, c, f, scratch)
+            elif code in (MAX_POOL, AVERAGE_POOL, FOLD, NORMALISE, NORMALISE_NEAR, BLEND):
+                _along(code, count, x, y, f)
             else:
                 _simple(code, count, x, y, b, f)
         start += count

@@ -5,7 +5,7 @@
 import numpy as np
 
 from esp.kernels.compile import part
-from esp.kernels.pointers import copy_floats, divide, f4, i8
+from esp.kernels.pointers import copy_floats, divide, f4, fma, i8
 
 
 @part
@@ -40,3 +40,18 @@ def average_pool(n, pixels, channels, starts, taps, counts, x, x_step, y):
             total = np.float32(count[p])
             for c in range(channels):
                 out[c] = divide(out[c], total)
+
+
+@part
+def blend(n, pixels, channels, starts, taps, weights, x, x_step, y):
+    """y[p, c] = sum over taps t of p of x[taps[t], c] * weights[t]."""
+    begin, tap, weight = i8(starts), i8(taps), f4(weights)
+    for i in range(n):
+        for p in range(pixels):
+            out = f4(y + 4 * (i * pixels + p) * channels)
+            for c in range(channels):
+                out[c] = 0
+            for t in range(begin[p], begin[p + 1]):
+                source, times = f4(x + 4 * (i * x_step + tap[t] * channels)), weight[t]
+                for c in range(channels):
+                    out[c] = fma(source[c], times, out[c])

@@ -13,14 +13,14 @@ from esp.kernels.dense import multiply
 from esp.kernels.functions import ONE, ZERO, logistic, tanh
 from esp.kernels.pointers import copy_floats, f4
 
-FREE = np.float32(-np.inf)  # the tile's lower bound, where there is none
+LOW, HIGH = np.float32(-np.inf), np.float32(np.inf)  # the tile's bounds, where there are none
 NONE, SINGLE = np.int64(0), np.int64(1)  # typed, for a literal would compile the callee anew
 
 
 @part
 def _product(n, size, h, zero_at, panels, bias, bias_step, out, columns, scratch):
     """out[n, columns] = bias + h[n, size] @ panels."""
-    multiply(n, SINGLE, h, size, zero_at, SINGLE, zero_at, size, panels, bias, bias_step, out, columns, columns, FREE, scratch)
+    multiply(n, SINGLE, h, size, zero_at, SINGLE, zero_at, size, panels, bias, bias_step, out, columns, columns, LOW, HIGH, scratch)
 
 
 @part

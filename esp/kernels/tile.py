@@ -94,11 +94,12 @@ def _multiply(tile: _Tile, args: list[Any], sums: list[Any]) -> list[Any]:
     return _loop(tile, segments, [b.inttoptr(panel, pointer), *sums], segment)[1:]
 
 
-def _store(tile: _Tile, sums: list[Any], at: list[list[Any]], columns: Any, low: Any) -> None:
-    """Stores max(sum, low), NaN kept; columns past the last are masked."""
+def _store(tile: _Tile, sums: list[Any], at: list[list[Any]], columns: Any, low: Any, high: Any) -> None:
+    """Stores min(max(sum, low), high), NaN kept; columns past the last are masked."""
     b, width = tile.builder, tile.vectors * LANES
-    floor = tile.spread(low)
+    floor, ceiling = tile.spread(low), tile.spread(high)
     ends = [b.select(b.fcmp_ordered("<", value, floor), floor, value) for value in sums]
+    ends = [b.select(b.fcmp_ordered(">", value, ceiling), ceiling, value) for value in ends]
     places = [b.bitcast(at[k // tile.vectors][k % tile.vectors], VEC.as_pointer()) for k in range(len(sums))]
     with b.if_else(b.icmp_signed(">=", columns, I64(width))) as (full, tail):
         with full:
@@ -116,9 +117,9 @@ def _store(tile: _Tile, sums: list[Any], at: list[list[Any]], columns: Any, low:
 
 
 def make_tile(rows: int, vectors: int) -> Any:
-    """An intrinsic: ``rows`` rows of ``vectors * LANES`` columns of max(bias + A @ B, low), all its integers addresses or sizes.
+    """An intrinsic: ``rows`` rows of ``vectors * LANES`` columns of bias + A @ B within low and high, all its integers addresses or sizes.
 
-    ``tile(row_at, segments, segment_at, size, panel, panel_step, bias, bias_step, out, out_step, columns, low)``: row_at
+    ``tile(row_at, segments, segment_at, size, panel, panel_step, bias, bias_step, out, out_step, columns, low, high)``: row_at
     addresses of the rows of A; segment_at float offsets within a row of each run of ``size`` values; panel rows of
     B as wide as the tile (or PANEL, panels panel_step floats apart); bias and out rows that many floats apart.
     """
@@ -126,10 +127,10 @@ def make_tile(rows: int, vectors: int) -> Any:
     @emitted
     def tile(
         typingctx: Any, row_at: Any, segments: Any, segment_at: Any, size: Any, panel: Any, panel_step: Any,
-        bias: Any, bias_step: Any, out: Any, out_step: Any, columns: Any, low: Any,
+        bias: Any, bias_step: Any, out: Any, out_step: Any, columns: Any, low: Any, high: Any,
     ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            *product, bias, bias_step, out, out_step, columns, low = args
+            *product, bias, bias_step, out, out_step, columns, low, high = args
             shape = _Tile(builder, rows, vectors)
 
             def place(base: Any, step: Any) -> list[list[Any]]:
@@ -138,9 +139,9 @@ def make_tile(rows: int, vectors: int) -> Any:
 
             sums = [shape.load(where) for line in place(bias, bias_step) for where in line]
             sums = _multiply(shape, product, sums)
-            _store(shape, sums, place(out, out_step), columns, low)
+            _store(shape, sums, place(out, out_step), columns, low, high)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 11, types.float32), codegen
+        return types.void(*[types.intp] * 11, types.float32, types.float32), codegen
 
     return tile

@@ -1,7 +1,7 @@
 """A scorer binds an astore to one backend: event columns in, score columns out."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,13 @@ from esp.astore.ops.rules import size_of
 from esp.astore.validation import flops, validate
 from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
-from esp.runtime.backends import Bound, bind
+from esp.runtime.backends import Bound, bind, choice
+from esp.runtime.backends.choice import Choice, Chooser
 from esp.runtime.backends.intake import Intake, Taken, lift
 from esp.runtime.drift import Drift
 from esp.runtime.events import Bools, Column, VarColumn
 
-AUTO_FLOPS = 200_000_000  # an event; above it the weights leave the caches, and ``auto`` takes onnxruntime
+MEASURED_FLOPS = 20 * 10**9  # an event; a few calls of more would outlast the measuring, and ``auto`` takes onnxruntime
 MOST_FLOPS = 10**13  # an event; minutes of work: no model of a stream, but a file may hold one
 WARM_SIZES = (1, 2, 7, 64)
 BATCH_NUMBERS = 1 << 28  # of one tensor of a batch: a model of wide rows gets fewer rows at once, not all of the memory
@@ -50,13 +51,13 @@ class Scorer:
         self.intakes = [Intake(item, value.dtype, is_lifted) for item, value in zip(astore.inputs, astore.graph.inputs)]
 
     @classmethod
-    def bind(cls, astore: Astore, backend: str = "auto", max_batch: int = 1024) -> "Scorer":
+    def bind(cls, astore: Astore, backend: str = "auto", max_batch: int = 1024, chooser: Chooser | None = None) -> "Scorer":
         """Binds an astore; BackendError when the backend asked for cannot take its graph.
 
         It scores ``max_batch`` rows at a time, or as many as BATCH_NUMBERS allows.
 
-        ``auto`` takes numba where a plan can express the graph and an event costs at most AUTO_FLOPS, else onnxruntime, else
-        numpy; always the same for one model on one machine.
+        ``auto`` takes the backend that ``chooser`` remembers for the model, else it measures numba beside onnxruntime. What only
+        one can take is left to that one, what neither can to numpy; without FMA, or above MEASURED_FLOPS, onnxruntime comes first.
         """
         max_batch = max(1, min(max_batch, BATCH_NUMBERS // _widest(astore)))
         count = flops(astore.graph)
@@ -65,16 +66,9 @@ class Scorer:
             raise BackendError(what, where=f"model '{astore.name}'", mend="use a smaller model")
         if backend != "auto":
             return cls(astore, backend, _bind(astore, backend, max_batch), max_batch)
-        choices = ("numba", "onnxruntime", "numpy") if count <= AUTO_FLOPS and HAS_FMA else ("onnxruntime", "numba", "numpy")
-        for choice in choices:
-            try:
-                bound = _bind(astore, choice, max_batch)
-            except BackendError as err:
-                log.warning("model %s: %s; trying the next backend", astore.name, err.what)
-                continue
-            log.info("model %s (%s): backend %s, %d FLOPs an event", astore.name, astore.short_digest, choice, count)
-            return cls(astore, choice, bound, max_batch)
-        raise BackendError(f"no backend can take the graph of '{astore.name}'", mend="see the warnings before this line")
+        if HAS_FMA and count <= MEASURED_FLOPS:
+            return _faster(astore, max_batch, chooser or choice.CHOOSER)
+        return _first(astore, ("onnxruntime", "numba", "numpy"), max_batch)
 
     def score(self, columns: Sequence[Column], validity: Sequence[Bools | None]) -> Scores:
         """Scores n rows: ``columns[i]`` and ``validity[i]`` are the event's columns for ``astore.inputs[i]``."""
@@ -114,10 +108,57 @@ class Scorer:
                 self.score([_zeros(item, size) for item in self.astore.inputs], [None] * len(self.astore.inputs))
         self.drifts = [Drift(item) for item in self.astore.inputs]  # these were no events
 
+    def trial(self, size: int) -> Callable[[], object]:
+        """What scores ``size`` events of zeros, at most ``max_batch``, again and again."""
+        columns, validity = [_zeros(item, size) for item in self.astore.inputs], [None] * len(self.astore.inputs)
+        return lambda: self._score(columns, validity)
+
     def _run(self, n: int, arrays: Sequence[Array]) -> tuple[Array, ...]:
         if n:
             return self.bound.run(arrays)
         return tuple(np.zeros((0, *output.shape), output.dtype) for output in self.astore.outputs)
+
+
+def _faster(astore: Astore, max_batch: int, chooser: Chooser) -> Scorer:
+    """The backend that is remembered for the model, or measured now: beside whatever scores meanwhile, in a bounded time."""
+    kept = chooser.recall(astore.digest)
+    if kept and (scorer := _tried(astore, kept.backend, max_batch)):
+        return _told(scorer, f"{kept}, remembered")
+    ours, theirs = (_tried(astore, backend, max_batch) for backend in ("numba", "onnxruntime"))
+    if not ours:
+        return _told(theirs, "onnxruntime") if theirs else _first(astore, ("numpy",), max_batch)
+    found = Choice("numba")
+    if theirs:
+        try:
+            found = chooser.measure(lambda size: (ours.trial(size), theirs.trial(size)), max_batch)
+        except BackendError as err:
+            log.warning("model %s: %s; it takes numba unmeasured", astore.name, err.what)
+            return _told(ours, "numba")
+    chooser.keep(astore.digest, found)
+    return _told(theirs if theirs and found.backend == "onnxruntime" else ours, f"{found}")
+
+
+def _first(astore: Astore, backends: Sequence[str], max_batch: int) -> Scorer:
+    """The first backend that can take the graph."""
+    for backend in backends:
+        if scorer := _tried(astore, backend, max_batch):
+            return _told(scorer, backend)
+    raise BackendError(f"no backend can take the graph of '{astore.name}'", mend="see the warnings before this line")
+
+
+def _tried(astore: Astore, backend: str, max_batch: int) -> Scorer | None:
+    """The astore on that backend; None, and a line in the log, where it cannot take the graph."""
+    try:
+        return Scorer(astore, backend, _bind(astore, backend, max_batch), max_batch)
+    except BackendError as err:
+        log.warning("model %s: %s; trying the next backend", astore.name, err.what)
+        return None
+
+
+def _told(scorer: Scorer, what: str) -> Scorer:
+    """The scorer, with a line in the log that says why it is this one."""
+    log.info("model %s (%s): backend %s", scorer.astore.name, scorer.astore.short_digest, what)
+    return scorer
 
 
 def _widest(astore: Astore) -> int:

@@ -12,16 +12,18 @@ from esp.kernels.lanes import LANES, PANEL, TILE_ROWS
 F4 = Any
 
 
-@kernel("void(" + "intp, " * 14 + "float32, intp)")
+@kernel("void(" + "intp, " * 14 + "float32, float32, intp)")
 def _multiply(
     n: int, per: int, x: int, x_step: int, at: int, segments: int, segment_at: int, size: int, panels: int, bias: int,
-    bias_step: int, out: int, out_step: int, columns: int, low: float, scratch: int,
+    bias_step: int, out: int, out_step: int, columns: int, low: float, high: float, scratch: int,
 ) -> None:  # fmt: skip
-    multiply(n, per, x, x_step, at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, scratch)
+    multiply(n, per, x, x_step, at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high, scratch)
 
 
-def product(x: F4, weights: F4, bias: F4, low: float = -np.inf, at: Any = (0,), segments: Any = (0,), size: int = 0) -> F4:
-    """max(bias + rows @ weights, low); the result stands in a frame that must stay as it was."""
+def product(
+    x: F4, weights: F4, bias: F4, low: float = -np.inf, high: float = np.inf, at: Any = (0,), segments: Any = (0,), size: int = 0
+) -> F4:  # fmt: skip
+    """bias + rows @ weights within low and high; the result stands in a frame that must stay as it was."""
     (_, m), starts, runs = weights.shape, np.array(at, np.int64), np.array(segments, np.int64)
     n, frame = len(x) * len(starts), np.full((len(x) * len(starts) + 2, m + 3), 7, np.float32)
     full, panels = np.zeros(padded(m), np.float32), pack(weights)
@@ -29,7 +31,7 @@ def product(x: F4, weights: F4, bias: F4, low: float = -np.inf, at: Any = (0,), 
     out, zero = frame[1:-1], np.zeros(BLOCK_ROWS, np.int64)
     _multiply(
         len(x), len(starts), x.ctypes.data, x.shape[1], starts.ctypes.data, len(runs), runs.ctypes.data, size or x.shape[1],
-        panels.ctypes.data, full.ctypes.data, 0, out.ctypes.data, m + 3, m, np.float32(low), zero.ctypes.data,
+        panels.ctypes.data, full.ctypes.data, 0, out.ctypes.data, m + 3, m, np.float32(low), np.float32(high), zero.ctypes.data,
     )  # fmt: skip
     assert (frame[[0, -1]] == 7).all()
     assert (out[:, m:] == 7).all()
@@ -57,10 +59,10 @@ def test_rows_are_found_by_address_and_read_in_segments() -> None:
     np.testing.assert_allclose(found, np.array(rows, np.float32).reshape(9, 6) @ weights, atol=1e-5)
 
 
-def test_the_lower_bound_holds_and_nan_is_kept() -> None:
-    x = np.array([[-1.0], [1.0], [np.nan]], np.float32)
-    found = product(x, np.ones((1, 2), np.float32), np.zeros(2, np.float32), low=0.0)
-    np.testing.assert_array_equal(found, [[0, 0], [1, 1], [np.nan, np.nan]])
+def test_the_bounds_hold_and_nan_is_kept() -> None:
+    x = np.array([[-1.0], [1.0], [np.nan], [6.5], [np.inf]], np.float32)
+    found = product(x, np.ones((1, 2), np.float32), np.zeros(2, np.float32), low=0.0, high=6.0)
+    np.testing.assert_array_equal(found, [[0, 0], [1, 1], [np.nan, np.nan], [6, 6], [6, 6]])
 
 
 def test_a_rows_bits_do_not_depend_on_its_neighbours() -> None:

@@ -32,7 +32,7 @@ class ScoreSettings(Settings):
     kind: Literal["score"]
     model: str = pydantic.Field(description="the model: its name under [models]")
     backend: Literal["auto", "numba", "onnxruntime", "numpy"] = pydantic.Field(
-        "auto", description="what computes the scores; auto: numba for what it can express and is small enough, else onnxruntime"
+        "auto", description="what computes the scores; auto: numba or onnxruntime, whichever was faster when first bound"
     )
     input: dict[str, str] = pydantic.Field(
         default_factory=dict, description="the model's input = the field that feeds it; the field of the same name, if left out"

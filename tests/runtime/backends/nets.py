@@ -130,8 +130,29 @@ def _attention_net() -> Graph:
     return m.graph()
 
 
+def _decoder_net() -> Graph:
+    m = Maker(15, (6, 5, 4))
+    x = m.add("Conv", "x0", m.weight(18, 6, 1, 1, fan=6), m.weight(18))
+    x = m.add("Clip", x, m.const(np.float32(0)), m.const(np.float32(1.5)))
+    x = m.add("Clip", m.add("Conv", x, m.weight(18, 1, 3, 3, fan=9), pads=(1, 1, 1, 1), group=18), m.const(np.float32(-1)))
+    x = m.add("PRelu", m.add("InstanceNormalization", x, m.weight(18), m.weight(18)), m.weight(18, 1, 1))
+    left = m.add("ConvTranspose", x, m.weight(18, 6, 3, 3, fan=40), m.weight(6), strides=(2, 2), pads=(1, 1, 0, 0))
+    m.add("Split", x, m.const(np.array([6, 12])), outputs=2, axis=1)
+    near, deep = m.nodes[-1].outputs
+    right = m.add("Resize", near, "", m.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest")
+    wide = m.add(
+        "Pad", m.add("DepthToSpace", deep, blocksize=2), m.const(np.array([0, 1, 0, 0, 0, 2, 0, 0])), m.const(np.float32(0.5))
+    )
+    x = m.add("Sum", m.add("Elu", left), m.add("Gelu", right), m.add("Softplus", wide))
+    x = m.add("LRN", m.add("Max", x, m.weight(6, 1, 1)), size=3)
+    rows = m.add("ReduceMean", x, m.const(np.array([3])), keepdims=0)
+    m.add("LayerNormalization", rows, m.weight(10, fan=50), m.weight(10))
+    return m.graph(m.nodes[-1].outputs[0], m.add("GlobalMaxPool", m.add("Erf", x)))
+
+
 NETS: dict[str, Callable[[], Graph]] = {
     "convolutional": _conv_net, "residual": _residual_net, "sequence": _sequence_net, "attention": _attention_net,
+    "decoder": _decoder_net,
 }  # fmt: skip
 
 
@@ -150,7 +171,7 @@ def random_net(seed: int) -> Graph:
 
 def _random_layer(m: Maker, rng: np.random.Generator, x: str) -> str:
     _, channels, height, width = (size or 0 for size in m.shape(x))
-    kind = rng.integers(0, 10)
+    kind = rng.integers(0, 15)
     if kind < 3:
         out, pad = int(rng.integers(1, 40)), int(rng.integers(0, 2))
         size = (min(3, height + 2 * pad), min(int(rng.integers(1, 4)), width + 2 * pad))
@@ -174,4 +195,29 @@ def _random_layer(m: Maker, rng: np.random.Generator, x: str) -> str:
         shape = [(channels, 1, 1), (1, height, width), (width,), ()][int(rng.integers(0, 4))]
         pair = [x, m.weight(*shape)]
         return m.add(str(rng.choice(["Add", "Sub", "Mul"])), *(pair[:: int(rng.choice([-1, 1]))]))
-    return m.add("Concat", x, m.add("Relu", x), axis=int(rng.integers(1, 4)))
+    if kind == 9:
+        return m.add("Concat", x, m.add("Relu", x), axis=int(rng.integers(1, 4)))
+    return _random_move(m, rng, x)
+
+
+def _random_move(m: Maker, rng: Any, x: str) -> str:
+    """A layer that moves, folds or normalises what lies in any order."""
+    _, channels, _, width = (size or 0 for size in m.shape(x))
+    kind, axis = int(rng.integers(0, 8)), int(rng.integers(1, 4))
+    if kind == 0:
+        return m.add("Pad", x, m.const(np.array([0, *rng.integers(0, 3, 3), 0, *rng.integers(0, 3, 3)])), m.const(np.float32(0.5)))
+    if kind == 1:
+        return m.add(
+            "Slice", x, m.const(np.array([-1])), m.const(np.array([-99])), m.const(np.array([axis])), m.const(np.array([-2]))
+        )
+    if kind == 2:
+        return m.add("Max", x, m.add("ReduceMean", x, m.const(rng.permutation([1, 2, 3])[: int(rng.integers(1, 4))])))
+    if kind == 3:
+        return m.add("Clip", m.add("PRelu", x, m.weight(channels, 1, 1)), m.const(np.float32(-0.5)), m.const(np.float32(2)))
+    if kind == 4:
+        return m.add("LayerNormalization", m.add("Mul", x, x), m.weight(width, fan=9), axis=3)
+    if kind == 5:
+        return m.add("ConvTranspose", x, m.weight(channels, 5, 2, 2, fan=channels), m.weight(5), strides=(2, 1), pads=(0, 1, 0, 0))
+    if kind == 6:
+        return m.add("Resize", x, "", m.const(np.array([1, 1, 1.5, 2], np.float32)), mode="nearest")
+    return m.add("LRN", m.add("Swish", x), size=int(rng.integers(1, 6)))

@@ -79,6 +79,57 @@ def _batch_norm(*shape: int) -> Graph:
     return m.graph()
 
 
+def _with(op: str, shape: tuple[int, ...], *constants: Any, outputs: int = 1, skipped: int = 0, **attrs: Any) -> Graph:
+    """One node over an input [N, *shape] and constants as given; the first inputs after it may be skipped."""
+    m = Maker(5, shape)
+    m.add(op, "x0", *[""] * skipped, *(m.const(np.asarray(one)) for one in constants), outputs=outputs, **attrs)
+    return m.graph(*m.nodes[-1].outputs)
+
+
+def _f(*numbers: float) -> Any:
+    return np.array(numbers, np.float32)
+
+
+def _i(*numbers: int) -> Any:
+    return np.array(numbers, np.int64)
+
+
+POINTWISE = ("ThresholdedRelu", "Shrink", "Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "Swish", "Gelu", "Mish", "Softplus",
+             "Softsign", "Exp", "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Erf")  # fmt: skip
+NODES |= {op: one_node(op, (N, 37)) for op in POINTWISE} | {
+    "Gelu tanh": one_node("Gelu", (N, 37), approximate="tanh"),
+    "Clip": _with("Clip", (9,), _f(-0.5)[0], _f(0.5)[0]), "Clip above": _with("Clip", (9,), _f(0.5)[0], skipped=1),
+    "Pow 2": _with("Pow", (9,), _f(2)), "Pow 3": _with("Pow", (9,), _f(3)), "Pow -0.5": _with("Pow", (9,), _f(-0.5)[0]),
+    "PRelu": one_node("PRelu", (N, 3, 4), (3, 1)), "PRelu computed": one_node("PRelu", (N, 3, 4), (N, 3, 1)),
+    "Max": one_node("Max", (N, 3, 4), (N, 3, 1), (4,)), "Min": one_node("Min", (3, 1), (N, 3, 4)),
+    "Sum": one_node("Sum", (N, 3), (N, 3), (3,), (N, 1)), "Mean": one_node("Mean", (N, 3), (N, 3), ()),
+    "ReduceMean": _with("ReduceMean", (3, 4, 5), _i(2, 3)), "ReduceSum middle": _with("ReduceSum", (3, 4, 5), _i(2), keepdims=0),
+    "ReduceMax apart": _with("ReduceMax", (3, 4, 5), _i(1, -1)), "ReduceMin": _with("ReduceMin", (3, 4), _i(1), keepdims=0),
+    "ReduceL2": _with("ReduceL2", (7,), _i(1)), "ReduceL1": _with("ReduceL1", (3, 7), _i(1, 2)),
+    "LogSoftmax": one_node("LogSoftmax", (N, 5, 4), axis=1),
+    "GlobalMaxPool": one_node("GlobalMaxPool", (N, 5, 4, 3)),
+    "Pad": _with("Pad", (3, 4), _i(0, 1, 0, 0, 2, 3), _f(1.5)[0]), "Pad cut": _with("Pad", (3, 4), _i(0, 1, -1, 0, 0, 2)),
+    "Pad reflect": _with("Pad", (3, 4), _i(0, 1, 2, 0, 2, 3), mode="reflect"),
+    "Slice": _with("Slice", (7, 9), _i(5, 1), _i(-8, 9), _i(1, 2), _i(-2, 3)),
+    "Split": _with("Split", (7, 3), _i(2, 4, 1), outputs=3, axis=1), "Gather": _with("Gather", (4, 3), _i(2, 0, 2), axis=1),
+    "Squeeze": _with("Squeeze", (1, 3), _i(1)), "Unsqueeze": _with("Unsqueeze", (3,), _i(1, 3)),
+    "DepthToSpace": one_node("DepthToSpace", (N, 12, 2, 3), blocksize=2, mode="CRD"),
+    "SpaceToDepth": one_node("SpaceToDepth", (N, 3, 4, 6), blocksize=2),
+    "Resize": _with("Resize", (3, 4, 5), _f(1, 1, 2, 1.5), skipped=1, mode="nearest"),
+    "Resize linear": _with("Resize", (3, 4, 5), _f(1, 1, 2, 1.5), skipped=1, mode="linear"),
+    "Resize cubic": _with("Resize", (3, 4, 5), _i(7, 3), skipped=2, axes=(2, 3), mode="cubic", coordinate_transformation_mode="asymmetric"),
+    "LayerNormalization": one_node("LayerNormalization", (N, 4, 6), (6,), (6,)),
+    "LayerNormalization 2": one_node("LayerNormalization", (N, 4, 6), (4, 6), axis=1),
+    "RMSNormalization": one_node("RMSNormalization", (N, 4, 6), (6,)),
+    "InstanceNormalization": one_node("InstanceNormalization", (N, 4, 5, 3), (4,), (4,)),
+    "GroupNormalization": one_node("GroupNormalization", (N, 6, 5, 3), (6,), (6,), num_groups=2),
+    "LRN": one_node("LRN", (N, 7, 3, 2), size=3),
+    "ConvTranspose 1-D": one_node("ConvTranspose", (N, 3, 5), (3, 4, 2), (4,), strides=(2,)),
+    "ConvTranspose 2-D": one_node("ConvTranspose", (N, 4, 3, 5), (4, 3, 3, 2), (6,), group=2, strides=(2, 3), pads=(1, 0, 1, 1),
+                                  dilations=(1, 2), output_padding=(1, 0)),
+}  # fmt: skip
+
+
 def _recurrent(op: str, gates: int, units: int = 6, directions: int = 1, bias: bool = True, **attrs: Any) -> Graph:
     m = Maker(4, (5, 3))
     weights = [m.weight(directions, gates * units, 3, fan=3), m.weight(directions, gates * units, units, fan=units)]
@@ -141,7 +192,7 @@ def test_small_networks_give_what_onnxruntime_gives(name: str) -> None:
     _close(bind("numba", graph, 64).run(x), bind("onnxruntime", graph, 64).run(x))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(80))
 def test_random_networks_give_what_the_references_give(seed: int) -> None:
     graph = random_net(seed)
     x = events(graph, 5)
@@ -168,7 +219,9 @@ def test_plans_of_other_arena_sizes_give_the_same_bits(name: str) -> None:
 
 
 SPECIAL = ["Gemm", "Relu", "LeakyRelu", "Tanh", "Sigmoid", "Softmax", "MaxPool 2-D ceil", "AveragePool 2-D", "Conv 2-D",
-           "Add same", "Mul channel", "Div constant by", "BatchNormalization", "GRU", "LSTM", "Conv 2-D depthwise"]  # fmt: skip
+           "Add same", "Mul channel", "Div constant by", "BatchNormalization", "GRU", "LSTM", "Conv 2-D depthwise", *POINTWISE,
+           "Clip", "Pow 3", "Pow -0.5", "PRelu", "Max", "Min", "ReduceMax apart", "ReduceMean", "GlobalMaxPool", "Pad", "Resize", "LogSoftmax",
+           "LayerNormalization", "InstanceNormalization", "ConvTranspose 1-D"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SPECIAL)
@@ -181,6 +234,39 @@ def test_nan_infinities_and_zero_spread_as_in_numpy(name: str, value: float) -> 
         line[row % len(line)] = value
     for one, other in zip(bind("numba", graph, 16).run(x), run_reference(graph, x)):
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("op", ["Gemm", "Conv", "Conv 2-D depthwise", "ConvTranspose", "BatchNormalization", "MatMul"])
+def test_clip_joins_the_product_before_it(op: str) -> None:
+    m = Maker(2, (4, 5, 5))
+    if op == "Gemm":
+        made = m.add("Gemm", m.add("Flatten", "x0"), m.weight(100, 5, fan=9), m.weight(5))
+    elif op == "BatchNormalization":
+        made = m.add(op, m.add("Tanh", "x0"), *[m.const(np.full(4, one, np.float32)) for one in (1, 0.2, 0.1, 0.9)])
+    elif op == "MatMul":
+        made = m.add(op, "x0", "x0")
+    else:
+        shape, attrs = ((4, 1, 3, 3), {"group": 4}) if "depthwise" in op else ((4, 4, 3, 3), {})
+        made = m.add(op.split()[0], "x0", m.weight(*shape), m.weight(4), **attrs)
+    m.add("Clip", made, m.const(_f(-0.25)[0]), m.const(_f(0.5)[0]))
+    graph = m.graph()
+    x = events(graph, 5)
+    x[0][1, 0, 0, 0] = np.nan
+    (y,), wanted = bind("numba", graph, 8).run(x), run_reference(graph, x)
+    _close([y], wanted)
+    assert y[0].min() == -0.25
+    assert y[0].max() == 0.5
+
+
+def test_runs_of_numbers_are_moved_together_and_sizes_are_not_computed() -> None:
+    m = Maker(3, (6, 8))
+    sizes = m.add("Concat", m.add("Shape", "x0", end=1), m.const(_i(2, 8)), axis=0)
+    token = m.add("Expand", m.weight(1, 1, 8), sizes)
+    m.add("Concat", token, m.add("Slice", "x0", m.const(_i(1)), m.const(_i(6)), m.const(_i(1)), m.const(_i(2))), axis=1)
+    graph = m.graph()
+    x, bound = events(graph, 3), bind("numba", graph, 8)
+    _close(bound.run(x), run_reference(graph, x))
+    assert len(bound.table.rows) == 4  # type: ignore[attr-defined]  # the token, the slice, and a copy of each
 
 
 def test_relu_after_a_product_keeps_nan() -> None:

@@ -9,7 +9,9 @@ from esp.runtime.backends import numba
 from esp.train.zoo import SMALL, ZOO, build
 from tests.train.zoo.test_zoo import rows_for
 
-TAKEN = {"mlp", "lenet", "mnist_cnn", "vgg11", "vgg11_bn", "resnet18", "resnet50", "squeezenet1_1", "inception_v3"}
+REFUSED = {  # whole numbers come in, or the batch is mixed into another axis
+    "factorization_machine", "faster_rcnn", "faster_rcnn_max", "rnn", "gru", "lstm", "text_mean", "text_gru", "transformer",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -18,8 +20,9 @@ def test_network_is_computed_as_the_reference_does_or_refused(name: str) -> None
     try:
         bound = numba.bind(graph, 8)
     except BackendError:
-        assert name not in TAKEN
+        assert name in REFUSED
         return
+    assert name not in REFUSED
     rng = np.random.default_rng(1)
     inputs = [rows_for(value, rng) for value in graph.inputs]
     for rows in (1, 7):

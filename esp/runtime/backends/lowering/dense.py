@@ -7,7 +7,8 @@ import numpy as np
 from esp.astore.graph import Array, Node
 from esp.kernels import plan
 from esp.kernels.dense import pack, padded
-from esp.runtime.backends.lowering.lowering import Lowering, refuse
+from esp.kernels.pointwise import CLIP
+from esp.runtime.backends.lowering.lowering import FREE, Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
@@ -27,7 +28,7 @@ def multiply(made: Lowering, x: Buffer, y: Buffer, per: int, weights: Array, bia
     k, m = weights.shape
     at = np.arange(per, dtype=np.int64) * k
     made.emit(
-        plan.MULTIPLY, x, y, per, per * k, at, 1, ZERO, k, pack(np.asarray(weights, np.float32)), 0, m, m, made.low,
+        plan.MULTIPLY, x, y, per, per * k, at, 1, ZERO, k, pack(np.asarray(weights, np.float32)), 0, m, m, *made.bounds,
         b=padded_bias(bias, m),
     )  # fmt: skip
 
@@ -93,8 +94,9 @@ def _pairs(made: Lowering, node: Node) -> Value:
     out = Value(Buffer(count * (rows or 0) * (columns or 0)), shape, plain(shape))
     steps = [operand.size if isinstance(operand, Buffer) else 0 for operand in operands]
     made.emit(plan.MULTIPLY_PAIRS, operands[0], out.buffer, count, rows, inner, columns, steps[0], steps[1], b=operands[1])
-    if made.low == 0.0:
-        made.emit(plan.ACTIVATE, out.buffer, out.buffer, 0, out.size, 0.0)
+    if made.bounds != FREE:
+        free, out = out, Value(Buffer(out.size), out.shape, out.order)
+        made.emit(plan.ACTIVATE, free.buffer, out.buffer, CLIP, out.size, *made.bounds)
     return out
 
 

@@ -1,5 +1,6 @@
-"""Rules for work number by number: arithmetic with broadcasting, activations, softmax."""
+"""Rules for work number by number: arithmetic with broadcasting, and softmax."""
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -11,17 +12,12 @@ from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Shape, Value, plain
 
-_KINDS = {"Add": elementwise.ADD, "Sub": elementwise.SUB, "Mul": elementwise.MUL, "Div": elementwise.DIV}
+_KINDS = {
+    "Add": elementwise.ADD, "Sub": elementwise.SUB, "Mul": elementwise.MUL, "Div": elementwise.DIV,
+    "Max": elementwise.MAX, "Min": elementwise.MIN, "PRelu": elementwise.PRELU,
+}  # fmt: skip
 _REVERSED = {"Sub": elementwise.REVERSED_SUB, "Div": elementwise.REVERSED_DIV}
-_BENT = {"Relu": elementwise.RELU, "LeakyRelu": elementwise.LEAKY_RELU, "Tanh": elementwise.TANH, "Sigmoid": elementwise.SIGMOID}
 MANY = 1 << 16  # a repeated constant is written out up to this size, so that its loop is long
-
-
-def activation(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
-    x = made.value(node, 0)
-    out = Buffer(x.buffer.size)
-    made.emit(plan.ACTIVATE, x.buffer, out, _BENT[node.op], out.size, float(attrs.get("alpha", 0.0)))
-    return [Value(out, x.shape, x.order, x.flat)]
 
 
 def softmax(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
@@ -37,27 +33,44 @@ def softmax(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
 
 
 def arithmetic(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
-    """Add, Sub, Mul, Div: the larger operand keeps its layout, the other is a constant or brought beside it."""
-    shape, names = made.net.shapes[node.outputs[0]], node.inputs
-    sides = [_widened(made.values[name], len(shape)) if name in made.values else None for name in names]
+    """Add, Sub, Mul, Div, PRelu."""
+    return [joined(made, node, node.op, [side_of(made, node, index) for index in (0, 1)], made.net.shapes[node.outputs[0]])]
+
+
+def side_of(made: Lowering, node: Node, index: int) -> Value | Array:
+    """An operand: a value, or a constant."""
+    name = node.inputs[index]
+    if name in made.values:
+        return made.values[name]
+    weight = made.weight(node, index)
+    assert weight is not None
+    return weight
+
+
+def joined(made: Lowering, node: Node, op: str, sides: Sequence[Value | Array], shape: Shape) -> Value:
+    """Two operands, number by number: the larger keeps its layout, the other is a constant or brought beside it."""
+    wide = [_widened(side, len(shape)) if isinstance(side, Value) else None for side in sides]
     size = size_of(shape)
-    main = max((side for side in sides if side is not None), key=lambda side: side.size)
-    at = next(index for index, side in enumerate(sides) if side is main)
+    main = max((side for side in wide if side is not None), key=lambda side: side.size, default=None)
+    if main is None:
+        refuse(node, "constants alone")
+    at = next(index for index, side in enumerate(wide) if side is main)
     main = _filled(made, main, shape) if main.size != size or main.flat is not None else main
-    kind = _REVERSED[node.op] if at == 1 and node.op in _REVERSED else _KINDS[node.op]
-    other = sides[1 - at]
+    kind = _REVERSED[op] if at == 1 and op in _REVERSED else _KINDS[op]
+    other, constant = wide[1 - at], sides[1 - at]
+    if op == "PRelu" and at == 1:
+        refuse(node, "slopes that are computed for a constant")
     out = Value(Buffer(size), shape, main.order)
     operand: Buffer | Array
-    if other is None:
-        weight = made.weight(node, 1 - at)
-        assert weight is not None
-        operand = _repeated(_constant(node, weight, shape), main)
-        period, step = operand.size, 0
-    else:
+    if isinstance(constant, Value):
+        assert other is not None
         operand = _beside(made, other, main).buffer
         period = step = operand.size
+    else:
+        operand = _repeated(_constant(node, constant, shape), main)
+        period, step = operand.size, 0
     made.emit(plan.BINARY, main.buffer, out.buffer, kind, size, period, step, b=operand)
-    return [out]
+    return out
 
 
 def _widened(value: Value, rank: int) -> Value:

@@ -11,10 +11,11 @@ from esp.astore.ops.rules import size_of
 from esp.errors import BackendError
 from esp.kernels import plan
 from esp.runtime.backends.lowering.passes import Attrs, Net, simplify
-from esp.runtime.backends.lowering.values import Buffer, Value, lying, plain
+from esp.runtime.backends.lowering.values import Buffer, Index, Shape, Value, lying, plain
 
 Operand = Buffer | Array | None  # an array is a constant
-FREE = float("-inf")  # no lower bound
+LONG = 4  # floats from which a run is copied as one
+FREE = (float("-inf"), float("inf"))  # no bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Lowering:
     net: Net
     values: dict[str, Value] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
-    low: float = FREE  # the lower bound that a fused Relu asks of the node at work
+    bounds: tuple[float, float] = FREE  # the lowest and highest that a fused Relu or Clip asks of the node at work
 
     def value(self, node: Node, index: int) -> Value:
         """Input ``index`` of a node, which is computed in a batch."""
@@ -74,8 +75,25 @@ class Lowering:
         index = lying(positions, target.shape, target.order)
         if source.size == target.size and np.array_equal(index, np.arange(target.size)):
             return Value(source.buffer, target.shape, target.order)
-        self.emit(plan.GATHER, source.buffer, target.buffer, target.size, index, source.size)
+        runs, run = _runs(index)
+        if run >= LONG:
+            self.emit(plan.GATHER_RUNS, source.buffer, target.buffer, len(runs), run, runs, source.size)
+        else:
+            self.emit(plan.GATHER, source.buffer, target.buffer, target.size, index, source.size)
         return target
+
+    def constant(self, array: Array, shape: Shape) -> Value:
+        """A constant, the same in every row, as a value."""
+        out, flat = Value(Buffer(array.size), shape, plain(shape)), np.ascontiguousarray(array, np.float32)
+        self.emit(plan.COPY, flat, out.buffer, 1, array.size, 0, array.size, array.size)
+        return out
+
+
+def _runs(index: Index) -> tuple[Index, int]:
+    """An index cut into runs of neighbours, as long as all can be: where each begins, and their length."""
+    breaks = np.flatnonzero(np.diff(index) != 1) + 1
+    run = int(np.gcd.reduce(np.append(breaks, index.size)))
+    return np.ascontiguousarray(index[::run]), run
 
 
 Rule = Callable[[Lowering, Node, Attrs], Sequence[Value | None]]
@@ -113,16 +131,32 @@ def _check_dtypes(graph: Graph) -> None:
 
 
 def _lower_node(made: Lowering, node: Node, rules: Mapping[str, Rule], clamped: Sequence[str]) -> Node | None:
-    """Lowers a node, and the Relu that follows it with it where it can; gives that Relu."""
+    """Lowers a node, and the Relu or Clip that follows it with it where it can; gives that one."""
     if node.op not in rules:
         refuse(node, "it has no rule")
     user = made.net.only_user(node.outputs[0]) if node.op in clamped else None
-    relu = user if user is not None and user.op == "Relu" else None
-    made.low = 0.0 if relu is not None else FREE
+    bounds = bounds_of(made, user) if user is not None else None
+    clamp = user if bounds is not None else None
+    made.bounds = bounds or FREE
     results = rules[node.op](made, node, complete_attrs(node))
-    names = relu.outputs if relu is not None else node.outputs
+    names = clamp.outputs if clamp is not None else node.outputs
     made.values.update((name, value) for name, value in zip(names, results) if name and value is not None)
-    return relu
+    return clamp
+
+
+def bounds_of(made: Lowering, node: Node) -> tuple[float, float] | None:
+    """Between which numbers a node keeps its first input; None where it is no Relu and no Clip by constants."""
+    if node.op == "Relu":
+        return 0.0, FREE[1]
+    if node.op != "Clip" or node.inputs[0] in made.net.weights:
+        return None
+    bounds = list(FREE)
+    for at, name in enumerate(node.inputs[1:3]):
+        number = made.net.weight(node, at + 1)
+        if name and (number is None or number.size != 1 or np.isnan(number).any()):
+            return None
+        bounds[at] = bounds[at] if number is None else float(number.reshape(-1)[0])
+    return bounds[0], bounds[1]
 
 
 def _leave(made: Lowering, inputs: int) -> None:

@@ -10,7 +10,7 @@ from esp.astore.graph import Array, Graph, Node
 from esp.astore.ops.dims import Rows, Unknown
 from esp.astore.ops.rules import show
 from esp.astore.passes import simplify as simplify_graph
-from esp.astore.validation import validate
+from esp.astore.validation import Facts, examine
 from esp.errors import BackendError
 from esp.runtime.backends.lowering.values import Shape
 
@@ -49,20 +49,29 @@ class Net:
 def simplify(graph: Graph) -> Net:
     """The graph after all passes. Raises GraphError when it is not valid, BackendError for sizes that a plan does not know."""
     done = simplify_graph(graph)
-    net = Net(list(done.nodes), dict(done.weights), _plain_shapes(done), [value.name for value in done.outputs])
+    facts = examine(done)
+    net = Net(list(done.nodes), dict(done.weights), _plain_shapes(facts), [value.name for value in done.outputs])
+    _drop_known(net, facts)
     _unname_outputs(net)
     _fold_biases(net)
     return net
 
 
-def _plain_shapes(graph: Graph) -> dict[str, Shape]:
+def _plain_shapes(facts: Facts) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
-    for name, shape in validate(graph).items():
+    for name, shape in facts.shapes.items():
         if any(size == 0 or isinstance(size, Rows | Unknown) for size in shape):
             what = f"the numba backend cannot take a tensor of shape {show(shape)}"
             raise BackendError(what, where=f"tensor '{name}'", mend="use the backend onnxruntime or auto")
         shapes[name] = cast(Shape, shape)
     return shapes
+
+
+def _drop_known(net: Net, facts: Facts) -> None:
+    """Takes out nodes that compute sizes: what they give is in the shapes of those that use it."""
+    known = {name: array for name, array in facts.numbers.items() if name not in net.weights}
+    net.weights.update((name, array) for name, array in known.items() if array.dtype != object)
+    net.nodes = [node for node in net.nodes if not all(name in known for name in node.outputs if name)]
 
 
 def _unname_outputs(net: Net) -> None:

@@ -4,20 +4,30 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from esp.runtime.backends.lowering.dense import gemm, matmul
-from esp.runtime.backends.lowering.elementwise import activation, arithmetic, softmax
+from esp.runtime.backends.lowering.elementwise import arithmetic, softmax
+from esp.runtime.backends.lowering.folding import FOLDS, channel_norm, global_max, local_norm, log_softmax, reduction, trailing_norm
 from esp.runtime.backends.lowering.lowering import Rule
+from esp.runtime.backends.lowering.moving import expand, moved, pad
+from esp.runtime.backends.lowering.pointwise import FORMS, activation, clip, power, several
 from esp.runtime.backends.lowering.recurrent import recurrent
+from esp.runtime.backends.lowering.resampling import resize
 from esp.runtime.backends.lowering.shaping import concat, reshape, transpose
-from esp.runtime.backends.lowering.spatial import average_pool, conv, global_average, max_pool, normalisation
+from esp.runtime.backends.lowering.spatial import average_pool, conv, conv_transpose, global_average, max_pool, normalisation
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "Add": arithmetic, "Sub": arithmetic, "Mul": arithmetic, "Div": arithmetic,
-        "Relu": activation, "LeakyRelu": activation, "Tanh": activation, "Sigmoid": activation, "Softmax": softmax,
-        "Gemm": gemm, "MatMul": matmul, "Conv": conv, "BatchNormalization": normalisation,
-        "MaxPool": max_pool, "AveragePool": average_pool, "GlobalAveragePool": global_average,
-        "Flatten": reshape, "Reshape": reshape, "Transpose": transpose, "Concat": concat,
+        "Add": arithmetic, "Sub": arithmetic, "Mul": arithmetic, "Div": arithmetic, "PRelu": arithmetic,
+        **dict.fromkeys(FORMS, activation), "Clip": clip, "Pow": power, "Softmax": softmax, "LogSoftmax": log_softmax,
+        "Sum": several, "Mean": several, "Max": several, "Min": several,
+        "Gemm": gemm, "MatMul": matmul, "Conv": conv, "ConvTranspose": conv_transpose, "BatchNormalization": normalisation,
+        "MaxPool": max_pool, "AveragePool": average_pool, "GlobalAveragePool": global_average, "GlobalMaxPool": global_max,
+        **dict.fromkeys(FOLDS, reduction), "LayerNormalization": trailing_norm, "RMSNormalization": trailing_norm,
+        "InstanceNormalization": channel_norm, "GroupNormalization": channel_norm, "LRN": local_norm,
+        "Flatten": reshape, "Reshape": reshape, "Squeeze": reshape, "Unsqueeze": reshape, "Transpose": transpose, "Concat": concat,
+        "Slice": moved, "Split": moved, "Gather": moved, "Tile": moved, "Trilu": moved, "CenterCropPad": moved, "DepthToSpace": moved, "SpaceToDepth": moved,
+        "Pad": pad, "Resize": resize, "Expand": expand,
         "RNN": recurrent, "GRU": recurrent, "LSTM": recurrent,
     }
 )  # fmt: skip
-CLAMPED = ("Gemm", "MatMul", "Conv", "BatchNormalization")  # a Relu after one of these is part of it
+# A Relu or Clip after one of these is part of it.
+CLAMPED = ("Gemm", "MatMul", "Conv", "ConvTranspose", "BatchNormalization")

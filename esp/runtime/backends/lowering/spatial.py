@@ -5,13 +5,13 @@ from math import prod
 import numpy as np
 
 from esp.astore.graph import Array, Node
-from esp.astore.ops.convolution import conv_geometry
+from esp.astore.ops.convolution import conv_geometry, transpose_spread
 from esp.astore.ops.rules import size_of
-from esp.astore.ops.sliding import Geometry, geometry
+from esp.astore.ops.sliding import Geometry, Spread, geometry
 from esp.kernels import plan
 from esp.kernels.dense import pack
-from esp.runtime.backends.lowering.dense import padded_bias
-from esp.runtime.backends.lowering.lowering import Lowering, refuse
+from esp.runtime.backends.lowering.dense import ZERO, padded_bias
+from esp.runtime.backends.lowering.lowering import FREE, Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying
 
@@ -65,7 +65,7 @@ def conv(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
         mine = None if bias is None else bias[g * outer : (g + 1) * outer]
         made.emit(
             plan.MULTIPLY, source, out.buffer, prod(where.out), prod(spatial) * channels, at, len(segment_at), segment_at, size,
-            pack(part), 0, outer * group, outer, made.low, b=padded_bias(mine, outer), x_at=g * inner, y_at=g * outer,
+            pack(part), 0, outer * group, outer, *made.bounds, b=padded_bias(mine, outer), x_at=g * inner, y_at=g * outer,
         )  # fmt: skip
     return [out]
 
@@ -106,12 +106,56 @@ def _taps(sizes: tuple[int, ...], where: Geometry) -> tuple[Index, Index, Index]
     return starts, np.ascontiguousarray(spots[inside]), np.ascontiguousarray(np.nonzero(inside)[1].astype(np.int64))
 
 
+def conv_transpose(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
+    """ConvTranspose: a product gives what each input pixel sends through each tap; each output pixel sums what reaches it."""
+    x, weights, bias, out = _picture(made, node), made.weight(node, 1), made.weight(node, 2), _result(made, node)
+    assert weights is not None
+    where, group = transpose_spread(attrs, x.shape, weights.shape), attrs["group"]
+    channels, inner, outer = x.dims[0], weights.shape[0] // group, weights.shape[1]
+    pixels, taps = prod(x.dims[1:]), prod(where.kernel)
+    sent, at = Buffer(pixels * group * taps * outer), np.arange(pixels, dtype=np.int64) * channels
+    for g in range(group):
+        # [in, out, *kernel] -> [in, *kernel, out]
+        part = np.moveaxis(weights[g * inner : (g + 1) * inner], 1, -1).reshape(inner, -1)
+        made.emit(
+            plan.MULTIPLY, x.buffer, sent, pixels, x.size, at, 1, ZERO, inner, pack(part), 0, group * taps * outer, taps * outer,
+            *FREE, b=padded_bias(None, taps * outer), x_at=g * inner, y_at=g * taps * outer,
+        )  # fmt: skip
+    starts, spots = _reached(x.dims[1:], where, group)
+    summed = Value(Buffer(out.size), out.shape, out.order)
+    ones = np.ones(len(spots), np.float32)
+    made.emit(plan.BLEND, sent, summed.buffer, prod(where.out) * group, outer, starts, spots, ones, sent.size)
+    if bias is None and made.bounds == FREE:
+        return [summed]
+    size = outer * group
+    shift = np.zeros(size, np.float32) if bias is None else bias
+    made.emit(plan.AFFINE, summed.buffer, out.buffer, prod(where.out), size, np.ones(size, np.float32), shift, *made.bounds)
+    return [out]
+
+
+def _reached(sizes: tuple[int, ...], where: Spread, group: int) -> tuple[Index, Index]:
+    """For each output pixel and group the places (input pixel, group, tap) that send to it, as starts and places."""
+    target, pixel, tap = (np.zeros(1, np.int64) for _ in range(3))
+    for axis, size in enumerate(sizes):
+        spot, which = np.indices((size, where.kernel[axis])).reshape(2, -1)
+        to = spot * where.strides[axis] + which * where.dilations[axis] - where.pads[axis]
+        kept = (to >= 0) & (to < where.out[axis])
+        lines = (target, to, where.out[axis]), (pixel, spot, size), (tap, which, where.kernel[axis])
+        target, pixel, tap = ((old[:, None] * count + new[kept]).reshape(-1) for old, new, count in lines)
+    order, groups, taps = np.argsort(target, kind="stable"), np.arange(group), prod(where.kernel)
+    target = target[order] * group + groups[:, None]
+    places = (pixel[order] * group + groups[:, None]) * taps + tap[order]
+    order = np.argsort(target.reshape(-1), kind="stable")
+    counts = np.bincount(target.reshape(-1), minlength=prod(where.out) * group)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), np.ascontiguousarray(places.reshape(-1)[order])
+
+
 def _depthwise(made: Lowering, x: Value, out: Value, where: Geometry, weights: Array, bias: Array | None) -> None:
     channels = x.dims[0]
     starts, taps, which = _taps(x.dims[1:], where)
     filters = np.ascontiguousarray(weights.reshape(channels, -1).T)
     made.emit(
-        plan.DEPTHWISE, x.buffer, out.buffer, prod(where.out), channels, starts, taps, which, x.size, filters, made.low,
+        plan.DEPTHWISE, x.buffer, out.buffer, prod(where.out), channels, starts, taps, which, x.size, filters, *made.bounds,
         b=padded_bias(bias, channels),
     )  # fmt: skip
 
@@ -172,5 +216,5 @@ def normalisation(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
         vectors = [lying(np.broadcast_to(vector.reshape(along), x.dims), x.shape, x.order) for vector in vectors]
     out = Value(Buffer(x.size), x.shape, x.order)
     scale, shift = (np.ascontiguousarray(vector, np.float32) for vector in vectors)
-    made.emit(plan.AFFINE, x.buffer, out.buffer, rows, x.size // rows, scale, shift, made.low)
+    made.emit(plan.AFFINE, x.buffer, out.buffer, rows, x.size // rows, scale, shift, *made.bounds)
     return [out]
