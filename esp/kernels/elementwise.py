@@ -6,7 +6,6 @@ written lies apart from what is read: only then do the loops become vectors.
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-import numpy as np
 
 from esp.kernels.compile import part
 from esp.kernels.functions import ZERO, exp, inlined
@@ -15,67 +14,11 @@ from esp.kernels.pointers import copy_floats, divide, f4, fma, i8
 ADD, SUB, MUL, DIV, REVERSED_SUB, REVERSED_DIV, MAX, MIN, PRELU = range(9)
 
 
-@part
-def _add(count, a, b, step, y):
-    """y[j] = a[j] + b[j * step]; step is 0 or 1, as in the three after it."""
-    u, v, w = f4(a), f4(b), f4(y)
-    if step:
-        for j in range(count):
-            w[j] = u[j] + v[j]
-    else:
-        one = v[0]
-        for j in range(count):
-            w[j] = u[j] + one
-
-
-@part
-def _sub(count, a, b, step, y, is_reversed):
-    u, v, w = f4(a), f4(b), f4(y)
-    sign = np.float32(-1 if is_reversed else 1)
-    if step:
-        for j in range(count):
-            w[j] = (u[j] - v[j]) * sign
-    else:
-        one = v[0]
-        for j in range(count):
-            w[j] = (u[j] - one) * sign
-
-
-@part
-def _mul(count, a, b, step, y):
-    u, v, w = f4(a), f4(b), f4(y)
-    if step:
-        for j in range(count):
-            w[j] = u[j] * v[j]
-    else:
-        one = v[0]
-        for j in range(count):
-            w[j] = u[j] * one
-
-
-@part
-def _div(count, a, b, step, y):
-    u, v, w = f4(a), f4(b), f4(y)
-    if step:
-        for j in range(count):
-            w[j] = divide(u[j], v[j])
-    else:
-        one = v[0]
-        for j in range(count):
-            w[j] = divide(u[j], one)
-
-
-@part
-def _reversed_div(count, a, b, step, y):
-    u, v, w = f4(a), f4(b), f4(y)
-    for j in range(count):
-        w[j] = divide(v[j * step], u[j])
-
-
 def _pairwise(function):
-    """A loop over numbers of two tensors, as the four above it, under a name of its own: linked kernels know loops by their names."""
+    """A loop over numbers of two tensors, under a name of its own: linked kernels know loops by their names."""
 
     def loop(count, a, b, step, y):
+        """y[j] = function(a[j], b[j * step]); step is 0 or 1."""
         u, v, w = f4(a), f4(b), f4(y)
         if step:
             for j in range(count):
@@ -87,6 +30,42 @@ def _pairwise(function):
 
     loop.__name__ = loop.__qualname__ = "each" + function.__name__
     return part(loop)
+
+
+@_pairwise
+@inlined
+def _add(a, b):
+    return a + b
+
+
+@_pairwise
+@inlined
+def _sub(a, b):
+    return a - b
+
+
+@_pairwise
+@inlined
+def _reversed_sub(a, b):
+    return b - a
+
+
+@_pairwise
+@inlined
+def _mul(a, b):
+    return a * b
+
+
+@_pairwise
+@inlined
+def _div(a, b):
+    return divide(a, b)
+
+
+@_pairwise
+@inlined
+def _reversed_div(a, b):
+    return divide(b, a)
 
 
 @_pairwise
@@ -128,8 +107,10 @@ def binary(n, kind, size, period, a, b, b_step, y):
                 _min(run, a + at, other, step, y + at)
             elif kind == PRELU:
                 _prelu(run, a + at, other, step, y + at)
+            elif kind == REVERSED_SUB:
+                _reversed_sub(run, a + at, other, step, y + at)
             else:
-                _sub(run, a + at, other, step, y + at, kind == REVERSED_SUB)
+                _sub(run, a + at, other, step, y + at)
 
 
 @part
