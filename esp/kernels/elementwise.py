@@ -6,7 +6,6 @@ written lies apart from what is read: only then do the loops become vectors.
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-
 from esp.kernels.compile import part
 from esp.kernels.functions import ZERO, exp, inlined
 from esp.kernels.pointers import copy_floats, divide, f4, fma, i8
