@@ -3,17 +3,23 @@
 import hashlib
 import logging
 import os
+import re
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import llvmlite
 import numba
 from llvmlite import binding
+from numba import types
 from numba.core import event
 
+_HERE = Path(__file__).parent
 log = logging.getLogger("esp.kernels")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,18 +27,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
-def _fingerprint() -> str:
-    """Names the cache: kernel sources, compiler versions, CPU and its features (Numba looks at none of the imported sources)."""
+def _digest(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("**/*.py")):
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _host() -> str:
+    """Stands for what the machine code depends on beside its sources: compiler versions, the CPU and its features."""
     config: Any = numba.config
     cpu = config.CPU_NAME or binding.get_host_cpu_name()
     features = config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
-    for part in (numba.__version__, llvmlite.__version__, cpu, features):
-        digest.update(str(part).encode())
-    return digest.hexdigest()[:16]
+    return _digest(str(part).encode() for part in (numba.__version__, llvmlite.__version__, cpu, features))
+
+
+@cache
+def _sources(path: Path) -> str:
+    """Stands for a module's source and those of all kernel modules that it imports, for Numba looks at none of those."""
+    found, open_ = dict[Path, bytes](), [path]
+    while open_:
+        one = open_.pop()
+        found[one] = one.read_bytes()
+        words = re.findall(r"\w+", " ".join(re.findall(r"^from esp\.kernels\b.*", found[one].decode(), re.M)))
+        imported = {_HERE / f"{word}.py" for word in words}
+        open_ += [path for path in imported - found.keys() - set(open_) if path.is_file()]
+    return _digest(found[one] for one in sorted(found))
 
 
 def _cache_dir() -> Path:
@@ -41,7 +61,7 @@ def _cache_dir() -> Path:
     for root in (os.environ.get("ESP_CACHE_DIR"), os.path.join(home, "esp")):
         if not root:
             continue
-        path = Path(root) / "kernels" / _fingerprint()
+        path = Path(root) / "kernels" / _host()
         try:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
@@ -61,6 +81,9 @@ class _Compilations(event.Listener):
         self.lock, self.count, self.is_told = threading.Lock(), 0, False
 
     def on_start(self, event: Any) -> None:
+        self.add()
+
+    def add(self) -> None:
         with self.lock:
             self.count += 1
 
@@ -68,6 +91,7 @@ class _Compilations(event.Listener):
         pass
 
 
+SOURCES = _digest(path.read_bytes() for path in sorted(_HERE.glob("*.py")))  # stands for all kernels
 _COMPILATIONS = _Compilations()
 _register: Any = event.register
 _register("numba:compile", _COMPILATIONS)
@@ -78,6 +102,19 @@ def compilations() -> int:
     return _COMPILATIONS.count
 
 
+@contextmanager
+def _cached(function: Callable[..., Any]) -> Iterator[None]:
+    """A function that is compiled within is kept in CACHE_DIR, in the folder of its sources; the cache of user code stays where it was."""
+    config: Any = numba.config
+    before, source = config.CACHE_DIR, Path(function.__code__.co_filename)
+    config.CACHE_DIR = str(CACHE_DIR / f"{source.stem}-{_sources(source)}")
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
+    _tell_once()
+
+
 def kernel(*signatures: Any, fast: bool = False) -> Callable[[F], F]:
     """Compiles a function that Python calls: eagerly for the given signatures (text or Numba's), without the GIL, cached on disk.
 
@@ -85,17 +122,31 @@ def kernel(*signatures: Any, fast: bool = False) -> Callable[[F], F]:
     """
 
     def compile_now(function: F) -> F:
-        config: Any = numba.config
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(CACHE_DIR)  # the cache of user code stays where it was
-        try:
+        with _cached(function):
             compiled: Any = numba.njit(list(signatures), nogil=True, cache=True, fastmath=FAST if fast else False)(function)
-        finally:
-            config.CACHE_DIR = before
-        _tell_once()
         return cast(F, compiled)
 
     return compile_now
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What a row of a plan does: a compiled function, found by its address."""
+
+    name: str
+    address: int
+
+
+def instruction(function: Callable[..., None]) -> Instruction:
+    """Compiles what a row of a plan does, by itself: ``function(n, x, y, b, c, f, scratch)`` of addresses and counts.
+
+    n events; x, y, b and c are the addresses of the row; ``i8(f)`` are its fields; scratch as in ``plan.run``.
+    """
+    with _cached(function):
+        compiled: Any = numba.cfunc(types.void(*[types.intp] * 7), cache=True)(function)
+    if not compiled.cache_hits:
+        _COMPILATIONS.add()
+    return Instruction(function.__name__, compiled.address)
 
 
 def _tell_once() -> None:

@@ -2,8 +2,8 @@
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from esp.kernels.compile import part
-from esp.kernels.pointers import copy_floats, f4, fma, i8
+from esp.kernels.compile import instruction, part
+from esp.kernels.pointers import copy_floats, f4, fma, from_bits, i8
 
 
 @part
@@ -37,3 +37,15 @@ def depthwise(n, pixels, channels, starts, taps, weight_at, x, x_step, weights, 
             for c in range(channels):
                 value = low if out[c] < low else out[c]
                 out[c] = high if value > high else value
+
+
+@instruction
+def pad_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    pad(n, g[0], g[1], x, g[2], y, g[3])
+
+
+@instruction
+def depthwise_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    depthwise(n, g[0], g[1], g[2], g[3], g[4], x, g[5], g[6], b, from_bits(g[7]), from_bits(g[8]), y)

@@ -5,9 +5,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from esp.kernels.compile import part
+from esp.kernels.compile import instruction, part
 from esp.kernels.lanes import LANES, PANEL, TILE_ROWS
-from esp.kernels.pointers import f4, fma, i8
+from esp.kernels.pointers import f4, fma, from_bits, i8
 from esp.kernels.tile import make_tile
 
 F4 = npt.NDArray[np.float32]
@@ -121,3 +121,16 @@ def multiply_pairs(n, count, rows, inner, columns, a, a_step, b, b_step, y):
                     one, line = left[k], f4(b + 4 * (i * b_step + (q * inner + k) * columns))
                     for c in range(columns):
                         out[c] = fma(one, line[c], out[c])
+
+
+@instruction
+def multiply_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    low, high = from_bits(g[10]), from_bits(g[11])
+    multiply(n, g[0], x, g[1], g[2], g[3], g[4], g[5], g[6], b, g[7], y, g[8], g[9], low, high, scratch)
+
+
+@instruction
+def multiply_pairs_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    multiply_pairs(n, g[0], g[1], g[2], g[3], x, g[4], b, g[5], y)

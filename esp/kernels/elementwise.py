@@ -6,9 +6,9 @@ written lies apart from what is read: only then do the loops become vectors.
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from esp.kernels.compile import part
+from esp.kernels.compile import instruction, part
 from esp.kernels.functions import ZERO, exp, inlined
-from esp.kernels.pointers import copy_floats, divide, f4, fma, i8
+from esp.kernels.pointers import copy_floats, divide, f4, fma, from_bits, i8
 
 ADD, SUB, MUL, DIV, REVERSED_SUB, REVERSED_DIV, MAX, MIN, PRELU = range(9)
 
@@ -176,3 +176,45 @@ def gather_or(n, size, index, x, x_step, fill, y):
         source, target = f4(x + 4 * i * x_step), f4(y + 4 * i * size)
         for j in range(size):
             target[j] = fill if at[j] < 0 else source[at[j]]
+
+
+@instruction
+def binary_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    binary(n, g[0], g[1], g[2], x, b, g[3], y)
+
+
+@instruction
+def affine_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    affine(n * g[0], g[1], x, g[2], g[3], from_bits(g[4]), from_bits(g[5]), y)
+
+
+@instruction
+def softmax_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    softmax(n * g[0], g[1], x, y)
+
+
+@instruction
+def copy_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    copy(n, g[0], g[1], x, g[2], y, g[3], g[4])
+
+
+@instruction
+def gather_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    gather(n, g[0], g[1], x, g[2], y)
+
+
+@instruction
+def gather_runs_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    gather_runs(n, g[0], g[1], g[2], x, g[3], y)
+
+
+@instruction
+def gather_or_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    gather_or(n, g[0], g[1], x, g[2], from_bits(g[3]), y)

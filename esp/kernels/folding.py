@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
-from esp.kernels.compile import part
+from esp.kernels.compile import instruction, part
 from esp.kernels.functions import ONE, ZERO, exp, log
-from esp.kernels.pointers import divide, f4, fma
+from esp.kernels.pointers import divide, f4, fma, from_bits, i8
 
 SUM, MEAN, MAX, MIN = range(4)
 
@@ -102,3 +102,21 @@ def normalise_near(rows, channels, before, after, alpha, beta, bias, x, y):
                 target[c] = fma(near[c], near[c], target[c])
         for c in range(channels):
             target[c] = source[c] * exp(-beta * log(fma(alpha, target[c], bias)))
+
+
+@instruction
+def fold_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    fold(n * g[0], g[1], g[2], g[3], x, y)
+
+
+@instruction
+def normalise_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    normalise(n * g[0], g[1], g[2], from_bits(g[3]), x, y)
+
+
+@instruction
+def normalise_near_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    normalise_near(n * g[0], g[1], g[2], g[3], from_bits(g[4]), from_bits(g[5]), from_bits(g[6]), x, y)

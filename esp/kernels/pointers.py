@@ -133,3 +133,16 @@ def copy_floats(typingctx: Any, to: Any, source: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@emitted
+def call_row(typingctx: Any, function: Any, n: Any, x: Any, y: Any, b: Any, c: Any, f: Any, scratch: Any) -> Any:
+    """Calls an instruction of a plan by its address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function, *rest = args
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in rest])
+        builder.call(builder.inttoptr(function, kind.as_pointer()), rest)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 8), codegen

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from esp.kernels.compile import part
+from esp.kernels.compile import instruction, part
 from esp.kernels.functions import HALF, ONE, ZERO, erf, erfc, exp, expm1, inlined, log, logistic, softplus, tanh
-from esp.kernels.pointers import divide, f4
+from esp.kernels.pointers import divide, f4, from_bits, i8
 
 (
     CLIP, LEAKY_RELU, THRESHOLDED_RELU, SHRINK, HARD_SIGMOID, HARD_SWISH, SOFTSIGN, ABS, NEG, RECIPROCAL, SQRT, SQUARE,
@@ -260,3 +260,9 @@ def activate(count, kind, alpha, beta, x, y):
         _bend(kind, count, alpha, beta, x, y)
     else:
         _curve(kind, count, alpha, beta, x, y)
+
+
+@instruction
+def activate_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    activate(n * g[1], g[0], from_bits(g[2]), from_bits(g[3]), x, y)

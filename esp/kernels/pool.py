@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from esp.kernels.compile import part
+from esp.kernels.compile import instruction, part
 from esp.kernels.pointers import copy_floats, divide, f4, fma, i8
 
 
@@ -55,3 +55,21 @@ def blend(n, pixels, channels, starts, taps, weights, x, x_step, y):
                 source, times = f4(x + 4 * (i * x_step + tap[t] * channels)), weight[t]
                 for c in range(channels):
                     out[c] = fma(source[c], times, out[c])
+
+
+@instruction
+def max_pool_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    max_pool(n, g[0], g[1], g[2], g[3], x, g[4], y)
+
+
+@instruction
+def average_pool_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    average_pool(n, g[0], g[1], g[2], g[3], g[4], x, g[5], y)
+
+
+@instruction
+def blend_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    blend(n, g[0], g[1], g[2], g[3], g[4], x, g[5], y)

@@ -8,11 +8,12 @@ set before and left as it is after the last step; y[n, steps, y_step] takes h at
 
 import numpy as np
 
-from esp.kernels.compile import part
+from esp.kernels.compile import instruction, part
 from esp.kernels.dense import multiply
 from esp.kernels.functions import ONE, ZERO, logistic, tanh
-from esp.kernels.pointers import copy_floats, f4
+from esp.kernels.pointers import copy_floats, f4, i8
 
+RNN, LSTM, GRU = range(3)
 LOW, HIGH = np.float32(-np.inf), np.float32(np.inf)  # the tile's bounds, where there are none
 NONE, SINGLE = np.int64(0), np.int64(1)  # typed, for a literal would compile the callee anew
 
@@ -162,3 +163,18 @@ def gru(n, steps, size, is_reversed, is_linear, gates, h, panels, bias, new_pane
             _tanh_of_sum(size, step + 12 * steps * i * size + 8 * size, new)
             _blend(size, both + 8 * i * size, new, h + 4 * i * size)
         _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)
+
+
+@instruction
+def recurrent_row(n, x, y, b, c, f, scratch):
+    """Fields: kind, steps, size, is_reversed, panels, a zero, work, y_step, a flag (relu or linear), panels and bias of a GRU's new state.
+
+    b and c are the states; y may be left out.
+    """
+    g = i8(f)
+    if g[0] == RNN:
+        simple(n, g[1], g[2], g[3], g[8], x, b, g[4], g[5], g[6], y, g[7], scratch)
+    elif g[0] == LSTM:
+        lstm(n, g[1], g[2], g[3], x, b, c, g[4], g[5], g[6], y, g[7], scratch)
+    else:
+        gru(n, g[1], g[2], g[3], g[8], x, b, g[4], g[10], g[9], g[5], g[6], y, g[7], scratch)

@@ -14,7 +14,7 @@ from pathlib import Path
 from esp import kernels
 from esp.kernels.compile import CACHE_DIR, compilations
 
-LONGEST = "esp.kernels.plan"  # what takes longest to compile
+LONGEST = "esp.kernels.pointwise"  # what takes longest to compile
 log = logging.getLogger("esp.warmup")
 
 

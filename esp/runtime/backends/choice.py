@@ -15,7 +15,7 @@ import pydantic
 
 import esp
 from esp.files import write_whole
-from esp.kernels.compile import CACHE_DIR
+from esp.kernels.compile import CACHE_DIR, SOURCES
 
 BATCHES = (1, 8, 64, 512)
 LIMIT_S = 2.0  # for all batch sizes together; where it runs short, the large ones are left out
@@ -124,8 +124,8 @@ def _seconds(run: Run, count: int, clock: Callable[[], float]) -> float:
 
 @cache
 def _versions() -> dict[str, str]:
-    """What a choice depends on beside the model; the folder's name stands for the CPU and the kernels."""
-    return {"esp": esp.__version__} | {name: metadata.version(name) for name in ("numba", "onnxruntime")}
+    """What a choice depends on beside the model; the folder's name stands for the CPU."""
+    return {"esp": esp.__version__, "kernels": SOURCES} | {name: metadata.version(name) for name in ("numba", "onnxruntime")}
 
 
 CHOOSER = Chooser(CACHE_DIR / "backends")

@@ -48,4 +48,4 @@ class NumbaBound:
 
 def bind(graph: Graph, max_batch: int) -> NumbaBound:
     """Makes the plan of a graph; BackendError for what a plan cannot express."""
-    return NumbaBound(graph, assemble(lower(graph, RULES, CLAMPED).instructions, max_batch))
+    return NumbaBound(graph, assemble(lower(graph, RULES, CLAMPED).rows, max_batch))

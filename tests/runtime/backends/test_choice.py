@@ -110,8 +110,10 @@ def test_what_depends_on_versions_names_them() -> None:
     import onnxruntime
 
     import esp
+    from esp.kernels.compile import SOURCES
 
-    assert choice._versions() == {"esp": esp.__version__, "numba": numba.__version__, "onnxruntime": onnxruntime.__version__}
+    own = {"esp": esp.__version__, "kernels": SOURCES}
+    assert choice._versions() == own | {"numba": numba.__version__, "onnxruntime": onnxruntime.__version__}
 
 
 def test_a_model_without_a_digest_is_not_remembered(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From instructions to a table: buffers share an arena by liveness, constants are packed together, all gets an address."""
+"""From rows to a table: buffers share an arena by liveness, constants are packed together, all gets an address."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esp.kernels import plan
-from esp.runtime.backends.lowering.lowering import Instruction
+from esp.runtime.backends.lowering.lowering import Row
 from esp.runtime.backends.lowering.values import Buffer
 
 ALIGN = 64  # bytes: a cache line, a vector
@@ -30,13 +30,13 @@ class Table:
         return self.memory[0].nbytes
 
 
-def assemble(instructions: list[Instruction], max_batch: int) -> Table:
+def assemble(plan_rows: list[Row], max_batch: int) -> Table:
     """Addresses for everything; the arena holds as many events as stay in cache, at most ``max_batch``."""
-    places, row_floats = _place(instructions)
+    places, row_floats = _place(plan_rows)
     row_bytes = max(4 * row_floats, 1)
     chunk = max(1, min(max_batch, max(ARENA_BYTES // row_bytes, min(FEW, LARGE_BYTES // row_bytes))))
     arena, arena_at = _memory(4 * (row_floats * chunk + SLACK))
-    packed, addresses = _pack(instructions)
+    packed, addresses = _pack(plan_rows)
 
     def number(item: Any) -> int:
         if item is None:
@@ -47,9 +47,9 @@ def assemble(instructions: list[Instruction], max_batch: int) -> Table:
             return addresses[id(item)]
         return plan.bits(item) if isinstance(item, float) else int(item)
 
-    rows = np.zeros((len(instructions), plan.WIDTH), np.int64)
-    for row, one in zip(rows, instructions):
-        head = (one.opcode, one.x, one.y, one.b, one.c, one.x_at, one.y_at)
+    rows = np.zeros((len(plan_rows), plan.WIDTH), np.int64)
+    for row, one in zip(rows, plan_rows):
+        head = (one.does.address, one.x, one.y, one.b, one.c, one.x_at, one.y_at)
         row[: len(head) + len(one.fields)] = [number(item) for item in (*head, *one.fields)]
     return Table(rows, chunk, (arena, packed))
 
@@ -60,10 +60,10 @@ def _memory(size_bytes: int) -> tuple[npt.NDArray[np.uint8], int]:
     return memory, -(-memory.ctypes.data // ALIGN) * ALIGN
 
 
-def _pack(instructions: list[Instruction]) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
+def _pack(plan_rows: list[Row]) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
     """All constants in one run of memory, and the address of each (by the id of its array)."""
     constants: dict[int, npt.NDArray[Any]] = {}
-    for one in instructions:
+    for one in plan_rows:
         for item in (one.x, one.b, one.c, *one.fields):
             if isinstance(item, np.ndarray):
                 constants[id(item)] = item
@@ -79,11 +79,11 @@ def _pack(instructions: list[Instruction]) -> tuple[npt.NDArray[np.uint8], dict[
     return memory, {key: start + offset for key, offset in offsets.items()}
 
 
-def _place(instructions: list[Instruction]) -> tuple[dict[Buffer, int], int]:
+def _place(plan_rows: list[Row]) -> tuple[dict[Buffer, int], int]:
     """For each buffer how many floats an event it lies into the arena, and the floats an event of the whole arena."""
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
-    for at, one in enumerate(instructions):
+    for at, one in enumerate(plan_rows):
         for buffer in one.buffers:
             if not buffer.slot:
                 first.setdefault(buffer, at)

@@ -1,4 +1,4 @@
-"""The state of a lowering: tensors as values, the instructions so far, and what every rule needs to make more."""
+"""The state of a lowering: tensors as values, the rows so far, and what every rule needs to make more."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from esp.astore.graph import Array, Graph, Node, complete_attrs
 from esp.astore.ops.rules import size_of
 from esp.errors import BackendError
 from esp.kernels import plan
+from esp.kernels.compile import Instruction
 from esp.runtime.backends.lowering.passes import Attrs, Net, simplify
 from esp.runtime.backends.lowering.values import Buffer, Index, Shape, Value, lying, plain
 
@@ -19,10 +20,10 @@ FREE = (float("-inf"), float("inf"))  # no bounds
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class Row:
     """One row of the table. Floats among the fields are stored as their bits; arrays and buffers by address."""
 
-    opcode: int
+    does: Instruction
     x: Operand
     y: Operand
     fields: tuple[Any, ...]
@@ -38,11 +39,11 @@ class Instruction:
 
 @dataclass(slots=True)
 class Lowering:
-    """One rule an op (``RULES``) reads its inputs' values here and emits instructions."""
+    """One rule an op (``RULES``) reads its inputs' values here and emits rows."""
 
     net: Net
     values: dict[str, Value] = field(default_factory=dict)
-    instructions: list[Instruction] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     bounds: tuple[float, float] = FREE  # the lowest and highest that a fused Relu or Clip asks of the node at work
 
     def value(self, node: Node, index: int) -> Value:
@@ -61,8 +62,8 @@ class Lowering:
             refuse(node, f"input {index} is no constant")
         return np.ascontiguousarray(array, np.float32)
 
-    def emit(self, opcode: int, x: Operand, y: Operand, *fields: Any, **more: Any) -> None:
-        self.instructions.append(Instruction(opcode, x, y, fields, **more))
+    def emit(self, does: Instruction, x: Operand, y: Operand, *fields: Any, **more: Any) -> None:
+        self.rows.append(Row(does, x, y, fields, **more))
 
     def arranged(self, value: Value, order: tuple[int, ...]) -> Value:
         """The value with its axes lying in that order, by a gather where they do not."""
@@ -178,10 +179,10 @@ def _rename(made: Lowering, old: Buffer, new: Buffer) -> None:
     def swap(item: Any) -> Any:
         return new if item is old else item
 
-    for at, one in enumerate(made.instructions):
+    for at, one in enumerate(made.rows):
         if old in one.buffers:
-            made.instructions[at] = Instruction(
-                one.opcode, swap(one.x), swap(one.y), tuple(swap(item) for item in one.fields), swap(one.b), swap(one.c),
+            made.rows[at] = Row(
+                one.does, swap(one.x), swap(one.y), tuple(swap(item) for item in one.fields), swap(one.b), swap(one.c),
                 one.x_at, one.y_at,
             )  # fmt: skip
     for name, value in made.values.items():

@@ -7,6 +7,7 @@ import numpy as np
 from esp.astore.graph import Array, Node
 from esp.astore.ops.rules import size_of
 from esp.kernels import plan
+from esp.kernels import recurrent as kernels
 from esp.kernels.dense import pack, padded
 from esp.runtime.backends.lowering.dense import ZERO, multiply, padded_bias
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
@@ -15,7 +16,7 @@ from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
 _DEFAULTS = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-_OPCODES = {"RNN": plan.RNN, "GRU": plan.GRU, "LSTM": plan.LSTM}
+_KINDS = {"RNN": kernels.RNN, "GRU": kernels.GRU, "LSTM": kernels.LSTM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,11 @@ def _walk(
             bias = np.concatenate([bias[: 2 * units], cell.bias_w[2 * units :]])
     gates = Buffer(steps * _GATES[node.op] * units)
     multiply(made, x.buffer, gates, steps, cell.w, bias)
-    fields = [steps, units, is_reversed, pack(np.ascontiguousarray(cell.r[:, kept])), ZERO]
+    fields = [_KINDS[node.op], steps, units, is_reversed, pack(np.ascontiguousarray(cell.r[:, kept])), ZERO]
     fields += [Buffer((5 if node.op == "GRU" else _GATES[node.op]) * units), 0 if out is None else out.size // steps, flag]
     if node.op == "GRU":
         fields += [pack(np.ascontiguousarray(cell.r[:, 2 * units :]))]
         fields += [padded_bias(cell.bias_r[2 * units :], units) if flag else np.zeros(padded(units), np.float32)]
     target = None if out is None else out.buffer
     second = states[1] if len(states) > 1 else None
-    made.emit(_OPCODES[node.op], gates, target, *fields, b=states[0], c=second, y_at=direction * units)
+    made.emit(plan.RECURRENT, gates, target, *fields, b=states[0], c=second, y_at=direction * units)
