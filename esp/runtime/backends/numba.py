@@ -20,11 +20,12 @@ class NumbaBound:
 
     def __init__(self, graph: Graph, table: Table) -> None:
         self.table, self.lock = table, threading.Lock()  # the arena serves one batch at a time
+        self.placed = table.place()
         self.shapes = [tuple(size for size in value.shape if isinstance(size, int)) for value in graph.outputs]
         sizes = [size_of(value.shape) for value in (*graph.inputs, *graph.outputs)]
         self.arrays = np.zeros(len(sizes), np.int64)
         self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(BLOCK_ROWS, np.int64)
-        self.ends = (table.rows.ctypes.data, len(table.rows))
+        self.ends = (self.placed.rows.ctypes.data, len(table.rows))
         self.places = (self.arrays.ctypes.data, self.steps.ctypes.data, self.scratch.ctypes.data)
 
         self.is_pair = len(graph.inputs) == len(graph.outputs) == 1

@@ -19,15 +19,30 @@ LARGE_BYTES, FEW = 4 << 20, 8  # but up to so much for a few rows, that weights 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """A plan ready to run: its rows, and the memory that its addresses point into. ``chunk`` events fit the arena."""
+    """A plan with its packed constants. Numbers at ``spots`` (of the rows as one run) are bytes into an arena that is yet to be made.
+
+    ``chunk`` events fit the arena.
+    """
 
     rows: npt.NDArray[np.int64]
     chunk: int
-    memory: tuple[npt.NDArray[np.uint8], ...]
+    arena_bytes: int
+    spots: npt.NDArray[np.int64]
+    packed: npt.NDArray[np.uint8]
 
-    @property
-    def arena_bytes(self) -> int:
-        return self.memory[0].nbytes
+    def place(self) -> "Placed":
+        """The rows over an arena of their own: as many may run at the same time as were made."""
+        (arena, at), rows = _memory(self.arena_bytes), self.rows.copy()
+        rows.reshape(-1)[self.spots] += at
+        return Placed(rows, arena)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """The rows of a plan, all their addresses good, and the arena that they point into."""
+
+    rows: npt.NDArray[np.int64]
+    arena: npt.NDArray[np.uint8]
 
 
 def assemble(plan_rows: list[Row], max_batch: int) -> Table:
@@ -35,23 +50,23 @@ def assemble(plan_rows: list[Row], max_batch: int) -> Table:
     places, row_floats = _place(plan_rows)
     row_bytes = max(4 * row_floats, 1)
     chunk = max(1, min(max_batch, max(ARENA_BYTES // row_bytes, min(FEW, LARGE_BYTES // row_bytes))))
-    arena, arena_at = _memory(4 * (row_floats * chunk + SLACK))
     packed, addresses = _pack(plan_rows)
 
     def number(item: Any) -> int:
         if item is None:
             return 0
         if isinstance(item, Buffer):
-            return item.slot or arena_at + 4 * chunk * places[item]
+            return item.slot or 4 * chunk * places[item]
         if isinstance(item, np.ndarray):
             return addresses[id(item)]
         return plan.bits(item) if isinstance(item, float) else int(item)
 
-    rows = np.zeros((len(plan_rows), plan.WIDTH), np.int64)
-    for row, one in zip(rows, plan_rows):
-        head = (one.does.address, one.x, one.y, one.b, one.c, one.x_at, one.y_at)
-        row[: len(head) + len(one.fields)] = [number(item) for item in (*head, *one.fields)]
-    return Table(rows, chunk, (arena, packed))
+    rows, spots = np.zeros((len(plan_rows), plan.WIDTH), np.int64), []
+    for at, one in enumerate(plan_rows):
+        items = (one.does.address, one.x, one.y, one.b, one.c, one.x_at, one.y_at, *one.fields)
+        rows[at, : len(items)] = [number(item) for item in items]
+        spots += [at * plan.WIDTH + spot for spot, item in enumerate(items) if isinstance(item, Buffer) and not item.slot]
+    return Table(rows, chunk, 4 * (row_floats * chunk + SLACK), np.array(spots, np.int64), packed)
 
 
 def _memory(size_bytes: int) -> tuple[npt.NDArray[np.uint8], int]:
