@@ -13,8 +13,10 @@ import numpy as np
 from numba import types
 
 from esp.kernels.compile import kernel, part
-from esp.kernels.conv import depthwise_row, pad_row
+from esp.kernels.conv import pad_row
 from esp.kernels.dense import multiply_pairs_row, multiply_row
+from esp.kernels.depthwise import depthwise_row
+from esp.kernels.depthwise_lines import depthwise_3_1_row, depthwise_3_2_row, depthwise_5_1_row, depthwise_5_2_row
 from esp.kernels.elementwise import affine_row, binary_row, copy_row, gather_or_row, gather_row, gather_runs_row, softmax_row
 from esp.kernels.folding import fold_row, normalise_near_row, normalise_row
 from esp.kernels.pointers import call_row, i8
@@ -25,6 +27,12 @@ from esp.kernels.recurrent import recurrent_row
 WIDTH, HEAD = 20, 7  # of a row, and of what stands before its fields
 # The instructions: the names that lowering knows them by.
 MULTIPLY, MULTIPLY_PAIRS, DEPTHWISE, PAD = multiply_row, multiply_pairs_row, depthwise_row, pad_row
+DEPTHWISE_LINES = {
+    (3, 1): depthwise_3_1_row,
+    (3, 2): depthwise_3_2_row,
+    (5, 1): depthwise_5_1_row,
+    (5, 2): depthwise_5_2_row,
+}  # by taps of a line and stride
 BINARY, ACTIVATE, AFFINE, SOFTMAX = binary_row, activate_row, affine_row, softmax_row
 COPY, GATHER, GATHER_RUNS, GATHER_OR = copy_row, gather_row, gather_runs_row, gather_or_row
 MAX_POOL, AVERAGE_POOL, BLEND = max_pool_row, average_pool_row, blend_row

@@ -4,13 +4,14 @@ from math import prod
 
 import numpy as np
 
-from esp.astore.graph import Array, Node
+from esp.astore.graph import Node
 from esp.astore.ops.convolution import conv_geometry, transpose_spread
 from esp.astore.ops.rules import size_of
 from esp.astore.ops.sliding import Geometry, Spread, geometry
 from esp.kernels import plan
 from esp.kernels.dense import pack
 from esp.runtime.backends.lowering.dense import ZERO, padded_bias
+from esp.runtime.backends.lowering.depthwise import depthwise
 from esp.runtime.backends.lowering.lowering import FREE, Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying
@@ -50,8 +51,8 @@ def conv(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     assert weights is not None
     where, out = conv_geometry(attrs, x.shape, weights.shape), _result(made, node)
     channels, group = x.dims[0], attrs["group"]
-    if group == channels == weights.shape[0] and group > 1:
-        _depthwise(made, x, out, where, weights, bias)
+    if group == channels > 1:
+        depthwise(made, x, out, where, weights, bias)
         return [out]
     source, spatial = _padded(made, x, where)
     pixels = _strides(spatial)
@@ -148,16 +149,6 @@ def _reached(sizes: tuple[int, ...], where: Spread, group: int) -> tuple[Index, 
     order = np.argsort(target.reshape(-1), kind="stable")
     counts = np.bincount(target.reshape(-1), minlength=prod(where.out) * group)
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), np.ascontiguousarray(places.reshape(-1)[order])
-
-
-def _depthwise(made: Lowering, x: Value, out: Value, where: Geometry, weights: Array, bias: Array | None) -> None:
-    channels = x.dims[0]
-    starts, taps, which = _taps(x.dims[1:], where)
-    filters = np.ascontiguousarray(weights.reshape(channels, -1).T)
-    made.emit(
-        plan.DEPTHWISE, x.buffer, out.buffer, prod(where.out), channels, starts, taps, which, x.size, filters, *made.bounds,
-        b=padded_bias(bias, channels),
-    )  # fmt: skip
 
 
 def max_pool(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
