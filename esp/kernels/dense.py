@@ -11,11 +11,15 @@ from esp.kernels.pointers import f4, fma, from_bits, i8
 from esp.kernels.tile import make_tile
 
 F4 = npt.NDArray[np.float32]
-R0, R1, R2, R3 = TILE_ROWS
-BLOCK_ROWS = 8 * R0  # rows that share a panel of weights while it is near
+R0, R1, R2, _ = TILE_ROWS
+BLOCK_ROWS = 64 * R0  # rows that share a panel of weights while it is near
+BLOCK_K = 384  # as many rows of a panel stay in the first cache
+SCRATCH = BLOCK_ROWS + 1  # int64 that ``multiply`` works with
+LOW, HIGH = np.float32(-np.inf), np.float32(np.inf)
 _8x2, _4x2, _2x2, _1x2 = (make_tile(rows, 2) for rows in TILE_ROWS)
 _8x1, _4x1, _2x1, _1x1 = (make_tile(rows, 1) for rows in TILE_ROWS)
-_1x8 = make_tile(1, 8)  # one row alone waits for its own sums: eight at once hide that
+# A few rows wait for their own sums: so many at once hide that.
+_2x4, _1x4, _1x6, _1x8 = make_tile(2, 4), make_tile(1, 4), make_tile(1, 6), make_tile(1, 8)
 
 
 def padded(columns: int) -> int:
@@ -33,52 +37,111 @@ def pack(weights: F4) -> F4:
 
 
 @part
-def _rows_2(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low, high):
-    if rows == R0:
-        _8x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
-    elif rows == R1:
-        _4x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
-    elif rows == R2:
-        _2x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
-    else:
-        _1x2(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
+def _panel(count, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low, high):
+    """All rows by one panel, tile by tile."""
+    done, is_wide = 0, columns > LANES
+    while done < count:
+        left = count - done
+        rows, first, target = row_at + 8 * done, bias + 4 * done * bias_step, out + 4 * done * out_step
+        if is_wide:
+            if left > R1:
+                _8x2(
+                    min(left, R0),
+                    rows,
+                    segments,
+                    segment_at,
+                    size,
+                    panel,
+                    0,
+                    first,
+                    bias_step,
+                    target,
+                    out_step,
+                    columns,
+                    low,
+                    high,
+                )
+            elif left > R2:
+                _4x2(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+            elif left == R2:
+                _2x2(R2, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+            else:
+                _1x2(1, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+        elif left > R1:
+            _8x1(min(left, R0), rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+        elif left > R2:
+            _4x1(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+        elif left == R2:
+            _2x1(R2, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+        else:
+            _1x1(1, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+        done += R0 if left > R1 else R1
 
 
 @part
-def _rows_1(rows, row_at, segments, segment_at, size, panel, bias, bias_step, out, out_step, columns, low, high):
-    if rows == R0:
-        _8x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
-    elif rows == R1:
-        _4x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
-    elif rows == R2:
-        _2x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
-    else:
-        _1x1(row_at, segments, segment_at, size, panel, 0, bias, bias_step, out, out_step, columns, low, high)
+def _few(count, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high):
+    """One or two rows by the panels that can be taken several at once; gives the columns done."""
+    k, at, whole = segments * size, 0, (columns + LANES - 1) // PANEL  # whole: panels of full width
+    while whole > 1:
+        panel, step, first, target, left = panels + 4 * at * k, k * PANEL, bias + 4 * at, out + 4 * at, columns - at
+        if count == 2:
+            _2x4(2, row_at, segments, segment_at, size, panel, step, first, bias_step, target, out_step, left, low, high)
+            taken = 2
+        elif whole > 3:
+            _1x8(1, row_at, segments, segment_at, size, panel, step, first, bias_step, target, out_step, left, low, high)
+            taken = 4
+        elif whole == 3:
+            _1x6(1, row_at, segments, segment_at, size, panel, step, first, bias_step, target, out_step, left, low, high)
+            taken = 3
+        else:
+            _1x4(1, row_at, segments, segment_at, size, panel, step, first, bias_step, target, out_step, left, low, high)
+            taken = 2
+        at, whole = at + taken * PANEL, whole - taken
+    return at
 
 
 @part
 def _block(count, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high):
-    """A block of rows over all columns: panel by panel, so that a panel stays near for all its rows, tile by tile."""
-    k, at = segments * size, 0
-    if count == 1:
-        while columns - at >= 4 * PANEL:
-            _1x8(row_at, segments, segment_at, size, panels + 4 * at * k, k * PANEL, bias + 4 * at, bias_step,
-                 out + 4 * at, out_step, columns - at, low, high)  # fmt: skip
-            at += 4 * PANEL
+    """A block of rows over all columns: panel by panel, so that a panel stays near for all its rows."""
+    at = 0
+    if count <= 2:
+        at = _few(count, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high)
     while at < columns:
-        panel, is_wide, done = panels + 4 * at * k, columns - at > LANES, 0
-        while done < count:
-            left = count - done
-            rows = R0 if left >= R0 else R1 if left >= R1 else R2 if left >= R2 else R3
-            first, target = bias + 4 * (at + done * bias_step), out + 4 * (at + done * out_step)
-            if is_wide:
-                _rows_2(rows, row_at + 8 * done, segments, segment_at, size, panel, first, bias_step, target, out_step,
-                        columns - at, low, high)  # fmt: skip
-            else:
-                _rows_1(rows, row_at + 8 * done, segments, segment_at, size, panel, first, bias_step, target, out_step,
-                        columns - at, low, high)  # fmt: skip
-            done += rows
-        at += PANEL if is_wide else LANES
+        _panel(count, row_at, segments, segment_at, size, panels + 4 * at * segments * size, bias + 4 * at, bias_step,
+               out + 4 * at, out_step, columns - at, low, high)  # fmt: skip
+        at += PANEL if columns - at > LANES else LANES
+
+
+@part
+def _blocks(count, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high):
+    """``_block`` with the sums left in ``out`` between blocks of k, each of which stays near for all columns."""
+    whole, k_all = columns // LANES * LANES, segments * size
+    cuts = (size + BLOCK_K - 1) // BLOCK_K  # of one segment; where that is 1, several segments are taken at once
+    step, group = (size + cuts - 1) // cuts, max(1, BLOCK_K // size)
+    shift = i8(row_at + 8 * BLOCK_ROWS)
+    s = 0
+    while s < segments:
+        many = min(group, segments - s)
+        for cut in range(0, size, step):
+            run, is_last = min(step, size - cut), s + many == segments and cut + step >= size
+            offsets = segment_at + 8 * s
+            if many == 1:
+                shift[0] = i8(offsets)[0] + cut
+                offsets = row_at + 8 * BLOCK_ROWS
+            is_first, at = s == 0 and cut == 0, 0
+            floor, ceiling = (low, high) if is_last else (LOW, HIGH)
+            while at < whole:
+                width = PANEL if columns - at > LANES else LANES
+                if at + width > whole:
+                    break
+                panel = panels + 4 * (at * k_all + (s * size + cut) * width)
+                begin, begin_step = (bias + 4 * at, bias_step) if is_first else (out + 4 * at, out_step)
+                _panel(count, row_at, many, offsets, run, panel, begin, begin_step, out + 4 * at, out_step, width, floor, ceiling)
+                at += width
+            if is_last and at < columns:
+                _block(count, row_at, segments, segment_at, size, panels + 4 * at * k_all, bias + 4 * at, bias_step,
+                       out + 4 * at, out_step, columns - at, low, high)  # fmt: skip
+        s += many
 
 
 @part
@@ -89,7 +152,7 @@ def multiply(
 
     Row i * per + p of A begins ``at[p]`` floats into ``x + i * x_step`` floats, and is made of ``segments`` runs of ``size``
     floats, ``segment_at`` floats from there; panels from ``pack``; bias has room for whole vectors; scratch holds
-    BLOCK_ROWS addresses.
+    SCRATCH int64.
     """
     row_at, offsets = i8(scratch), i8(at)
     left, p, base = n * per, 0, x
@@ -101,7 +164,12 @@ def multiply(
             if p == per:
                 p = 0
                 base += 4 * x_step
-        _block(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high)
+        for r in range(rows, min(rows + R0, BLOCK_ROWS)):
+            row_at[r] = row_at[rows - 1]
+        if rows > R0 and segments * size > BLOCK_K:
+            _blocks(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high)
+        else:
+            _block(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high)
         bias += 4 * rows * bias_step
         out += 4 * rows * out_step
         left -= rows

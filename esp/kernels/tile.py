@@ -1,7 +1,8 @@
 """The register tile all dense work goes through: rows x vectors of float32 sums, emitted as LLVM vector IR.
 
 Each sum starts from its bias and takes one fused multiply-add a k, in the order of k, whatever the tile: so a row's
-result depends neither on its neighbours nor on the batch.
+result depends neither on its neighbours nor on the batch. A tile that has more rows than are left computes the last one
+again and writes the same numbers to the same place.
 """
 
 from dataclasses import dataclass
@@ -119,29 +120,33 @@ def _store(tile: _Tile, sums: list[Any], at: list[list[Any]], columns: Any, low:
 def make_tile(rows: int, vectors: int) -> Any:
     """An intrinsic: ``rows`` rows of ``vectors * LANES`` columns of bias + A @ B within low and high, all its integers addresses or sizes.
 
-    ``tile(row_at, segments, segment_at, size, panel, panel_step, bias, bias_step, out, out_step, columns, low, high)``: row_at
+    ``tile(left, row_at, segments, segment_at, size, panel, panel_step, bias, bias_step, out, out_step, columns, low, high)``:
+    of the rows only ``left`` may be there (the last address of row_at then stands again in the others' places); row_at
     addresses of the rows of A; segment_at float offsets within a row of each run of ``size`` values; panel rows of
     B as wide as the tile (or PANEL, panels panel_step floats apart); bias and out rows that many floats apart.
     """
 
     @emitted
     def tile(
-        typingctx: Any, row_at: Any, segments: Any, segment_at: Any, size: Any, panel: Any, panel_step: Any,
+        typingctx: Any, left: Any, row_at: Any, segments: Any, segment_at: Any, size: Any, panel: Any, panel_step: Any,
         bias: Any, bias_step: Any, out: Any, out_step: Any, columns: Any, low: Any, high: Any,
     ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            *product, bias, bias_step, out, out_step, columns, low, high = args
+            left, *product, bias, bias_step, out, out_step, columns, low, high = args
             shape = _Tile(builder, rows, vectors)
+            last = builder.sub(left, I64(1))
+            numbers = [builder.select(builder.icmp_signed("<", I64(row), left), I64(row), last) for row in range(rows)]
 
             def place(base: Any, step: Any) -> list[list[Any]]:
                 pointer = builder.inttoptr(base, F32.as_pointer())
-                return shape.grid(lambda row, v: shape.at(pointer, builder.add(builder.mul(step, I64(row)), I64(v * LANES))))
+                lines = [shape.at(pointer, builder.mul(step, number)) for number in numbers]
+                return shape.grid(lambda row, v: shape.at(lines[row], I64(v * LANES)))
 
             sums = [shape.load(where) for line in place(bias, bias_step) for where in line]
             sums = _multiply(shape, product, sums)
             _store(shape, sums, place(out, out_step), columns, low, high)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 11, types.float32, types.float32), codegen
+        return types.void(*[types.intp] * 12, types.float32, types.float32), codegen
 
     return tile

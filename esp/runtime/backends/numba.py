@@ -7,7 +7,7 @@ import numpy as np
 
 from esp.astore.graph import Array, Graph
 from esp.astore.ops.rules import size_of
-from esp.kernels.dense import BLOCK_ROWS
+from esp.kernels.dense import SCRATCH
 from esp.kernels.intake import address
 from esp.kernels.plan import run, run_pair
 from esp.runtime.backends.lowering.assembly import Table, assemble
@@ -24,7 +24,7 @@ class NumbaBound:
         self.shapes = [tuple(size for size in value.shape if isinstance(size, int)) for value in graph.outputs]
         sizes = [size_of(value.shape) for value in (*graph.inputs, *graph.outputs)]
         self.arrays = np.zeros(len(sizes), np.int64)
-        self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(BLOCK_ROWS, np.int64)
+        self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(SCRATCH, np.int64)
         self.ends = (self.placed.rows.ctypes.data, len(table.rows))
         self.places = (self.arrays.ctypes.data, self.steps.ctypes.data, self.scratch.ctypes.data)
 
