@@ -19,6 +19,7 @@ from esp.kernels.depthwise import depthwise_row
 from esp.kernels.depthwise_lines import depthwise_3_1_row, depthwise_3_2_row, depthwise_5_1_row, depthwise_5_2_row
 from esp.kernels.elementwise import affine_row, binary_row, copy_row, gather_or_row, gather_row, gather_runs_row, softmax_row
 from esp.kernels.folding import fold_row, normalise_near_row, normalise_row
+from esp.kernels.planar import planar_row, pool_planes_row
 from esp.kernels.pointers import call_row, i8
 from esp.kernels.pointwise import activate_row
 from esp.kernels.pool import average_pool_row, blend_row, max_pool_row
@@ -35,6 +36,7 @@ DEPTHWISE_LINES = {
 }  # by taps of a line and stride
 BINARY, ACTIVATE, AFFINE, SOFTMAX = binary_row, activate_row, affine_row, softmax_row
 COPY, GATHER, GATHER_RUNS, GATHER_OR = copy_row, gather_row, gather_runs_row, gather_or_row
+PLANAR, POOL_PLANES = planar_row, pool_planes_row
 MAX_POOL, AVERAGE_POOL, BLEND = max_pool_row, average_pool_row, blend_row
 FOLD, NORMALISE, NORMALISE_NEAR = fold_row, normalise_row, normalise_near_row
 RECURRENT = recurrent_row

@@ -20,8 +20,8 @@ MASK = ir.VectorType(ir.IntType(1), LANES)
 
 
 @dataclass(frozen=True, slots=True)
-class _Tile:
-    """The IR builder of one tile, and the values that its parts share."""
+class Tile:
+    """The IR builder of one tile, and what its parts share."""
 
     builder: Any
     rows: int
@@ -42,11 +42,16 @@ class _Tile:
         one = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
         return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
 
+    def numbers(self, left: Any) -> list[Any]:
+        """The row that each row of the tile is, where only ``left`` are there: the last stands in for those that are not."""
+        b, last = self.builder, self.builder.sub(left, I64(1))
+        return [b.select(b.icmp_signed("<", I64(row), left), I64(row), last) for row in range(self.rows)]
+
     def grid(self, make: Any) -> list[list[Any]]:
         return [[make(row, vector) for vector in range(self.vectors)] for row in range(self.rows)]
 
 
-def _loop(tile: _Tile, count: Any, state: list[Any], body: Any) -> list[Any]:
+def counted(tile: Tile, count: Any, state: list[Any], body: Any) -> list[Any]:
     """A counted loop (count > 0) that carries ``state`` in registers; ``body(i, state)`` gives the next state."""
     b, function = tile.builder, tile.builder.function
     before, loop, after = b.block, function.append_basic_block("loop"), function.append_basic_block("after")
@@ -66,7 +71,7 @@ def _loop(tile: _Tile, count: Any, state: list[Any], body: Any) -> list[Any]:
     return new
 
 
-def _multiply(tile: _Tile, args: list[Any], sums: list[Any]) -> list[Any]:
+def _multiply(tile: Tile, args: list[Any], sums: list[Any]) -> list[Any]:
     """Adds, for every segment of k, the outer products of the rows' values and the panel's rows."""
     b, rows, vectors = tile.builder, tile.rows, tile.vectors
     row_at, segments, segment_at, size, panel, panel_step = args
@@ -89,13 +94,13 @@ def _multiply(tile: _Tile, args: list[Any], sums: list[Any]) -> list[Any]:
             ones = [tile.spread(tile.load(tile.at(base, i), F32)) for base in bases]
             return [b.call(fma, [ones[k // vectors], many[k % vectors], sums[k]]) for k in range(rows * vectors)]
 
-        new = _loop(tile, size, state[1:], step)
+        new = counted(tile, size, state[1:], step)
         return [tile.at(weights, b.mul(size, I64(min(vectors * LANES, PANEL)))), *new]
 
-    return _loop(tile, segments, [b.inttoptr(panel, pointer), *sums], segment)[1:]
+    return counted(tile, segments, [b.inttoptr(panel, pointer), *sums], segment)[1:]
 
 
-def _store(tile: _Tile, sums: list[Any], at: list[list[Any]], columns: Any, low: Any, high: Any) -> None:
+def store(tile: Tile, sums: list[Any], at: list[list[Any]], columns: Any, low: Any, high: Any) -> None:
     """Stores min(max(sum, low), high), NaN kept; columns past the last are masked."""
     b, width = tile.builder, tile.vectors * LANES
     floor, ceiling = tile.spread(low), tile.spread(high)
@@ -133,9 +138,8 @@ def make_tile(rows: int, vectors: int) -> Any:
     ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             left, *product, bias, bias_step, out, out_step, columns, low, high = args
-            shape = _Tile(builder, rows, vectors)
-            last = builder.sub(left, I64(1))
-            numbers = [builder.select(builder.icmp_signed("<", I64(row), left), I64(row), last) for row in range(rows)]
+            shape = Tile(builder, rows, vectors)
+            numbers = shape.numbers(left)
 
             def place(base: Any, step: Any) -> list[list[Any]]:
                 pointer = builder.inttoptr(base, F32.as_pointer())
@@ -144,7 +148,7 @@ def make_tile(rows: int, vectors: int) -> Any:
 
             sums = [shape.load(where) for line in place(bias, bias_step) for where in line]
             sums = _multiply(shape, product, sums)
-            _store(shape, sums, place(out, out_step), columns, low, high)
+            store(shape, sums, place(out, out_step), columns, low, high)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 12, types.float32, types.float32), codegen

@@ -74,13 +74,13 @@ class Lowering:
     def gathered(self, source: Value, positions: Any, target: Value) -> Value:
         """Fills ``target``, whose number i of a row is number ``positions[i]`` of the source's row."""
         index = lying(positions, target.shape, target.order)
-        if source.size == target.size and np.array_equal(index, np.arange(target.size)):
+        if source.room == target.size and np.array_equal(index, np.arange(target.size)):
             return Value(source.buffer, target.shape, target.order)
         runs, run = _runs(index)
         if run >= LONG:
-            self.emit(plan.GATHER_RUNS, source.buffer, target.buffer, len(runs), run, runs, source.size)
+            self.emit(plan.GATHER_RUNS, source.buffer, target.buffer, len(runs), run, runs, source.room)
         else:
-            self.emit(plan.GATHER, source.buffer, target.buffer, target.size, index, source.size)
+            self.emit(plan.GATHER, source.buffer, target.buffer, target.size, index, source.room)
         return target
 
     def constant(self, array: Array, shape: Shape) -> Value:

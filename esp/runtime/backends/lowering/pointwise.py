@@ -51,7 +51,7 @@ _JOINS = {"Sum": "Add", "Mean": "Add", "Max": "Max", "Min": "Min"}
 def bent(made: Lowering, x: Value, form: Form) -> Value:
     """A function of every number; where they lie stays as it was."""
     kind, alpha, beta = form
-    out = Buffer(x.buffer.size)
+    out = Buffer(x.room)
     made.emit(plan.ACTIVATE, x.buffer, out, kind, out.size, float(alpha), float(beta))
     return Value(out, x.shape, x.order, x.flat)
 

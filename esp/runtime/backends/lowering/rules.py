@@ -9,10 +9,11 @@ from esp.runtime.backends.lowering.folding import FOLDS, channel_norm, global_ma
 from esp.runtime.backends.lowering.lowering import Rule
 from esp.runtime.backends.lowering.moving import expand, moved, pad
 from esp.runtime.backends.lowering.pointwise import FORMS, activation, clip, power, several
+from esp.runtime.backends.lowering.pooling import average_pool, global_average, max_pool
 from esp.runtime.backends.lowering.recurrent import recurrent
 from esp.runtime.backends.lowering.resampling import resize
 from esp.runtime.backends.lowering.shaping import concat, reshape, transpose
-from esp.runtime.backends.lowering.spatial import average_pool, conv, conv_transpose, global_average, max_pool, normalisation
+from esp.runtime.backends.lowering.spatial import conv, conv_transpose, normalisation
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {

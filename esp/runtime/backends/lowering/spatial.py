@@ -1,4 +1,4 @@
-"""Rules for pictures of any rank: Conv, pooling and BatchNormalization, channels last inside."""
+"""Rules for pictures of any rank: Conv, its transpose and BatchNormalization, channels last inside."""
 
 from math import prod
 
@@ -6,58 +6,35 @@ import numpy as np
 
 from esp.astore.graph import Node
 from esp.astore.ops.convolution import conv_geometry, transpose_spread
-from esp.astore.ops.rules import size_of
-from esp.astore.ops.sliding import Geometry, Spread, geometry
+from esp.astore.ops.sliding import Geometry, Spread
 from esp.kernels import plan
 from esp.kernels.dense import pack
 from esp.runtime.backends.lowering.dense import ZERO, padded_bias
 from esp.runtime.backends.lowering.depthwise import depthwise
-from esp.runtime.backends.lowering.lowering import FREE, Lowering, refuse
+from esp.runtime.backends.lowering.lowering import FREE, Lowering
 from esp.runtime.backends.lowering.passes import Attrs
+from esp.runtime.backends.lowering.pictures import outer_sums, picture, pixel_strides, result
+from esp.runtime.backends.lowering.planar import by_planes
 from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying
-
-
-def _channels_last(rank: int) -> tuple[int, ...]:
-    return (0, *range(2, rank), 1)
-
-
-def _picture(made: Lowering, node: Node) -> Value:
-    """The first input, channels last."""
-    value = made.value(node, 0)
-    return made.arranged(value, _channels_last(len(value.shape)))
-
-
-def _result(made: Lowering, node: Node) -> Value:
-    shape = made.net.shapes[node.outputs[0]]
-    return Value(Buffer(size_of(shape)), shape, _channels_last(len(shape)))
-
-
-def _outer(axes: list[Index], strides: list[int]) -> Index:
-    """All sums of one number an axis, each times its axis's stride, in the order of the axes."""
-    total = np.zeros(1, np.int64)
-    for axis, stride in zip(axes, strides):
-        total = (total[:, None] + np.asarray(axis, np.int64) * stride).reshape(-1)
-    return total
-
-
-def _strides(sizes: list[int]) -> list[int]:
-    """How many pixels lie between neighbours of each axis."""
-    return [prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
 
 
 def conv(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     """Conv: rows of the product are the windows of output pixels, found by address in a padded picture."""
-    x, weights, bias = _picture(made, node), made.weight(node, 1), made.weight(node, 2)
+    x, weights, bias = made.value(node, 0), made.weight(node, 1), made.weight(node, 2)
     assert weights is not None
-    where, out = conv_geometry(attrs, x.shape, weights.shape), _result(made, node)
-    channels, group = x.dims[0], attrs["group"]
+    where, group = conv_geometry(attrs, x.shape, weights.shape), attrs["group"]
+    planes = by_planes(made, node, x, where, weights, bias) if group == 1 else None
+    if planes is not None:
+        return [planes]
+    x, out = picture(made, node), result(made, node)
+    channels = x.dims[0]
     if group == channels > 1:
         depthwise(made, x, out, where, weights, bias)
         return [out]
     source, spatial = _padded(made, x, where)
-    pixels = _strides(spatial)
+    pixels = pixel_strides(spatial)
     starts = [np.arange(count) * stride for count, stride in zip(where.out, where.strides)]
-    at = channels * _outer(starts, pixels)
+    at = channels * outer_sums(starts, pixels)
     segment_at, size = _segments(where, pixels, channels, group)
     inner, outer = weights.shape[1], weights.shape[0] // group
     for g in range(group):
@@ -75,8 +52,8 @@ def _segments(where: Geometry, pixels: list[int], channels: int, group: int) -> 
     """Where the runs of one window begin, in floats, and their length: whole kernel rows where they lie together."""
     taps = [np.arange(size) * dilation for size, dilation in zip(where.kernel, where.dilations)]
     if group == 1 and where.dilations[-1] == 1:
-        return channels * _outer(taps[:-1], pixels[:-1]), where.kernel[-1] * channels
-    return channels * _outer(taps, pixels), channels // group
+        return channels * outer_sums(taps[:-1], pixels[:-1]), where.kernel[-1] * channels
+    return channels * outer_sums(taps, pixels), channels // group
 
 
 def _padded(made: Lowering, x: Value, where: Geometry) -> tuple[Buffer, list[int]]:
@@ -87,29 +64,15 @@ def _padded(made: Lowering, x: Value, where: Geometry) -> tuple[Buffer, list[int
     channels = x.dims[0]
     wide = [size + begin + end for size, begin, end in zip(sizes, where.pads_begin, where.pads_end)]
     lines = [np.arange(size) + begin for size, begin in zip(sizes[:-1], where.pads_begin)]
-    index = channels * (_outer(lines, _strides(wide)[:-1]) + where.pads_begin[-1])
+    index = channels * (outer_sums(lines, pixel_strides(wide)[:-1]) + where.pads_begin[-1])
     padded = Buffer(channels * prod(wide))
     made.emit(plan.PAD, x.buffer, padded, len(index), sizes[-1] * channels, index, padded.size)
     return padded, wide
 
 
-def _taps(sizes: tuple[int, ...], where: Geometry) -> tuple[Index, Index, Index]:
-    """For each output pixel the input pixels under its window: starts, pixels, and which tap of the kernel each is."""
-    spots, inside = np.zeros((1, 1), np.int64), np.ones((1, 1), np.bool_)
-    for axis, (size, pixel) in enumerate(zip(sizes, _strides(list(sizes)))):
-        spot = np.arange(where.out[axis])[:, None] * where.strides[axis] - where.pads_begin[axis]
-        spot = spot + np.arange(where.kernel[axis]) * where.dilations[axis]
-        shape = (len(spots) * len(spot), spots.shape[1] * spot.shape[1])
-        is_in = (spot >= 0) & (spot < size)
-        spots = (spots[:, None, :, None] + (spot * pixel)[None, :, None, :]).reshape(shape)
-        inside = (inside[:, None, :, None] & is_in[None, :, None, :]).reshape(shape)
-    starts = np.concatenate([[0], np.cumsum(inside.sum(axis=1))]).astype(np.int64)
-    return starts, np.ascontiguousarray(spots[inside]), np.ascontiguousarray(np.nonzero(inside)[1].astype(np.int64))
-
-
 def conv_transpose(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     """ConvTranspose: a product gives what each input pixel sends through each tap; each output pixel sums what reaches it."""
-    x, weights, bias, out = _picture(made, node), made.weight(node, 1), made.weight(node, 2), _result(made, node)
+    x, weights, bias, out = picture(made, node), made.weight(node, 1), made.weight(node, 2), result(made, node)
     assert weights is not None
     where, group = transpose_spread(attrs, x.shape, weights.shape), attrs["group"]
     channels, inner, outer = x.dims[0], weights.shape[0] // group, weights.shape[1]
@@ -149,47 +112,6 @@ def _reached(sizes: tuple[int, ...], where: Spread, group: int) -> tuple[Index, 
     order = np.argsort(target.reshape(-1), kind="stable")
     counts = np.bincount(target.reshape(-1), minlength=prod(where.out) * group)
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), np.ascontiguousarray(places.reshape(-1)[order])
-
-
-def max_pool(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
-    if any(node.outputs[1:]):
-        refuse(node, "its Indices")
-    x, out = _picture(made, node), _result(made, node)
-    where = geometry(attrs, x.dims[1:], attrs["kernel_shape"])
-    starts, taps, _ = _taps(x.dims[1:], where)
-    if (starts[1:] == starts[:-1]).any():
-        refuse(node, "a window that lies in the pad alone")
-    made.emit(plan.MAX_POOL, x.buffer, out.buffer, prod(where.out), x.dims[0], starts, taps, x.size)
-    return [out]
-
-
-def average_pool(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
-    x, out = _picture(made, node), _result(made, node)
-    where = geometry(attrs, x.dims[1:], attrs["kernel_shape"])
-    starts, taps, _ = _taps(x.dims[1:], where)
-    counts = np.diff(starts)
-    if attrs["count_include_pad"]:
-        counts = _with_pads(x.dims[1:], where)
-    made.emit(plan.AVERAGE_POOL, x.buffer, out.buffer, prod(where.out), x.dims[0], starts, taps, counts, x.size)
-    return [out]
-
-
-def _with_pads(sizes: tuple[int, ...], where: Geometry) -> Index:
-    """How many numbers each window covers, pads included, what spills over them not."""
-    total = np.ones(1, np.int64)
-    for axis, size in enumerate(sizes):
-        spot = np.arange(where.out[axis])[:, None] * where.strides[axis] + np.arange(where.kernel[axis]) * where.dilations[axis]
-        covered = (spot < size + where.pads_begin[axis] + where.pads_end[axis]).sum(axis=1)
-        total = (total[:, None] * covered).reshape(-1)
-    return total
-
-
-def global_average(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
-    x, out = _picture(made, node), _result(made, node)
-    count = prod(x.dims[1:])
-    starts, taps = np.array([0, count], np.int64), np.arange(count, dtype=np.int64)
-    made.emit(plan.AVERAGE_POOL, x.buffer, out.buffer, 1, x.dims[0], starts, taps, np.array([count], np.int64), x.size)
-    return [out]
 
 
 def normalisation(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:

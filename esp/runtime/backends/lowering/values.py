@@ -19,18 +19,33 @@ class Buffer:
     slot: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Scattered:
+    """Numbers of a row at places of their own (in the row's shape) among ``room`` floats, which hold others too.
+
+    ``window``: of the pool that follows, where there is one plane for each place under it.
+    """
+
+    places: Index
+    room: int
+    window: tuple[int, ...] = ()
+
+    def positions(self) -> Index:
+        return self.places
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A tensor in a buffer. ``order`` lists its axes as they lie in memory, the batch first.
 
     ``flat``: the tensor that this one was reshaped from while its order was another than it says; its rows then hold that
-    one's numbers, in that one's order.
+    one's numbers, in that one's order. Or the places where the numbers are scattered.
     """
 
     buffer: Buffer
     shape: Shape
     order: tuple[int, ...]
-    flat: "Value | None" = None
+    flat: "Value | Scattered | None" = None
 
     @property
     def batch(self) -> int:
@@ -44,6 +59,11 @@ class Value:
     @property
     def size(self) -> int:
         return size_of(self.shape)
+
+    @property
+    def room(self) -> int:
+        """The floats of a row as it lies."""
+        return self.size if self.flat is None else self.flat.room
 
     @property
     def physical(self) -> tuple[int, ...]:
