@@ -21,7 +21,7 @@ class StepSpec(pydantic.BaseModel):
     """A step of preprocessing: ``op`` and its parameters, as ``model.Step`` has them."""
 
     model_config = pydantic.ConfigDict(extra="allow", frozen=True)
-    op: Literal["decode", "resize", "scale", "normalise", "channels_first", "reshape"]
+    op: Literal["decode", "resize", "letterbox", "scale", "normalise", "reverse_channels", "channels_first", "reshape"]
 
 
 class InputSpec(pydantic.BaseModel):

@@ -1,6 +1,7 @@
-"""Images: files decoded by Pillow (imported here alone) and bilinear resizing with half-pixel centres."""
+"""Images: files decoded by Pillow (imported here alone), bilinear resizing with half-pixel centres, letterboxes."""
 
 import io
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,13 +46,39 @@ def resize(images: npt.NDArray[np.generic], height: int, width: int) -> npt.NDAr
     dtype = np.result_type(images.dtype, np.float32) if images.dtype.kind == "f" else np.dtype(np.float32)
     if images.shape[-3:-1] == (height, width):
         return images.astype(dtype, copy=False)
-    low, high, share = _taps(images.shape[-3], height, dtype)
+    low, high, share = taps(images.shape[-3], height, dtype)
     rows = _between(images[..., low, :, :].astype(dtype), images[..., high, :, :].astype(dtype), share[:, None, None])
-    low, high, share = _taps(images.shape[-2], width, dtype)
+    low, high, share = taps(images.shape[-2], width, dtype)
     return _between(rows[..., low, :], rows[..., high, :], share[:, None])
 
 
-def _taps(
+class Place(NamedTuple):
+    """Where an image lies in a larger one."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def letterbox_place(height: int, width: int, wanted_height: int, wanted_width: int) -> Place:
+    """The largest place for an image of that aspect ratio, in the middle: a side of half a pixel is rounded up, a margin down."""
+    inner_height = max(1, min(wanted_height, (2 * height * wanted_width + width) // (2 * width)))
+    inner_width = max(1, min(wanted_width, (2 * width * wanted_height + height) // (2 * height)))
+    return Place((wanted_height - inner_height) // 2, (wanted_width - inner_width) // 2, inner_height, inner_width)
+
+
+def letterbox(images: npt.NDArray[np.generic], height: int, width: int, fill: Any) -> npt.NDArray[np.floating]:
+    """[..., h, w, c] -> [..., height, width, c]: resized with its aspect ratio kept, ``fill`` (one number, or one a channel) around it."""
+    place = letterbox_place(images.shape[-3], images.shape[-2], height, width)
+    inner = resize(images, place.height, place.width)
+    framed = np.empty((*images.shape[:-3], height, width, images.shape[-1]), inner.dtype)
+    framed[...] = np.asarray(fill, inner.dtype)
+    framed[..., place.top : place.top + place.height, place.left : place.left + place.width, :] = inner
+    return framed
+
+
+def taps(
     size: int, wanted: int, dtype: np.dtype[np.generic]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.floating]]:
     """For each wanted position the two neighbours that it lies between and the share of the second; edges repeat."""

@@ -23,11 +23,12 @@ class Step:
     """One step of preprocessing. ``op`` with its parameters:
 
     ``decode`` (image file bytes -> uint8[h, w, channels]; channels 1 or 3), ``resize`` (height, width; bilinear, half-pixel
-    centres), ``scale`` (scale, offset: x * scale + offset), ``normalise`` (mean, std, each one number or one a channel of
-    the last axis), ``channels_first`` ([..., c] -> [c, ...]), ``reshape`` (shape).
+    centres), ``letterbox`` (height, width, fill: as ``resize`` with the aspect ratio kept, ``fill`` around it), ``scale`` (scale,
+    offset: x * scale + offset), ``normalise`` (mean, std), ``reverse_channels`` (RGB -> BGR and back), ``channels_first``
+    ([..., c] -> [c, ...]), ``reshape`` (shape). Numbers are one, or one a channel of the last axis.
     """
 
-    op: Literal["decode", "resize", "scale", "normalise", "channels_first", "reshape"]
+    op: Literal["decode", "resize", "letterbox", "scale", "normalise", "reverse_channels", "channels_first", "reshape"]
     params: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,12 +1,12 @@
 """Preprocessing: an input's column of events becomes what the graph takes; training and scoring both run this code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from esp.astore.image import decode, resize
+from esp.astore.image import decode, letterbox, resize
 from esp.astore.model import Input
 from esp.astore.steps import prepared_shape as prepared_shape
 from esp.errors import EventError
@@ -47,19 +47,19 @@ def prepare(input: Input, column: Array | Blobs, valid: Bools | None = None, dty
         rest = input.steps
     else:
         values, reasons = _decode_all(input, column, null, work)
-        rest = input.steps[2:]  # decode and resize are done
+        rest = input.steps[2:]  # decode and what gives one size are done
     for step in rest:
         values = _APPLY[step.op](values, step.params)
-    refused = _mask(len(values), reasons)
-    return Prepared(np.ascontiguousarray(values), refused, tuple(reasons[row] for row in sorted(reasons)))
+    return gathered(np.ascontiguousarray(values), reasons)
 
 
-def _mask(rows: int, reasons: Mapping[int, str]) -> Bools | None:
+def gathered(array: Array, reasons: Mapping[int, str]) -> Prepared:
+    """An array of rows with the reason for each row refused."""
     if not reasons:
-        return None
-    refused = np.zeros(rows, np.bool_)
+        return Prepared(array, None, ())
+    refused = np.zeros(len(array), np.bool_)
     refused[list(reasons)] = True
-    return refused
+    return Prepared(array, refused, tuple(reasons[row] for row in sorted(reasons)))
 
 
 def _cast(column: Array, dtype: np.dtype[Any]) -> Array:
@@ -103,25 +103,34 @@ def _null_reason(input: Input) -> str:
 
 def _decode_all(input: Input, column: Blobs, null: Bools | None, dtype: np.dtype[Any]) -> tuple[Array, dict[int, str]]:
     """Images of one size from files; a broken file refuses its row alone."""
-    channels, size = input.steps[0].params["channels"], input.steps[1].params
-    images = np.zeros((len(column), size["height"], size["width"], channels), dtype)
+    channels, step = input.steps[0].params["channels"], input.steps[1]
+    images = np.zeros((len(column), step.params["height"], step.params["width"], channels), dtype)
     reasons: dict[int, str] = {}
-    for row in range(len(column)):
-        if null is not None and null[row]:
-            _fill_image(input, images[row], row, reasons)
-            continue
-        try:
-            images[row] = resize(decode(column.value(row), channels), size["height"], size["width"])
-        except EventError as err:
-            reasons[row] = f"input '{input.name}': {err}"
+    for row, pixels in images_of(input, column, null, reasons):
+        if pixels is None:
+            images[row] = np.nan if input.missing == "nan" else np.asarray(input.impute, dtype)
+        else:
+            images[row] = _APPLY[step.op](pixels, step.params)
     return images, reasons
 
 
-def _fill_image(input: Input, image: Array, row: int, reasons: dict[int, str]) -> None:
-    if input.missing == "refuse":
-        reasons[row] = _null_reason(input)
-    else:
-        image[...] = np.nan if input.missing == "nan" else np.asarray(input.impute, image.dtype)
+def images_of(
+    input: Input, column: Blobs, null: Bools | None, reasons: dict[int, str]
+) -> Iterator[tuple[int, npt.NDArray[np.uint8] | None]]:
+    """Each row with its decoded image, None for a null that is replaced; those refused go to ``reasons`` instead."""
+    for row in range(len(column)):
+        if null is not None and null[row]:
+            if input.missing == "refuse":
+                reasons[row] = _null_reason(input)
+            else:
+                yield row, None
+            continue
+        try:
+            pixels = decode(column.value(row), input.steps[0].params["channels"])
+        except EventError as err:
+            reasons[row] = f"input '{input.name}': {err}"
+        else:
+            yield row, pixels
 
 
 def _scale(values: Array, params: Mapping[str, Any]) -> Array:
@@ -144,8 +153,10 @@ def _spread(param: Any, values: Array) -> Array:
 
 _APPLY: dict[str, Callable[[Array, Mapping[str, Any]], Array]] = {
     "resize": lambda values, params: resize(values, params["height"], params["width"]),
+    "letterbox": lambda values, params: letterbox(values, params["height"], params["width"], params["fill"]),
     "scale": _scale,
     "normalise": _normalise,
+    "reverse_channels": lambda values, params: values[..., ::-1],
     "channels_first": lambda values, params: np.moveaxis(values, -1, 1),
     "reshape": lambda values, params: values.reshape(len(values), *params["shape"]),
 }

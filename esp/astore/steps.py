@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 MAX_ELEMENTS = 1 << 26  # of one prepared event: 256 MiB of float32
 SIZE = "say the height and width that the graph takes"
+SIZED = ("resize", "letterbox")  # what gives images of any size the one that the graph takes
+UNSIZED = "'decode' must be followed by 'resize' or 'letterbox'"
 MAX_SIDE = 1 << 14  # of a resized image
 DTYPES = ("bool", "uint8", "int32", "int64", "float32", "float64", "blob")
 _PARAMS = {
-    "decode": ("channels",), "resize": ("height", "width"), "scale": ("scale", "offset"), "normalise": ("mean", "std"),
-    "channels_first": (), "reshape": ("shape",),
+    "decode": ("channels",), "resize": ("height", "width"), "letterbox": ("height", "width", "fill"), "scale": ("scale", "offset"),
+    "normalise": ("mean", "std"), "reverse_channels": (), "channels_first": (), "reshape": ("shape",),
 }  # fmt: skip
 Dims = tuple[int, ...]  # without the batch axis; 0 = not known before the image is decoded
 
@@ -35,13 +37,13 @@ def prepared_shape(input: "Input", where: str = "") -> Dims:
         _check_params(step.op, step.params, path)
         if at and step.op == "decode":
             raise GraphError("'decode' can only be the first step", where=path, mend="remove the step")
-        if at and input.steps[at - 1].op == "decode" and step.op != "resize":
-            raise GraphError("'decode' must be followed by 'resize'", where=path, mend=SIZE)
+        if at and input.steps[at - 1].op == "decode" and step.op not in SIZED:
+            raise GraphError(UNSIZED, where=path, mend=SIZE)
         shape = _SHAPES[step.op](step.params, shape, path)
         if step.op != "decode":
             shape = _bounded(shape, path)
     if 0 in shape:
-        raise GraphError("'decode' must be followed by 'resize'", where=where, mend=SIZE)
+        raise GraphError(UNSIZED, where=where, mend=SIZE)
     return shape
 
 
@@ -91,12 +93,22 @@ def _decode(params: Mapping[str, Any], shape: Dims, where: str) -> Dims:
 
 
 def _resize(params: Mapping[str, Any], shape: Dims, where: str) -> Dims:
+    return _sized("resize", params, shape, where)
+
+
+def _sized(op: str, params: Mapping[str, Any], shape: Dims, where: str) -> Dims:
     sides = (params["height"], params["width"])
     if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
-        raise GraphError(f"cannot resize to {sides[0]!r} x {sides[1]!r}", where=where, mend=f"use whole numbers of 1 to {MAX_SIDE}")
+        raise GraphError(f"cannot {op} to {sides[0]!r} x {sides[1]!r}", where=where, mend=f"use whole numbers of 1 to {MAX_SIDE}")
     if len(shape) != 3:
-        raise GraphError(f"'resize' wants [height, width, channels], got {list(shape)}", where=where, mend="reshape before it")
+        raise GraphError(f"'{op}' wants [height, width, channels], got {list(shape)}", where=where, mend="reshape before it")
     return *sides, shape[2]
+
+
+def _letterbox(params: Mapping[str, Any], shape: Dims, where: str) -> Dims:
+    after = _sized("letterbox", params, shape, where)
+    channel_values(params["fill"], after, f"{where}.fill")
+    return after
 
 
 def _scale(params: Mapping[str, Any], shape: Dims, where: str) -> Dims:
@@ -111,6 +123,13 @@ def _normalise(params: Mapping[str, Any], shape: Dims, where: str) -> Dims:
         raise GraphError(
             "a standard deviation of 0 cannot divide", where=f"{where}.std", mend="use 1 for a channel that is constant"
         )
+    return shape
+
+
+def _reverse_channels(params: Mapping[str, Any], shape: Dims, where: str) -> Dims:
+    if shape[-1:] != (3,):
+        what = f"'reverse_channels' wants a last axis of 3 colours, got {list(shape)}"
+        raise GraphError(what, where=where, mend="put it where the colours are the last axis, or remove it")
     return shape
 
 
@@ -131,6 +150,6 @@ def _reshape(params: Mapping[str, Any], shape: Dims, where: str) -> Dims:
 
 
 _SHAPES: dict[str, Callable[[Mapping[str, Any], Dims, str], Dims]] = {
-    "decode": _decode, "resize": _resize, "scale": _scale, "normalise": _normalise,
-    "channels_first": _channels_first, "reshape": _reshape,
+    "decode": _decode, "resize": _resize, "letterbox": _letterbox, "scale": _scale, "normalise": _normalise,
+    "reverse_channels": _reverse_channels, "channels_first": _channels_first, "reshape": _reshape,
 }  # fmt: skip

@@ -64,23 +64,33 @@ def _cast(size, kind, at, source, target):
     return found
 
 
-@kernel("intp(intp, intp, intp, intp, intp, intp, intp)")
-def take_in(n: int, size: int, kind: int, source: int, steps: int, count: int, target: int) -> int:
-    """target[n, size] = the steps over float32 of source[n, size]; whether any number of the source is NaN.
+@part
+def apply_steps(steps, count, size, row):
+    """row[size] becomes what the steps make of it.
 
     ``steps``: count rows of three int64: SCALED (x * a + b) or NORMALISED ((x - a) / b), and the addresses of a[size] and b[size].
     Each operation rounds, as in numpy.
     """
-    table, found = i8(steps), 0
+    table, out = i8(steps), f4(row)
+    for s in range(count):
+        a, b = f4(table[3 * s + 1]), f4(table[3 * s + 2])
+        if table[3 * s] == SCALED:
+            for j in range(size):
+                out[j] = out[j] * a[j] + b[j]
+        else:
+            for j in range(size):
+                out[j] = divide(out[j] - a[j], b[j])
+
+
+@kernel("intp(intp, intp, intp, intp, intp, intp, intp)")
+def take_in(n: int, size: int, kind: int, source: int, steps: int, count: int, target: int) -> int:
+    """target[n, size] = the steps over float32 of source[n, size]; whether any number of the source is NaN.
+
+    ``steps`` are as ``apply_steps`` has them.
+    """
+    found = 0
     for i in range(n):
-        out = f4(target + 4 * i * size)
-        found |= _cast(size, kind, i * size, source, target + 4 * i * size)
-        for s in range(count):
-            a, b = f4(table[3 * s + 1]), f4(table[3 * s + 2])
-            if table[3 * s] == SCALED:
-                for j in range(size):
-                    out[j] = out[j] * a[j] + b[j]
-            else:
-                for j in range(size):
-                    out[j] = divide(out[j] - a[j], b[j])
+        row = target + 4 * i * size
+        found |= _cast(size, kind, i * size, source, row)
+        apply_steps(steps, count, size, row)
     return found

@@ -17,6 +17,7 @@ from esp.astore.binary import from_bytes, read, to_bytes, verify, write
 from esp.astore.graph import Graph, Layer, Node, Tensor, Value
 from esp.astore.model import Astore, Input, Output, Step
 from esp.errors import FileError, GraphError
+from tests.astore.golden import make as golden
 
 GOLDEN = Path(__file__).parent / "golden" / "tiny.astore"
 GOLDEN_DIGEST = "77d250955b236a0912b0f576fad024e1f3c97dcaa3fcbf678e990ed87e1dc416"
@@ -102,6 +103,16 @@ def test_golden_file_reads_as_the_model_it_is() -> None:
     assert replace(astore, digest="", graph=replace(astore.graph, weights={})) == replace(
         tiny(), graph=replace(tiny().graph, weights={})
     )
+
+
+def test_golden_photo_made_by_hand_is_read_and_written_as_the_same_bytes() -> None:
+    """tests/astore/golden/make.py packs the bytes without esp."""
+    data = GOLDEN.with_name("photo.astore").read_bytes()
+    assert data == golden.photo()
+    astore = from_bytes(data)
+    letterbox = Step("letterbox", {"fill": 114, "height": 4, "width": 6})
+    assert astore.inputs[0].steps[1:3] == (letterbox, Step("reverse_channels"))
+    assert to_bytes(astore) == data
 
 
 @pytest.mark.parametrize("make", [tiny, dense])

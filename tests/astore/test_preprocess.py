@@ -4,6 +4,8 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
-from esp.astore.image import MAX_PIXELS, decode, resize
+from esp.astore.image import MAX_PIXELS, decode, letterbox, letterbox_place, resize
 from esp.astore.model import Input, Step
 from esp.astore.preprocess import prepare, prepared_shape
 from esp.errors import EventError, GraphError
@@ -46,6 +48,10 @@ def photo(height: int, width: int, channels: int = 3, seed: int = 1) -> np.ndarr
 def image_input(height: int = 4, width: int = 5, channels: int = 3, *steps: Step, **options: Any) -> Input:
     first = (Step("decode", {"channels": channels}), Step("resize", {"height": height, "width": width}))
     return Input("photo", "blob", (), first + steps, **options)
+
+
+def letterboxed(**params: Any) -> Step:
+    return Step("letterbox", {"height": 2, "width": 2, "fill": 0, **params})
 
 
 def by_onnx(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -106,6 +112,46 @@ def test_resize_of_two_pixels_by_hand() -> None:
     # centres of four in two: -.25, .25, .75, 1.25, the outer ones held at the edge
     found = resize(np.array([[[0], [100]]], np.uint8), 1, 4)
     assert found[0, :, 0].tolist() == [0, 25, 75, 100]
+
+
+def test_a_letterbox_by_hand() -> None:
+    # two pixels side by side in four rows of four: each side doubled, one row of fill above and one below
+    found = letterbox(np.array([[[0], [100]]], np.uint8), 4, 4, 7)
+    assert found[..., 0].tolist() == [[7, 7, 7, 7], [0, 25, 75, 100], [0, 25, 75, 100], [7, 7, 7, 7]]
+    found = letterbox(np.array([[[0, 1]], [[100, 101]]], np.uint8), 2, 3, (7, 8))
+    assert found.tolist() == [[[7, 8], [0, 1], [7, 8]], [[7, 8], [100, 101], [7, 8]]]
+
+
+@pytest.mark.parametrize("wanted", [(1, 1), (2, 2), (5, 8), (16, 9), (416, 416), (7, 640)])
+def test_a_letterbox_keeps_the_aspect_ratio_to_half_a_pixel_and_the_image_in_the_middle(wanted: tuple[int, int]) -> None:
+    half = Fraction(1, 2)
+    for height, width in ((1, 1), (1, 3), (3, 1), (2, 5), (480, 640), (720, 1280), (333, 77), (1, 16384), (1000, 999)):
+        place = letterbox_place(height, width, *wanted)
+        ratio = min(Fraction(wanted[0], height), Fraction(wanted[1], width))
+        sides = [max(1, floor(side * ratio + half)) for side in (height, width)]
+        assert list(place) == [(wanted[0] - sides[0]) // 2, (wanted[1] - sides[1]) // 2, *sides]
+
+
+def test_a_letterbox_of_the_places_of_well_known_sizes() -> None:
+    assert letterbox_place(720, 1280, 416, 416) == (91, 0, 234, 416)
+    assert letterbox_place(480, 640, 640, 640) == (80, 0, 480, 640)
+    assert letterbox_place(5, 2, 9, 9) == (0, 2, 9, 4)  # 3.6 is 4 wide, five columns are left, two of them before it
+    assert letterbox_place(2, 1, 5, 9) == (0, 3, 5, 3)  # 2.5 is 3 wide
+
+
+def test_colours_are_reversed_by_hand() -> None:
+    item = Input("x", "uint8", (1, 2, 3), (Step("reverse_channels"), Step("normalise", {"mean": (3.0, 2.0, 1.0), "std": 2.0})))
+    found = prepare(item, np.array([[[[1, 2, 3], [5, 6, 7]]]], np.uint8)).array
+    assert found.tolist() == [[[[0, 0, 0], [2, 2, 2]]]]
+    assert found.flags.c_contiguous
+
+
+def test_a_letterbox_of_image_files_is_that_of_their_pixels() -> None:
+    pixels, steps = photo(9, 4), (Step("letterbox", {"height": 6, "width": 7, "fill": (1, 2, 3)}), Step("reverse_channels"))
+    blob = Input("photo", "blob", (), (Step("decode", {"channels": 3}), *steps))
+    found = prepare(blob, Files([file_of(pixels)])).array
+    np.testing.assert_array_equal(found, prepare(Input("x", "uint8", (9, 4, 3), steps), pixels[None]).array, strict=True)
+    assert found[0, 0, 0].tolist() == [3, 2, 1]
 
 
 def test_a_tensor_of_pixels_is_resized_as_an_image_file_is() -> None:
@@ -266,6 +312,21 @@ def test_a_row_is_prepared_to_the_same_bits_in_any_block() -> None:
         (Input("x", "float32", (4, 4, 1), (Step("resize", {"height": 0, "width": 2}),)), "cannot resize to 0 x 2"),
         (Input("x", "float32", (4, 4, 1), (Step("resize", {"height": 1 << 20, "width": 2}),)), "cannot resize"),
         (Input("x", "float32", (4, 4, 1), (Step("resize", {"height": 4}),)), "step 'resize' lacks 'width'"),
+        (Input("x", "float32", (4, 4), (letterboxed(),)), "'letterbox' wants .height, width, channels., got .4, 4."),
+        (Input("x", "float32", (4, 4, 1), (letterboxed(height=0),)), "cannot letterbox to 0 x 2"),
+        (Input("x", "float32", (4, 4, 1), (letterboxed(width=2.0),)), "cannot letterbox to 2 x 2.0"),
+        (Input("x", "float32", (4, 4, 3), (letterboxed(fill=(1, 2)),)), "fill: 2 numbers for a last axis of 3"),
+        (Input("x", "float32", (4, 4, 3), (letterboxed(fill=NAN),)), "fill: wanted a finite number"),
+        (Input("x", "float32", (4, 4, 3), (letterboxed(pad=1),)), "step 'letterbox' knows no 'pad'"),
+        (Input("x", "float32", (4, 4, 3), (Step("letterbox", {"height": 4, "width": 4}),)), "step 'letterbox' lacks 'fill'"),
+        (Input("x", "float32", (1 << 13, 1 << 13, 1), (letterboxed(height=1 << 14, width=1 << 14),)), "cannot be prepared"),
+        (Input("x", "float32", (4, 4, 4), (Step("reverse_channels"),)), "wants a last axis of 3 colours, got .4, 4, 4."),
+        (Input("x", "float32", (), (Step("reverse_channels"),)), "wants a last axis of 3 colours, got .."),
+        (
+            Input("x", "float32", (4, 4, 3), (Step("channels_first"), Step("reverse_channels"))),
+            r"steps\[1\]: 'reverse_channels' wants",
+        ),
+        (Input("x", "float32", (4, 4, 3), (Step("reverse_channels", {"order": "bgr"}),)), "knows no 'order'"),
         (Input("x", "float32", (3,), (Step("normalise", {"mean": 0.0, "std": 0.0}),)), "std: a standard deviation of 0"),
         (
             Input("x", "float32", (3,), (Step("normalise", {"mean": (1.0, 2.0), "std": 1.0}),)),

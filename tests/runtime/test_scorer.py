@@ -74,7 +74,7 @@ def test_every_backend_scores_as_the_reference_preprocessing_and_graph_do(backen
 def test_fused_intake_gives_the_bits_that_prepare_gives(dtype: str) -> None:
     astore, column = classifier(STEPS, dtype=dtype), pictures(9).astype(dtype)
     (intake,) = Scorer.bind(astore, "numpy").intakes
-    assert intake.is_fused
+    assert intake.fused
     np.testing.assert_array_equal(intake.take(column, None).array, prepare(astore.inputs[0], column).array)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from esp.astore.graph import Array, Attr, Graph, Layer, Node, Value
+from esp.astore.image import letterbox_place
 from esp.astore.model import Astore, Input
 from esp.astore.onnx.tensors import kind_of
 from esp.astore.steps import Dims, prepared_shape
@@ -46,7 +47,7 @@ def event_graph(astore: Astore) -> Graph:
     """The graph with the preprocessing before it: it takes columns of events, under the names of the astore's inputs.
 
     An image file cannot be decoded in a graph: such an input takes the decoded image, uint8[N, height, width, channels]. Here
-    it has the size to which it is resized, which the nodes do not lean on. A null is no event of a graph, and what
+    it has the size that it is brought to, which the nodes do not lean on. A null is no event of a graph, and what
     ``missing`` refuses is not refused: a NaN is replaced (impute) or passes.
     """
     prefix, own = _named(astore, [item.name for item in astore.inputs])
@@ -130,6 +131,50 @@ def _resize(prefix: Prefix, name: str, x: str, shape: Dims, params: Params, dtyp
     return prefix.add("Resize", [x, "", "", sizes], name, **attrs)
 
 
+def _letterbox(prefix: Prefix, name: str, x: str, shape: Dims, params: Params, dtype: str) -> str:
+    """Resized to a place within the frame, the rest filled; the place of an image of any size is computed in the graph."""
+    frame = np.array([params["height"], params["width"]], np.int64)
+    sizes, pads = _known_place(prefix, name, shape, frame) if shape else _computed_place(prefix, name, x, frame)
+    attrs: dict[str, Attr] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "axes": (1, 2)}
+    inner = prefix.add("Resize", [x, "", "", sizes], f"{name}/inner", **attrs)
+    axes = prefix.weight(f"{name}/axes", np.array([1, 2], np.int64))
+    fills = np.asarray(params["fill"], dtype).reshape(-1)
+    if len(fills) == 1:
+        return prefix.add("Pad", [inner, pads, prefix.weight(f"{name}/fill", fills.reshape(())), axes], name)
+    planes = []
+    for c, fill in enumerate(fills):
+        plane = prefix.add(
+            "Gather", [inner, prefix.weight(f"{name}/channel{c}", np.array([c], np.int64))], f"{name}/plane{c}", axis=3
+        )
+        planes.append(prefix.add("Pad", [plane, pads, prefix.weight(f"{name}/fill{c}", fill), axes], f"{name}/framed{c}"))
+    return prefix.add("Concat", planes, name, axis=3)
+
+
+def _known_place(prefix: Prefix, name: str, shape: Dims, frame: Array) -> tuple[str, str]:
+    """The sizes and pads of images of a known size, as ``image.letterbox_place`` has them."""
+    place = letterbox_place(*shape[:2], *frame.tolist())
+    inner, begin = np.array([place.height, place.width], np.int64), np.array([place.top, place.left], np.int64)
+    pads = np.concatenate([begin, frame - inner - begin])
+    return prefix.weight(f"{name}/sizes", inner), prefix.weight(f"{name}/pads", pads)
+
+
+def _computed_place(prefix: Prefix, name: str, x: str, frame: Array) -> tuple[str, str]:
+    """The same in the graph: for height and width at once, ``other`` being width and height."""
+    two, one = prefix.weight(f"{name}/two", np.array([2], np.int64)), prefix.weight(f"{name}/one", np.array([1], np.int64))
+    sides = prefix.add("Shape", [x], f"{name}/sides", start=1, end=3)
+    turned = prefix.weight(f"{name}/turned", np.array([1, 0], np.int64))
+    other = prefix.add("Gather", [sides, turned], f"{name}/other", axis=0)
+    scaled = prefix.add("Mul", [sides, prefix.weight(f"{name}/twice", 2 * frame[::-1])], f"{name}/scaled")
+    halves = prefix.add("Div", [prefix.add("Add", [scaled, other], f"{name}/raised"),
+                                prefix.add("Mul", [other, two], f"{name}/divisor")], f"{name}/rounded")  # fmt: skip
+    whole = prefix.weight(f"{name}/frame", frame)
+    sizes = prefix.add("Max", [prefix.add("Min", [halves, whole], f"{name}/least"), one], f"{name}/sizes")
+    margin = prefix.add("Sub", [whole, sizes], f"{name}/margin")
+    begin = prefix.add("Div", [margin, two], f"{name}/begin")
+    end = prefix.add("Sub", [margin, begin], f"{name}/end")
+    return sizes, prefix.add("Concat", [begin, end], f"{name}/pads", axis=0)
+
+
 def _scale(prefix: Prefix, name: str, x: str, shape: Dims, params: Params, dtype: str) -> str:
     factor = prefix.weight(f"{name}/scale", np.asarray(params["scale"], dtype))
     offset = prefix.weight(f"{name}/offset", np.asarray(params["offset"], dtype))
@@ -142,6 +187,11 @@ def _normalise(prefix: Prefix, name: str, x: str, shape: Dims, params: Params, d
     return prefix.add("Div", [prefix.add("Sub", [x, mean], f"{name}/centred"), std], name)
 
 
+def _reverse_channels(prefix: Prefix, name: str, x: str, shape: Dims, params: Params, dtype: str) -> str:
+    places = prefix.weight(f"{name}/places", np.array([2, 1, 0], np.int64))
+    return prefix.add("Gather", [x, places], name, axis=len(shape))
+
+
 def _channels_first(prefix: Prefix, name: str, x: str, shape: Dims, params: Params, dtype: str) -> str:
     return prefix.add("Transpose", [x], name, perm=(0, len(shape), *range(1, len(shape))))
 
@@ -152,8 +202,10 @@ def _reshape(prefix: Prefix, name: str, x: str, shape: Dims, params: Params, dty
 
 _STEPS: Mapping[str, Callable[[Prefix, str, str, Dims, Params, str], str]] = {
     "resize": _resize,
+    "letterbox": _letterbox,
     "scale": _scale,
     "normalise": _normalise,
+    "reverse_channels": _reverse_channels,
     "channels_first": _channels_first,
     "reshape": _reshape,
 }

@@ -1,7 +1,7 @@
 """How an input's column becomes an array for a backend: one fused pass where the steps are simple, ``prepare`` otherwise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -9,12 +9,12 @@ from esp.astore.graph import Array, Graph, Node, Value
 from esp.astore.model import Astore, Input, Step
 from esp.astore.preprocess import prepare
 from esp.astore.steps import prepared_shape
-from esp.kernels.intake import KINDS, NORMALISED, SCALED, address, any_nan, take_in
-from esp.runtime.events import Bools, Column
+from esp.kernels.intake import KINDS, address, any_nan, take_in
+from esp.runtime.backends.image_steps import CODES, image_steps, scaling
+from esp.runtime.backends.images import Images, scaling_table
+from esp.runtime.events import Bools, Column, VarColumn
 
 _LAYOUT = ("channels_first", "reshape")  # steps that move numbers without changing them
-_NAMES = {"scale": ("scale", "offset"), "normalise": ("mean", "std")}
-_CODES = {"scale": SCALED, "normalise": NORMALISED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +33,52 @@ class Intake:
     """
 
     def __init__(self, input: Input, dtype: str, is_lifted: bool) -> None:
-        self.input, self.dtype = input, dtype
-        work, layout = _split(input.steps)
-        self.left = () if is_lifted else layout
-        self.kept = (*work, *self.left)  # the steps that are done here
-        self.is_fused = dtype == "float32" and input.dtype in KINDS and all(step.op in _CODES for step in work)
-        shape = input.shape
-        self.size = int(np.prod(shape, dtype=np.int64))
-        self.is_plain = self.is_fused and not work and input.dtype == "float32"
-        self.vectors = [[_spread(step.params[key], shape) for key in _NAMES[step.op]] for step in work] if self.is_fused else []
-        rows = [(_CODES[step.op], *(vector.ctypes.data for vector in pair)) for step, pair in zip(work, self.vectors)]
-        self.table = np.array(rows, np.int64).reshape(len(rows), 3)
-        self.steps = (self.table.ctypes.data, len(rows))
+        kept = _split(input.steps)[0] if is_lifted else input.steps
+        self.input, self.dtype = replace(input, steps=kept), dtype  # with the steps that are done here
+        self.fused = _fused(self.input) if dtype == "float32" else None
 
     def take(self, column: Column, valid: Bools | None) -> Taken:
         """The array of a column; a null, or a NaN that is not to be passed on, takes the way of the reference."""
-        if self.is_fused and isinstance(column, np.ndarray) and (valid is None or valid.all()) and column.flags.c_contiguous:
-            array, has_nan = self._fused(column)
-            if not has_nan or self.input.missing == "nan":
-                return Taken(array)
-        done = prepare(replace(self.input, steps=self.kept), column, valid, self.dtype)
-        return Taken(done.array, done.refused, done.reasons)
+        if self.fused and isinstance(column, np.ndarray):
+            if (valid is None or valid.all()) and column.flags.c_contiguous:
+                array, has_nan = self.fused.take(column)
+                if not has_nan or self.input.missing == "nan":
+                    return Taken(array)
+        elif isinstance(self.fused, Images) and isinstance(column, VarColumn):
+            return Taken(*self.fused.take_files(column, valid))
+        return Taken(*prepare(self.input, column, valid, self.dtype))
 
-    def _fused(self, column: Any) -> tuple[Array, bool]:
-        n = len(column)
-        array: Any = column
+
+class Numbers:
+    """One input's columns, scaled number by number: float32 as they lie are handed through."""
+
+    def __init__(self, input: Input, work: Sequence[Step]) -> None:
+        self.input, self.shape = input, prepared_shape(input)
+        self.size = int(np.prod(self.shape, dtype=np.int64))
+        self.is_plain = not work and input.dtype == "float32"
+        self.scalings = [scaling(step, input.shape) for step in work]  # the table points into them
+        self.table = scaling_table(self.scalings)
+        self.steps = (self.table.ctypes.data, len(self.table))
+
+    def take(self, column: Array) -> tuple[Array, bool]:
+        """What the steps make of a contiguous column, and whether there was a NaN in it (not looked for where it may pass)."""
+        shape = len(column), *self.shape
         if self.is_plain:
-            has_nan: int = self.input.missing != "nan" and any_nan(column.reshape(-1))
-        else:
-            array = np.empty((n, *self.input.shape), np.float32)
-            source = address(column.reshape(-1))
-            has_nan = take_in(n, self.size, KINDS[self.input.dtype], source, *self.steps, address(array.reshape(-1)))
-        for step in self.left:
-            array = np.moveaxis(array, -1, 1) if step.op == "channels_first" else array.reshape(n, *step.params["shape"])
-        return np.ascontiguousarray(array), bool(has_nan)
+            return column.reshape(shape), self.input.missing != "nan" and bool(any_nan(column.reshape(-1)))
+        array = np.empty(shape, np.float32)
+        source = address(column.reshape(-1))
+        has_nan = take_in(len(column), self.size, KINDS[self.input.dtype], source, *self.steps, address(array.reshape(-1)))
+        return array, bool(has_nan)
+
+
+def _fused(input: Input) -> Numbers | Images | None:
+    """The pass for the steps of an input; None where they are not one."""
+    work, layout = _split(input.steps)
+    is_scaled = all(step.op in CODES for step in work) and all(step.op == "reshape" for step in layout)
+    if input.dtype in KINDS and is_scaled:
+        return Numbers(input, work)
+    steps = image_steps(input)
+    return Images(input, steps) if steps else None
 
 
 def _split(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
@@ -75,11 +87,6 @@ def _split(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]
     while at and steps[at - 1].op in _LAYOUT:
         at -= 1
     return steps[:at], steps[at:]
-
-
-def _spread(value: Any, shape: tuple[int, ...]) -> Any:
-    """One number, or one a channel of the last axis, as one for each number of an event."""
-    return np.ascontiguousarray(np.broadcast_to(np.asarray(value, np.float32), shape), np.float32).reshape(-1)
 
 
 def lift(astore: Astore) -> Graph:

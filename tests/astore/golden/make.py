@@ -49,6 +49,28 @@ def narrow() -> bytes:
     return forge(header, body)
 
 
+def photo() -> bytes:
+    """What comes in comes out: image files in a letterbox, blue first, normalised, the channel first."""
+    steps = [
+        {"op": "decode", "params": {"channels": 3}},
+        {"op": "letterbox", "params": {"fill": 114, "height": 4, "width": 6}},
+        {"op": "reverse_channels", "params": {}},
+        {"op": "normalise", "params": {"mean": [104.0, 117.0, 123.0], "std": 1}},
+        {"op": "channels_first", "params": {}},
+    ]
+    graph = {
+        "inputs": [{"dtype": "float32", "name": "x", "shape": [None, 3, 4, 6]}], "layers": [],
+        "nodes": [_sorted(node("Identity", ["x"], ["y"]))], "opset": 21,
+        "outputs": [{"dtype": "float32", "name": "y", "shape": [None, 3, 4, 6]}],
+    }  # fmt: skip
+    item = {"dtype": "blob", "impute": 0.0, "missing": "refuse", "name": "photo", "shape": [], "statistics": {}, "steps": steps}
+    output = {"dtype": "float32", "kind": "tensor", "labels": [], "name": "y", "shape": [3, 4, 6]}
+    header = {
+        "card": {}, "graph": graph, "inputs": [item], "name": "photo", "outputs": [output], "requires": [], "tensors": [],
+    }  # fmt: skip
+    return forge(header, b"")
+
+
 def signed() -> bytes:
     """tiny.astore with a signature by the key of RFC 8032's first test."""
     head, _, weights = sections(TINY)
@@ -64,4 +86,5 @@ def _sorted(item: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     (FOLDER / "narrow.astore").write_bytes(narrow())
+    (FOLDER / "photo.astore").write_bytes(photo())
     (FOLDER / "signed.astore").write_bytes(signed())

@@ -24,6 +24,7 @@ from tests.astore.hostile.forge import (
 )
 
 NARROW = (GOLDEN / "narrow.astore").read_bytes()
+PHOTO = (GOLDEN / "photo.astore").read_bytes()
 SIGNED = (GOLDEN / "signed.astore").read_bytes()
 FOLDER = Path(__file__).parent
 HUGE = (1 << 31) - 1
@@ -46,7 +47,7 @@ def flipped(data: bytes, at: int, by: int = 1) -> bytes:
 
 def files() -> dict[str, Hostile]:
     """Every hostile file by the name of its file."""
-    parts = (framing, truncations, signatures, msgpacks, fields, tensors, scales, attributes, graphs, bombs)
+    parts = (framing, truncations, signatures, msgpacks, fields, letterboxes, tensors, scales, attributes, graphs, bombs)
     return {re.sub("[^a-z0-9]+", "-", name.lower()): found for part in parts for name, found in part()}
 
 
@@ -184,6 +185,11 @@ def fields() -> Named:
         ("step unknown", put("inputs", 0, "steps", 0, "op", "rotate"), "steps[0]: step 'rotate' is unknown"),
         ("step with NaN", put("inputs", 0, "steps", 0, "params", "scale", float("nan")), "scale: wanted a finite number"),
         ("step with unknown parameter", put("inputs", 0, "steps", 0, "params", "gamma", 1), "step 'scale' knows no 'gamma'"),
+        (
+            "step reverses two channels",
+            put("inputs", 0, "steps", 0, {"op": "reverse_channels", "params": {}}),
+            "of 3 colours, got [2]",
+        ),
         ("output of boxes", put("outputs", 0, "kind", "boxes"), "kind 'boxes'"),
         ("label is a number", put("outputs", 0, "labels", ["a", 1]), "labels[1]: wanted text"),
         ("output of another dtype", put("outputs", 0, "dtype", "int8"), "said to be int8[2], but the graph makes float32[2]"),
@@ -191,6 +197,22 @@ def fields() -> Named:
         ("requires is text", put("requires", "holograms"), "requires: wanted a list"),
     ):
         yield f"field {name}", Hostile(changed(change), said)
+
+
+def letterboxes() -> Named:
+    for name, change, said in (
+        ("of no height", put("inputs", 0, "steps", 1, "params", "height", 0), "cannot letterbox to 0 x 6"),
+        ("beyond the limit", put("inputs", 0, "steps", 1, "params", "width", 1 << 15), "cannot letterbox to 4 x 32768"),
+        (
+            "with two fills for three",
+            put("inputs", 0, "steps", 1, "params", "fill", [1, 2]),
+            "fill: 2 numbers for a last axis of 3",
+        ),
+        ("filled with infinity", put("inputs", 0, "steps", 1, "params", "fill", float("inf")), "fill: wanted a finite number"),
+        ("without a fill", put("inputs", 0, "steps", 1, "params", {"height": 4, "width": 6}), "step 'letterbox' lacks 'fill'"),
+        ("missing after decode", put("inputs", 0, "steps", 1, {"op": "reverse_channels", "params": {}}), "followed by 'resize' or"),
+    ):
+        yield f"letterbox {name}", Hostile(changed(change, PHOTO), said)
 
 
 def tensors() -> Named:

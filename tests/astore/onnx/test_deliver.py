@@ -84,6 +84,11 @@ STEPS: dict[str, tuple[Input, tuple[int, ...]]] = {
     "series": (Input("seen", "int32", (6, 2), (Step("scale", {"scale": (0.5, 2.0), "offset": 1.0}), CHANNELS_FIRST)), (2, 6)),
     "resize": (Input("seen", "float32", (5, 7, 3), (Step("resize", {"height": 9, "width": 4}), CHANNELS_FIRST)), (3, 9, 4)),
     "kept size": (Input("seen", "uint8", (5, 7, 3), (Step("resize", {"height": 5, "width": 7}), CHANNELS_FIRST)), (3, 5, 7)),
+    "letterbox tall": (Input("seen", "uint8", (9, 4, 3), (
+        Step("letterbox", {"height": 6, "width": 8, "fill": 114}), Step("reverse_channels"), CHANNELS_FIRST,
+    )), (3, 6, 8)),
+    "letterbox wide": (Input("seen", "float32", (3, 11, 2), (Step("letterbox", {"height": 7, "width": 5, "fill": (0.5, -2.0)}),)), (7, 5, 2)),
+    "reversed series": (Input("seen", "float64", (4, 3), (Step("reverse_channels"),)), (4, 3)),
     "twice": (
         Input("seen", "float32", (12,), (
             Step("scale", {"scale": 2.0, "offset": 1.0}), Step("reshape", {"shape": (2, 2, 3)}),
@@ -124,6 +129,19 @@ def test_image_input_takes_decoded_images_of_any_one_size() -> None:
             Image.fromarray(image).save(files[-1], "PNG")
         (wanted,) = scores(astore, VarColumn.of([file.getvalue() for file in files]))
         np.testing.assert_allclose(in_onnxruntime(model, photo=images)[0], wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", [114, (10.0, 20.0, 30.5)])
+def test_image_input_in_a_letterbox_finds_the_place_of_an_image_of_any_size(fill: Any) -> None:
+    letterbox = Step("letterbox", {"height": 6, "width": 8, "fill": fill})
+    steps = Step("decode", {"channels": 3}), letterbox, Step("reverse_channels"), CHANNELS_FIRST
+    astore = classifier(Input("photo", "blob", (), steps), 3, 6, 8)
+    model, rng = onnx_bytes(astore), np.random.default_rng(2)
+    for height, width in ((6, 8), (13, 5), (3, 31), (1, 400), (300, 1), (7, 9), (12, 16)):
+        image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        Image.fromarray(image).save(file := BytesIO(), "PNG")
+        (wanted,) = scores(astore, VarColumn.of([file.getvalue()]))
+        np.testing.assert_allclose(in_onnxruntime(model, photo=image[None])[0], wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("missing", "impute"), [("impute", 2.5), ("impute", (1.0, -1.0)), ("nan", 0.0)])

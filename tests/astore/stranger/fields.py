@@ -18,7 +18,7 @@ from tests.astore.stranger.rules import (
 
 EVENT = ("bool", "uint8", "int32", "int64", "float32", "float64", "blob")
 PARAMS = {"decode": {"channels"}, "resize": {"height", "width"}, "scale": {"offset", "scale"}, "normalise": {"mean", "std"}}
-PARAMS |= {"channels_first": set(), "reshape": {"shape"}}
+PARAMS |= {"letterbox": {"height", "width", "fill"}, "reverse_channels": set(), "channels_first": set(), "reshape": {"shape"}}
 STATISTICS = ("count", "mean", "std", "min", "max", "missing")
 MOST = 2**26  # numbers of an event
 
@@ -61,7 +61,10 @@ def check_input(outer: dict[str, Any], one: dict[str, Any]) -> None:
     need(
         many(steps, is_map) and (dtype == "blob") == (steps[:1] != [] and steps[0].get("op") == "decode"), "steps: decode and blob"
     )
-    need(dtype != "blob" or (shape == [] and len(steps) > 1 and steps[1].get("op") == "resize"), "steps: resize follows decode")
+    need(
+        dtype != "blob" or (shape == [] and len(steps) > 1 and steps[1].get("op") in ("resize", "letterbox")),
+        "steps: what follows decode",
+    )
     after = shape
     for index, step in enumerate(steps):
         after = stepped(step, after, index)
@@ -85,10 +88,13 @@ def stepped(step: dict[str, Any], shape: list[int], index: int) -> list[int]:
     if op == "decode":
         need(index == 0 and type(params["channels"]) is int and params["channels"] in (1, 3), "steps: decode")
         return [0, 0, params["channels"]]
-    if op == "resize":
+    if op in ("resize", "letterbox"):
         sides = [params["height"], params["width"]]
-        need(len(shape) == 3 and many(sides, lambda side: is_size(side, 2**14)) and all(sides), "steps: resize")
+        need(len(shape) == 3 and many(sides, lambda side: is_size(side, 2**14)) and all(sides), f"steps: {op}")
+        need(per_channel(params.get("fill", 0), shape), "steps: fill")
         shape = [*sides, shape[2]]
+    elif op == "reverse_channels":
+        need(shape[-1:] == [3], "steps: reverse_channels")
     elif op == "channels_first":
         need(len(shape) > 1, "steps: channels_first")
         shape = [shape[-1], *shape[:-1]]

@@ -1,0 +1,132 @@
+"""Images for a backend: tables of taps, scalings and places for each size of image, and one call of the kernel that reads them."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from esp.astore.graph import Array
+from esp.astore.image import Place, letterbox_place, taps
+from esp.astore.model import Input
+from esp.astore.preprocess import Blobs, Prepared, gathered, images_of, prepare
+from esp.kernels.image import BYTES, FIELDS, FLOATS, SLACK, take_images
+from esp.kernels.intake import KINDS, SCALED, address, any_nan, take_in
+from esp.runtime.backends.image_steps import ImageSteps, Scaling
+from esp.runtime.events import Bools, VarColumn
+
+MOST_SIZES = 32  # of images from files, whose tables are kept
+F4 = np.dtype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """From images of one size to the network's input: ``table`` as FIELDS has it, and what it points at."""
+
+    table: Array
+    scratch: int  # floats
+    held: tuple[Array, ...]
+
+
+class Images:
+    """One input's columns through the image kernel: ``take`` for tensors, ``take_files`` for files, each image of its own size."""
+
+    def __init__(self, input: Input, steps: ImageSteps) -> None:
+        self.input, self.steps = input, steps
+        self.kind = BYTES if KINDS.get(input.dtype, 0) == 0 and not steps.before else FLOATS
+        self.before = scaling_table(steps.before)
+        self.size = int(np.prod(input.shape, dtype=np.int64))
+        self.way = way_of(steps, steps.height, steps.width) if steps.height else None
+        self.ways: OrderedDict[tuple[int, int], Way] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def take(self, column: Array) -> tuple[Array, bool]:
+        """What the steps make of a contiguous column, and whether there was a NaN in it (not looked for where it may pass)."""
+        assert self.way is not None
+        source, has_nan = column, False
+        if self.kind == FLOATS and (self.steps.before or column.dtype != F4):
+            source = np.empty(column.shape, F4)
+            run, kind = address(column.reshape(-1)), KINDS[self.input.dtype]
+            before = self.before.ctypes.data, len(self.before)
+            has_nan = bool(take_in(len(column), self.size, kind, run, *before, address(source.reshape(-1))))
+        elif self.kind == FLOATS and self.input.missing != "nan":
+            has_nan = bool(any_nan(column.reshape(-1)))
+        out = np.empty((len(column), *self.steps.shape), F4)
+        self._pass(source, self.way, out)
+        return out, has_nan
+
+    def take_files(self, column: Blobs, valid: Bools | None) -> Prepared:
+        """What the steps make of image files; a broken one refuses its row alone, which holds zeros."""
+        out = np.zeros((len(column), *self.steps.shape), F4)
+        reasons: dict[int, str] = {}
+        for row, pixels in images_of(self.input, column, None if valid is None else ~valid, reasons):
+            if pixels is None:
+                out[row] = prepare(self.input, VarColumn.of([b""]), np.zeros(1, np.bool_)).array[0]
+            else:
+                self._pass(pixels, self._way(*pixels.shape[:2]), out[row : row + 1])
+        return gathered(out, reasons)
+
+    def _pass(self, source: Array, way: Way, out: Array) -> None:
+        scratch = np.empty(way.scratch, F4)
+        ends = address(source.reshape(-1)), address(way.table), address(scratch), address(out.reshape(-1))
+        take_images(len(out), self.kind, *ends)
+
+    def _way(self, height: int, width: int) -> Way:
+        """The tables for a size, made when it first comes; those used last are kept."""
+        with self.lock:
+            way = self.ways.get((height, width)) or way_of(self.steps, height, width)
+            self.ways[height, width] = way
+            self.ways.move_to_end((height, width))
+            if len(self.ways) > MOST_SIZES:
+                self.ways.popitem(last=False)
+        return way
+
+
+def scaling_table(scalings: Sequence[Scaling]) -> Array:
+    """The rows that ``apply_steps`` reads; they point into the scalings."""
+    rows = [(code, a.ctypes.data, b.ctypes.data) for code, a, b in scalings]
+    return np.array(rows, np.int64).reshape(len(rows), 3)
+
+
+def way_of(steps: ImageSteps, height: int, width: int) -> Way:
+    """The tables for images of a size."""
+    out_height, out_width, place = _place(steps, height, width)
+    channels, is_resized = steps.channels, (place.height, place.width) != (height, width)
+    rows, columns = _taps(height, place.height, 1), _taps(width, place.width, channels)
+    after = [(code, np.tile(a, place.width), np.tile(b, place.width)) for code, a, b in steps.after]
+    table, frame = scaling_table(after), _frame(steps, out_width)
+    fields = {
+        "height": height, "width": width, "channels": channels, "out_height": out_height, "out_width": out_width,
+        "top": place.top, "left": place.left, "inner_height": place.height, "inner_width": place.width,
+        "is_resized": is_resized, "is_planar": steps.is_planar, "is_reversed": steps.is_reversed,
+        **{f"row_{name}": array.ctypes.data for name, array in zip(("low", "high", "share"), rows)},
+        **{f"column_{name}": array.ctypes.data for name, array in zip(("low", "high", "share"), columns)},
+        "steps": table.ctypes.data, "step_count": len(table), "frame": frame.ctypes.data,
+    }  # fmt: skip
+    held = (*rows, *columns, table, frame, *(array for _, *pair in after for array in pair))
+    scratch = (width + (place.width if is_resized else 0)) * channels + 2 * SLACK
+    return Way(np.array([fields[name] for name in FIELDS], np.int64), scratch, held)
+
+
+def _place(steps: ImageSteps, height: int, width: int) -> tuple[int, int, Place]:
+    """Height and width of what comes out, and where the image lies in it."""
+    if steps.size is None:
+        return height, width, Place(0, 0, height, width)
+    wanted = steps.size.params["height"], steps.size.params["width"]
+    return *wanted, letterbox_place(height, width, *wanted) if steps.size.op == "letterbox" else Place(0, 0, *wanted)
+
+
+def _taps(size: int, wanted: int, step: int) -> tuple[Array, Array, Array]:
+    """The taps along an axis, as places ``step`` apart."""
+    low, high, share = taps(size, wanted, F4)
+    return (low * step).astype(np.int32), (high * step).astype(np.int32), share
+
+
+def _frame(steps: ImageSteps, width: int) -> Array:
+    """A row of what lies around the image, in the order and layout of what comes out."""
+    fill = steps.fill
+    for code, a, b in steps.after:
+        fill = fill * a + b if code == SCALED else (fill - a) / b
+    fill = fill[::-1] if steps.is_reversed else fill
+    return np.repeat(fill, width) if steps.is_planar else np.tile(fill, width)
