@@ -19,6 +19,7 @@ from esp.kernels.depthwise import depthwise_row
 from esp.kernels.depthwise_lines import depthwise_3_1_row, depthwise_3_2_row, depthwise_5_1_row, depthwise_5_2_row
 from esp.kernels.elementwise import affine_row, binary_row, copy_row, gather_or_row, gather_row, gather_runs_row, softmax_row
 from esp.kernels.folding import fold_row, normalise_near_row, normalise_row
+from esp.kernels.given import lookup_row, one_hot_row, to_float_row
 from esp.kernels.planar import planar_row, pool_planes_row
 from esp.kernels.pointers import call_row, i8
 from esp.kernels.pointwise import activate_row
@@ -40,6 +41,7 @@ PLANAR, POOL_PLANES = planar_row, pool_planes_row
 MAX_POOL, AVERAGE_POOL, BLEND = max_pool_row, average_pool_row, blend_row
 FOLD, NORMALISE, NORMALISE_NEAR = fold_row, normalise_row, normalise_near_row
 RECURRENT = recurrent_row
+LOOKUP, ONE_HOT, TO_FLOAT = lookup_row, one_hot_row, to_float_row
 
 
 @part

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from esp.astore.validation import flops, validate
 from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends import Bound, bind, choice
+from esp.runtime.backends.bars import Bar, find_bars, refused_by
 from esp.runtime.backends.choice import Choice, Chooser
 from esp.runtime.backends.intake import Intake, Taken, lift
 from esp.runtime.drift import Drift
@@ -89,8 +91,18 @@ class Scorer:
         """The scores of ``max_batch`` rows at most."""
         n = len(columns[0])
         taken = [intake.take(column, valid) for intake, column, valid in zip(self.intakes, columns, validity)]
-        refused, reasons = _join(n, taken)
         arrays = [one.array for one in taken]
+        try:
+            return self._kept(arrays, *_join(n, taken))
+        except BackendError:
+            beyond = refused_by(self.bars, arrays)
+            if beyond is None:
+                raise
+            return self._kept(arrays, *_join(n, [*taken, Taken(arrays[0], *beyond)]))
+
+    def _kept(self, arrays: Sequence[Array], refused: Bools | None, reasons: tuple[str, ...]) -> Scores:
+        """The scores of the rows that are not refused; zeros for the others."""
+        n = len(arrays[0])
         if refused is None:
             return Scores(self._run(n, arrays))
         kept = np.flatnonzero(~refused)
@@ -100,6 +112,11 @@ class Scorer:
             full[kept] = some
             outputs.append(full)
         return Scores(tuple(outputs), refused, reasons)
+
+    @cached_property
+    def bars(self) -> list[Bar]:
+        """What whole numbers must lie within; asked for when a batch has failed."""
+        return find_bars(self.astore.graph)
 
     def warm(self) -> None:
         """Scores events of zeros at several batch sizes: the first event pays for nothing, and what fails does so now."""

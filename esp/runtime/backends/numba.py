@@ -10,7 +10,9 @@ from esp.astore.ops.rules import size_of
 from esp.kernels.dense import SCRATCH
 from esp.kernels.intake import address
 from esp.kernels.plan import run, run_pair
+from esp.runtime.backends.bars import bars_of
 from esp.runtime.backends.lowering.assembly import Table, assemble
+from esp.runtime.backends.lowering.given import Limits
 from esp.runtime.backends.lowering.lowering import lower
 from esp.runtime.backends.lowering.rules import CLAMPED, RULES
 
@@ -18,17 +20,18 @@ from esp.runtime.backends.lowering.rules import CLAMPED, RULES
 class NumbaBound:
     """A plan with its arena. A row's scores are the same bits in whatever batch, and at whatever place in it, it comes."""
 
-    def __init__(self, graph: Graph, table: Table) -> None:
+    def __init__(self, graph: Graph, table: Table, limits: Limits) -> None:
         self.table, self.lock = table, threading.Lock()  # the arena serves one batch at a time
         self.placed = table.place()
         self.shapes = [tuple(size for size in value.shape if isinstance(size, int)) for value in graph.outputs]
-        sizes = [size_of(value.shape) for value in (*graph.inputs, *graph.outputs)]
-        self.arrays = np.zeros(len(sizes), np.int64)
-        self.steps, self.scratch = 4 * np.array(sizes, np.int64), np.zeros(SCRATCH, np.int64)
+        ends = (*graph.inputs, *graph.outputs)
+        self.arrays, self.scratch = np.zeros(len(ends), np.int64), np.zeros(SCRATCH, np.int64)
+        self.steps = np.array([np.dtype(value.dtype).itemsize * size_of(value.shape) for value in ends], np.int64)
         self.ends = (self.placed.rows.ctypes.data, len(table.rows))
         self.places = (self.arrays.ctypes.data, self.steps.ctypes.data, self.scratch.ctypes.data)
 
-        self.is_pair = len(graph.inputs) == len(graph.outputs) == 1
+        self.bars = bars_of(graph, limits)
+        self.is_pair = len(graph.inputs) == len(graph.outputs) == 1 and graph.inputs[0].dtype == "float32" and not self.bars
         self.whole = np.array((*self.ends, table.chunk, *self.places), np.int64)
         self.call = self.whole.ctypes.data
 
@@ -39,6 +42,8 @@ class NumbaBound:
             with self.lock:
                 run_pair(self.call, n, inputs[0].reshape(-1), out.reshape(-1))
             return (out,)
+        for bar in self.bars:
+            bar.check(inputs[bar.slot])
         outputs = tuple(np.empty((n, *shape), np.float32) for shape in self.shapes)
         with self.lock:
             for at, array in enumerate((*inputs, *outputs)):
@@ -49,4 +54,5 @@ class NumbaBound:
 
 def bind(graph: Graph, max_batch: int) -> NumbaBound:
     """Makes the plan of a graph; BackendError for what a plan cannot express."""
-    return NumbaBound(graph, assemble(lower(graph, RULES, CLAMPED).rows, max_batch))
+    made = lower(graph, RULES, CLAMPED)
+    return NumbaBound(graph, assemble(made.rows, max_batch), made.limits)

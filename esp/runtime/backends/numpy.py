@@ -20,6 +20,8 @@ class NumpyBound:
             raise BackendError(
                 f"a batch of {len(inputs[0])} rows does not fit the memory", mend="score fewer at once (max_batch)"
             ) from err
+        except IndexError as err:
+            raise BackendError(f"an index is out of bounds: {err}", mend="send numbers of rows that the table has") from err
 
 
 def bind(graph: Graph, max_batch: int) -> NumpyBound:

@@ -11,6 +11,7 @@ from esp.astore.ops.rules import size_of
 from esp.errors import BackendError
 from esp.kernels import plan
 from esp.kernels.compile import Instruction
+from esp.runtime.backends.lowering.given import Given, Limits, limits, trace
 from esp.runtime.backends.lowering.passes import Attrs, Net, simplify
 from esp.runtime.backends.lowering.values import Buffer, Index, Shape, Value, lying, plain
 
@@ -44,10 +45,13 @@ class Lowering:
     net: Net
     values: dict[str, Value] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    given: dict[str, Given] = field(default_factory=dict)  # tensors that lie in the caller's arrays, in a dtype of their own
+    limits: Limits = field(default_factory=dict)
     bounds: tuple[float, float] = FREE  # the lowest and highest that a fused Relu or Clip asks of the node at work
 
     def value(self, node: Node, index: int) -> Value:
         """Input ``index`` of a node, which is computed in a batch."""
+        self.expect_floats(node, index)
         name = node.inputs[index]
         if name not in self.values:
             refuse(node, f"input {index} is a constant")
@@ -59,8 +63,14 @@ class Lowering:
             return None
         array = self.net.weight(node, index)
         if array is None:
+            self.expect_floats(node, index)
             refuse(node, f"input {index} is no constant")
         return np.ascontiguousarray(array, np.float32)
+
+    def expect_floats(self, node: Node, index: int) -> None:
+        """Refuses numbers of another dtype, which only the rules that know of them take up."""
+        if node.inputs[index] in self.given:
+            refuse(node, f"input {index} is {self.given[node.inputs[index]].dtype}")
 
     def emit(self, does: Instruction, x: Operand, y: Operand, *fields: Any, **more: Any) -> None:
         self.rows.append(Row(does, x, y, fields, **more))
@@ -110,25 +120,28 @@ def refuse(node: Node, what: str) -> NoReturn:
 
 def lower(graph: Graph, rules: Mapping[str, Rule], clamped: Sequence[str]) -> Lowering:
     """Lowers a graph; ``clamped`` names the ops whose rules heed ``low``. BackendError for what a plan cannot express."""
-    _check_dtypes(graph)
-    made = Lowering(simplify(graph))
+    _check_outputs(graph)
+    net = simplify(graph)
+    given = trace(net, graph.inputs)
+    made = Lowering(net, given=given, limits=limits(net, given))
     for slot, value in enumerate(graph.inputs):
+        if value.dtype != "float32":
+            continue
         shape = made.net.shapes[value.name]
         made.values[value.name] = Value(Buffer(size_of(shape), -1 - slot), shape, plain(shape))
     done: set[int] = set()
     for node in made.net.nodes:
-        if id(node) not in done:
+        if id(node) not in done and not given.keys() >= {name for name in node.outputs if name}:
             done.add(id(_lower_node(made, node, rules, clamped)))
     _leave(made, len(graph.inputs))
     return made
 
 
-def _check_dtypes(graph: Graph) -> None:
-    for name, dtype in [(value.name, value.dtype) for value in (*graph.inputs, *graph.outputs)]:
-        if dtype != "float32":
-            raise BackendError(
-                f"the numba backend computes in float32, '{name}' is {dtype}", mend="use the backend onnxruntime or auto"
-            )
+def _check_outputs(graph: Graph) -> None:
+    for value in graph.outputs:
+        if value.dtype != "float32":
+            what = f"the numba backend computes in float32, output '{value.name}' is {value.dtype}"
+            raise BackendError(what, mend="use the backend onnxruntime or auto")
 
 
 def _lower_node(made: Lowering, node: Node, rules: Mapping[str, Rule], clamped: Sequence[str]) -> Node | None:

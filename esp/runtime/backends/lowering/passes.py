@@ -24,6 +24,7 @@ class Net:
     nodes: list[Node]
     weights: dict[str, Array]
     shapes: dict[str, Shape]
+    dtypes: dict[str, str]
     outputs: list[str]
 
     def users(self, name: str) -> list[Node]:
@@ -50,7 +51,7 @@ def simplify(graph: Graph) -> Net:
     """The graph after all passes. Raises GraphError when it is not valid, BackendError for sizes that a plan does not know."""
     done = simplify_graph(graph)
     facts = examine(done)
-    net = Net(list(done.nodes), dict(done.weights), _plain_shapes(facts), [value.name for value in done.outputs])
+    net = Net(list(done.nodes), dict(done.weights), _plain_shapes(facts), facts.dtypes, [value.name for value in done.outputs])
     _drop_known(net, facts)
     _unname_outputs(net)
     _fold_biases(net)

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from esp.runtime.backends.lowering.dense import gemm, matmul
 from esp.runtime.backends.lowering.elementwise import arithmetic, softmax
 from esp.runtime.backends.lowering.folding import FOLDS, channel_norm, global_max, local_norm, log_softmax, reduction, trailing_norm
+from esp.runtime.backends.lowering.looking import cast, gather, one_hot
 from esp.runtime.backends.lowering.lowering import Rule
 from esp.runtime.backends.lowering.moving import expand, moved, pad
 from esp.runtime.backends.lowering.pointwise import FORMS, activation, clip, power, several
@@ -25,7 +26,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         **dict.fromkeys(FOLDS, reduction), "LayerNormalization": trailing_norm, "RMSNormalization": trailing_norm,
         "InstanceNormalization": channel_norm, "GroupNormalization": channel_norm, "LRN": local_norm,
         "Flatten": reshape, "Reshape": reshape, "Squeeze": reshape, "Unsqueeze": reshape, "Transpose": transpose, "Concat": concat,
-        "Slice": moved, "Split": moved, "Gather": moved, "Tile": moved, "Trilu": moved, "CenterCropPad": moved, "DepthToSpace": moved, "SpaceToDepth": moved,
+        "Slice": moved, "Split": moved, "Tile": moved, "Trilu": moved, "CenterCropPad": moved, "DepthToSpace": moved, "SpaceToDepth": moved,
+        "Gather": gather, "OneHot": one_hot, "Cast": cast,
         "Pad": pad, "Resize": resize, "Expand": expand,
         "RNN": recurrent, "GRU": recurrent, "LSTM": recurrent,
     }

@@ -1,0 +1,119 @@
+"""Whole numbers that come in: where each of them lies in the caller's array, and the rules of the ops that take them up.
+
+They never enter the arena. What only moves them, or adds a constant to them, is a change of the notes kept here; Gather from
+a table, OneHot and Cast to float32 then read the caller's array itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from esp.astore.graph import Node, Value, complete_attrs, op_of
+from esp.astore.ops.cast import dtype_of_code
+from esp.astore.ops.rules import size_of
+from esp.runtime.backends.lowering.passes import Net
+from esp.runtime.backends.lowering.values import Index, Shape
+
+_MOVES = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather", "Tile", "Expand")
+_REAL = ("float16", "float32", "float64")
+Limits = Mapping[int, tuple[Index, Index]]  # an input -> the least and the most that each number of its row may be
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A tensor whose numbers are those of input ``slot`` at ``places`` of its row, plus ``shifts``; both have the tensor's shape.
+
+    ``source`` is the dtype of the input, ``dtype`` that of the tensor. Where a number may have wrapped around on its way, only
+    what looks it up in a table may use it: there a limit keeps it within what cannot wrap.
+    """
+
+    slot: int
+    source: str
+    dtype: str
+    places: Index
+    shifts: Index
+    size: int
+    may_wrap: bool = False
+
+    @property
+    def pairs(self) -> Index:
+        """Place and shift of each number, in the order in which they are written."""
+        return np.ascontiguousarray(np.stack([self.places.reshape(-1), self.shifts.reshape(-1)], axis=1))
+
+
+def trace(net: Net, inputs: tuple[Value, ...]) -> dict[str, Given]:
+    """The inputs that are not float32, and what is made of any input without being computed."""
+    starts = {value.name: _start(slot, value) for slot, value in enumerate(inputs)}
+    found = {name: start for name, start in starts.items() if start.dtype != "float32"}
+    for node in net.nodes:
+        first = node.inputs[0] if node.inputs else ""
+        given = found.get(first, starts.get(first))
+        if node.op == "Cast" and given is not None:
+            _cast(net, node, given, found)
+        elif node.op in _MOVES and first in found:
+            _move(net, node, found[first], found)
+        elif node.op in ("Add", "Sub"):
+            _shift(net, node, found)
+    return found
+
+
+def _start(slot: int, value: Value) -> Given:
+    shape = (1, *(size_of((size,)) for size in value.shape[1:]))
+    places = np.arange(size_of(shape), dtype=np.int64).reshape(shape)
+    return Given(slot, value.dtype, value.dtype, places, np.zeros_like(places), places.size)
+
+
+def _one_row(shape: Shape) -> tuple[int, ...]:
+    return tuple(1 if size is None else int(size) for size in shape)
+
+
+def _cast(net: Net, node: Node, given: Given, found: dict[str, Given]) -> None:
+    """A cast among whole numbers changes none of them, or only those that the other dtype cannot hold."""
+    dtype = dtype_of_code(complete_attrs(node)["to"])
+    if dtype in (*_REAL, "bool"):
+        return
+    wraps = given.may_wrap or not np.can_cast(given.dtype, dtype, "safe")
+    found[node.outputs[0]] = replace(given, dtype=dtype, may_wrap=wraps)
+
+
+def _move(net: Net, node: Node, given: Given, found: dict[str, Given]) -> None:
+    constants = [net.weight(node, at) for at in range(1, len(node.inputs))]
+    if any(name and constant is None for name, constant in zip(node.inputs[1:], constants)):
+        return
+    moved = [
+        op_of(node).reference(complete_attrs(node), [array, *constants], len(node.outputs))
+        for array in (given.places, given.shifts)
+    ]
+    for name, places, shifts in zip(node.outputs, *moved):
+        if name and places.shape == _one_row(net.shapes[name]):
+            found[name] = replace(given, places=places, shifts=shifts)
+
+
+def _shift(net: Net, node: Node, found: dict[str, Given]) -> None:
+    """The sum of given numbers and constants, and given numbers less constants."""
+    for at, other in ((0, 1), (1, 0))[: 2 if node.op == "Add" else 1]:
+        given, constant = found.get(node.inputs[at]), net.weight(node, other)
+        shape = _one_row(net.shapes[node.outputs[0]])
+        if given is None or constant is None or np.broadcast_shapes(given.places.shape, constant.shape) != shape:
+            continue
+        change = constant.astype(np.int64) * (-1 if node.op == "Sub" else 1)
+        shifts, places = given.shifts + change, np.broadcast_to(given.places, shape)
+        wraps = given.may_wrap or given.dtype != "int64"
+        found[node.outputs[0]] = replace(given, places=places, shifts=np.broadcast_to(shifts, shape), may_wrap=wraps)
+
+
+def limits(net: Net, found: Mapping[str, Given]) -> Limits:
+    """What the numbers of each input must lie within, for the tables that they are looked up in; inputs without are left out."""
+    kept: dict[int, tuple[Index, Index]] = {}
+    for node in net.nodes:
+        if node.op != "Gather" or node.inputs[1] not in found:
+            continue
+        given, rows = found[node.inputs[1]], net.shapes[node.inputs[0]][complete_attrs(node)["axis"]]
+        if given.slot not in kept:
+            ends = np.iinfo(np.int64)
+            kept[given.slot] = np.full(given.size, ends.min, np.int64), np.full(given.size, ends.max, np.int64)
+        low, high = kept[given.slot]
+        np.maximum.at(low, given.places.reshape(-1), (-(rows or 0) - given.shifts).reshape(-1))
+        np.minimum.at(high, given.places.reshape(-1), ((rows or 0) - 1 - given.shifts).reshape(-1))
+    return kept
