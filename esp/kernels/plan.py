@@ -1,7 +1,7 @@
 """A compiled model is a table of integers; one loop walks it. Loading a model compiles nothing, a batch is one call.
 
-A row of the table is WIDTH int64: the address of its instruction; four addresses (x, y, b, c); floats to skip in x and in y;
-then the fields that its instruction takes, in the order of its own text. An address below 0 names a caller's array: -1 the
+A row of the table is WIDTH int64: the address of its instruction; four addresses (x, y, b, c); floats to skip in x and in y; how
+many rows an event has for it; then the fields that its instruction takes, in the order of its own text. An address below 0 names a caller's array: -1 the
 first. Floats among the fields stand as their bits.
 """
 
@@ -26,7 +26,7 @@ from esp.kernels.pointwise import activate_row
 from esp.kernels.pool import average_pool_row, blend_row, max_pool_row
 from esp.kernels.recurrent import recurrent_row
 
-WIDTH, HEAD = 20, 7  # of a row, and of what stands before its fields
+WIDTH, HEAD = 21, 8  # of a row, and of what stands before its fields
 # The instructions: the names that lowering knows them by.
 MULTIPLY, MULTIPLY_PAIRS, DEPTHWISE, PAD = multiply_row, multiply_pairs_row, depthwise_row, pad_row
 DEPTHWISE_LINES = {
@@ -66,7 +66,7 @@ def _walk(table, rows, n, chunk, arrays, steps, scratch):
             if y:  # a recurrent row may have no y
                 y += 4 * f[6]
             b, c = _address(f[3], start, arrays, steps), _address(f[4], start, arrays, steps)
-            call_row(f[0], count, x, y, b, c, at + 8 * HEAD, scratch)
+            call_row(f[0], count * f[7], x, y, b, c, at + 8 * HEAD, scratch)
         start += count
 
 

@@ -63,7 +63,7 @@ def assemble(plan_rows: list[Row], max_batch: int) -> Table:
 
     rows, spots = np.zeros((len(plan_rows), plan.WIDTH), np.int64), []
     for at, one in enumerate(plan_rows):
-        items = (one.does.address, one.x, one.y, one.b, one.c, one.x_at, one.y_at, *one.fields)
+        items = (one.does.address, one.x, one.y, one.b, one.c, one.x_at, one.y_at, one.times, *one.fields)
         rows[at, : len(items)] = [number(item) for item in items]
         spots += [at * plan.WIDTH + spot for spot, item in enumerate(items) if isinstance(item, Buffer) and not item.slot]
     return Table(rows, chunk, 4 * (row_floats * chunk + SLACK), np.array(spots, np.int64), packed)
@@ -95,7 +95,10 @@ def _pack(plan_rows: list[Row]) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
 
 
 def _place(plan_rows: list[Row]) -> tuple[dict[Buffer, int], int]:
-    """For each buffer how many floats an event it lies into the arena, and the floats an event of the whole arena."""
+    """For each buffer how many floats an event it lies into the arena, and the floats an event of the whole arena.
+
+    A buffer has room for the rows an event of what fills it, which is what names it first.
+    """
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
     for at, one in enumerate(plan_rows):
@@ -103,21 +106,19 @@ def _place(plan_rows: list[Row]) -> tuple[dict[Buffer, int], int]:
             if not buffer.slot:
                 first.setdefault(buffer, at)
                 last[buffer] = at
+    rooms = {buffer: -(-buffer.size * plan_rows[at].times // LINE) * LINE for buffer, at in first.items()}
     places: dict[Buffer, int] = {}
     for buffer, begin in first.items():  # in the order of their first use
-        places[buffer] = _gap(buffer, [other for other in places if last[other] >= begin], places)
-    return places, max((place + _room(buffer) for buffer, place in places.items()), default=0)
+        busy = sorted((places[other], rooms[other]) for other in places if last[other] >= begin)
+        places[buffer] = _gap(rooms[buffer], busy)
+    return places, max((place + rooms[buffer] for buffer, place in places.items()), default=0)
 
 
-def _room(buffer: Buffer) -> int:
-    return -(-buffer.size // LINE) * LINE
-
-
-def _gap(buffer: Buffer, busy: list[Buffer], places: dict[Buffer, int]) -> int:
-    """The first place that no buffer in use reaches into."""
+def _gap(room: int, busy: list[tuple[int, int]]) -> int:
+    """The first place from which on so much room is free; ``busy`` are places in use and their rooms, in order."""
     at = 0
-    for other in sorted(busy, key=lambda other: places[other]):
-        if places[other] >= at + _room(buffer):
+    for place, taken in busy:
+        if place >= at + room:
             break
-        at = max(at, places[other] + _room(other))
+        at = max(at, place + taken)
     return at

@@ -92,7 +92,8 @@ def _pairs(made: Lowering, node: Node) -> Value:
     rows, inner = sides[0][-2:]
     columns, count = sides[1][-1], prod(lead)
     out = Value(Buffer(count * (rows or 0) * (columns or 0)), shape, plain(shape))
-    steps = [operand.size if isinstance(operand, Buffer) else 0 for operand in operands]
+    sizes = (count * (rows or 0) * (inner or 0), count * (inner or 0) * (columns or 0))
+    steps = [size if isinstance(operand, Buffer) else 0 for operand, size in zip(operands, sizes)]
     made.emit(plan.MULTIPLY_PAIRS, operands[0], out.buffer, count, rows, inner, columns, steps[0], steps[1], b=operands[1])
     if made.bounds != FREE:
         free, out = out, Value(Buffer(out.size), out.shape, out.order)

@@ -1,7 +1,7 @@
 """The state of a lowering: tensors as values, the rows so far, and what every rule needs to make more."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -32,6 +32,7 @@ class Row:
     c: Operand = None
     x_at: int = 0
     y_at: int = 0
+    times: int = 1  # rows an event
 
     @property
     def buffers(self) -> list[Buffer]:
@@ -47,6 +48,7 @@ class Lowering:
     rows: list[Row] = field(default_factory=list)
     given: dict[str, Given] = field(default_factory=dict)  # tensors that lie in the caller's arrays, in a dtype of their own
     limits: Limits = field(default_factory=dict)
+    times: int = 1  # rows an event of the node at work
     bounds: tuple[float, float] = FREE  # the lowest and highest that a fused Relu or Clip asks of the node at work
 
     def value(self, node: Node, index: int) -> Value:
@@ -73,7 +75,7 @@ class Lowering:
             refuse(node, f"input {index} is {self.given[node.inputs[index]].dtype}")
 
     def emit(self, does: Instruction, x: Operand, y: Operand, *fields: Any, **more: Any) -> None:
-        self.rows.append(Row(does, x, y, fields, **more))
+        self.rows.append(Row(does, x, y, fields, **more, times=self.times))
 
     def arranged(self, value: Value, order: tuple[int, ...]) -> Value:
         """The value with its axes lying in that order, by a gather where they do not."""
@@ -152,10 +154,22 @@ def _lower_node(made: Lowering, node: Node, rules: Mapping[str, Rule], clamped: 
     bounds = bounds_of(made, user) if user is not None else None
     clamp = user if bounds is not None else None
     made.bounds = bounds or FREE
+    made.times = _times(made, node)
     results = rules[node.op](made, node, complete_attrs(node))
     names = clamp.outputs if clamp is not None else node.outputs
     made.values.update((name, value) for name, value in zip(names, results) if name and value is not None)
     return clamp
+
+
+def _times(made: Lowering, node: Node) -> int:
+    """Rows an event of what a node reads; only a change of shape may make others of them."""
+    read, named = (
+        {made.net.times.get(name, 1) for name in names if None in made.net.shapes.get(name, ())}
+        for names in (node.inputs, node.outputs)
+    )
+    if len(read | named) > 1 and not (len(read) == 1 and node.op in ("Reshape", "Flatten")):
+        refuse(node, f"{', '.join(map(str, sorted(read | named)))} rows an event beside one another")
+    return next(iter(read or named), 1)
 
 
 def bounds_of(made: Lowering, node: Node) -> tuple[float, float] | None:
@@ -175,6 +189,7 @@ def bounds_of(made: Lowering, node: Node) -> tuple[float, float] | None:
 
 def _leave(made: Lowering, inputs: int) -> None:
     """Brings the outputs into the caller's arrays: their buffers become those, or are copied there."""
+    made.times = 1
     taken: set[Buffer] = set()
     for at, name in enumerate(made.net.outputs):
         if name not in made.values:
@@ -194,10 +209,8 @@ def _rename(made: Lowering, old: Buffer, new: Buffer) -> None:
 
     for at, one in enumerate(made.rows):
         if old in one.buffers:
-            made.rows[at] = Row(
-                one.does, swap(one.x), swap(one.y), tuple(swap(item) for item in one.fields), swap(one.b), swap(one.c),
-                one.x_at, one.y_at,
-            )  # fmt: skip
+            fields = tuple(swap(item) for item in one.fields)
+            made.rows[at] = replace(one, x=swap(one.x), y=swap(one.y), fields=fields, b=swap(one.b), c=swap(one.c))
     for name, value in made.values.items():
         if value.buffer is old:
             made.values[name] = Value(new, value.shape, value.order, value.flat)

@@ -19,11 +19,14 @@ Attrs = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Net:
-    """Nodes, weights and shapes of a graph; ``outputs`` names the tensors that leave it. A MatMul may have a third input here: a bias."""
+    """Nodes, weights and shapes of a graph; ``outputs`` names the tensors that leave it. A MatMul may have a third input here: a bias.
+
+    A shape has None for the rows of a tensor, be they one an event or several."""
 
     nodes: list[Node]
     weights: dict[str, Array]
     shapes: dict[str, Shape]
+    times: dict[str, int]  # rows an event, of tensors that have not just one
     dtypes: dict[str, str]
     outputs: list[str]
 
@@ -51,7 +54,9 @@ def simplify(graph: Graph) -> Net:
     """The graph after all passes. Raises GraphError when it is not valid, BackendError for sizes that a plan does not know."""
     done = simplify_graph(graph)
     facts = examine(done)
-    net = Net(list(done.nodes), dict(done.weights), _plain_shapes(facts), facts.dtypes, [value.name for value in done.outputs])
+    times = {name: size.times for name, shape in facts.shapes.items() for size in shape if isinstance(size, Rows)}
+    outputs = [value.name for value in done.outputs]
+    net = Net(list(done.nodes), dict(done.weights), _plain_shapes(facts), times, facts.dtypes, outputs)
     _drop_known(net, facts)
     _unname_outputs(net)
     _fold_biases(net)
@@ -61,10 +66,10 @@ def simplify(graph: Graph) -> Net:
 def _plain_shapes(facts: Facts) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for name, shape in facts.shapes.items():
-        if any(size == 0 or isinstance(size, Rows | Unknown) for size in shape):
+        if any(size == 0 or isinstance(size, Unknown) or (isinstance(size, Rows) and size.outer > 1) for size in shape):
             what = f"the numba backend cannot take a tensor of shape {show(shape)}"
             raise BackendError(what, where=f"tensor '{name}'", mend="use the backend onnxruntime or auto")
-        shapes[name] = cast(Shape, shape)
+        shapes[name] = tuple(None if isinstance(size, Rows) else cast(int | None, size) for size in shape)
     return shapes
 
 

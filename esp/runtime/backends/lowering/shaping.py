@@ -7,7 +7,7 @@ from esp.astore.ops.rules import size_of
 from esp.kernels import plan
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.values import Buffer, Value, plain
+from esp.runtime.backends.lowering.values import Buffer, Shape, Value, plain
 
 
 def transpose(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
@@ -22,8 +22,18 @@ def transpose(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
 def reshape(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     """Reshape and Flatten: the same numbers under another shape; where they lie otherwise than written, that is kept in mind."""
     x, shape = made.value(node, 0), made.net.shapes[node.outputs[0]]
+    if made.net.times.get(node.outputs[0], 1) != made.times:
+        return [_divided(made, node, x, shape)]
     source = None if x.flat is None and x.lies_as(plain(x.shape)) else x
     return [Value(x.buffer, shape, plain(shape), source)]
+
+
+def _divided(made: Lowering, node: Node, x: Value, shape: Shape) -> Value:
+    """The rows of an event made more, or fewer: where they lead, and lie as they are written, they are the same numbers."""
+    if x.batch or shape.index(None):
+        refuse(node, "rows that are merged with what stands before them")
+    x = made.arranged(x, plain(x.shape))
+    return Value(x.buffer, shape, plain(shape))
 
 
 def concat(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
