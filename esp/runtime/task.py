@@ -31,9 +31,9 @@ class TaskContext:
     scorers: Callable[[str], Scorer]
     remembering: set[str]
 
-    def table(self, name: str, columns: Columns) -> KeyedTable:
+    def table(self, name: str, columns: Columns, is_renewed: bool = False) -> KeyedTable:
         self.remembering.add(self.window)
-        return self.tables.table(self.window, name, columns)
+        return self.tables.table(self.window, name, columns, is_renewed)
 
     def scorer(self, model: str) -> Scorer:
         return self.scorers(self.window)

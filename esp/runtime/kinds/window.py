@@ -53,8 +53,11 @@ class Context(Protocol):
     window: str
     partition: int
 
-    def table(self, name: str, columns: Columns) -> KeyedTable:
-        """The state table of that name, as it was at the checkpoint that the task goes on from."""
+    def table(self, name: str, columns: Columns, is_renewed: bool = False) -> KeyedTable:
+        """The state table of that name, as it was at the checkpoint that the task goes on from.
+
+        One that was made with other columns is an error, or with ``is_renewed`` begun anew.
+        """
         ...
 
     def scorer(self, model: str) -> Scorer:

@@ -37,6 +37,7 @@ class KeyedTable:
 
     def _reset(self) -> None:
         n = _SMALLEST
+        self.is_new = True  # until it is dumped or loaded: the first dump is a full one
         self._slots: I64 = np.full(2 * n, -1, np.int64)
         self._hashes = np.zeros(n, np.uint64)
         self._flags = np.zeros(n, np.uint8)
@@ -114,11 +115,12 @@ class KeyedTable:
 
     @property
     def is_changed(self) -> bool:
-        """Whether anything changed since the last dump."""
-        return bool((self._flags & CHANGED).any())
+        """Whether anything changed since the last dump, or there was none."""
+        return self.is_new or bool((self._flags & CHANGED).any())
 
     def dump(self, changed_only: bool) -> dict[str, Any]:
         """A copy of all rows, or of what changed since the last dump; what comes next counts as changed anew."""
+        changed_only = changed_only and not self.is_new
         flags, low = self._flags[: self._head[USED]], int(self._head[LOW]) if changed_only else 0
         wanted = LIVE | CHANGED if changed_only else LIVE
         rows = np.flatnonzero((flags & wanted) == wanted)
@@ -136,16 +138,19 @@ class KeyedTable:
         }
         self._flags &= LIVE
         self._head[LOW] = self._head[FREE]
+        self.is_new = False
         return image
 
     def load(self, image: Mapping[str, Any]) -> None:
         """Takes a dump: a full one replaces all, the changes are laid over what is there."""
-        if _columns(image) != self.columns:
+        if image["full"]:
+            self.columns = _columns(image)
+            self._reset()
+        elif _columns(image) != self.columns:
             raise StateError(
                 f"the saved columns are {image['columns']}", where=f"state table '{self.name}'", mend="start anew with --fresh"
             )
-        if image["full"]:
-            self._reset()
+        self.is_new = False
         capacity = len(self._flags)
         while capacity < image["used"]:
             capacity *= 2
@@ -224,9 +229,14 @@ class Tables:
     def __init__(self) -> None:
         self._tables: dict[tuple[str, str], KeyedTable] = {}
 
-    def table(self, window: str, name: str, columns: Columns) -> KeyedTable:
-        """The table of that name: as it was loaded, or a new one; StateError when it was saved with other columns."""
+    def table(self, window: str, name: str, columns: Columns, is_renewed: bool = False) -> KeyedTable:
+        """The table of that name: as it was loaded, or a new one.
+
+        One with other columns is replaced by a new one where it may be (``is_renewed``), else it is a StateError.
+        """
         table = self._tables.setdefault((window, name), KeyedTable(f"{window}/{name}", columns))
+        if table.columns != dict(columns) and is_renewed:
+            table = self._tables[window, name] = KeyedTable(f"{window}/{name}", columns)
         if table.columns != dict(columns):
             raise StateError(
                 "the saved columns are not those that the window wants", where=f"state table '{table.name}'",
@@ -246,7 +256,7 @@ class Tables:
         """Lays a dump over the tables; those that are not there yet come to be."""
         for window, tables in image["windows"].items():
             for name, saved in tables.items():
-                self.table(window, name, _columns(saved)).load(saved)
+                self.table(window, name, _columns(saved), is_renewed=saved["full"]).load(saved)
 
     @property
     def size_bytes(self) -> int:

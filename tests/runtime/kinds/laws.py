@@ -47,8 +47,8 @@ class LawContext:
     window: str = "w"
     partition: int = 3
 
-    def table(self, name: str, columns: Columns) -> KeyedTable:
-        return self.tables.table(self.window, name, columns)
+    def table(self, name: str, columns: Columns, is_renewed: bool = False) -> KeyedTable:
+        return self.tables.table(self.window, name, columns, is_renewed)
 
     def scorer(self, model: str) -> Any:
         return self.scorers[model]
