@@ -74,19 +74,19 @@ def retain(
 @kernel(f"int64({_LONGS}, {_LONGS}, int64, int64, int64, int64[::1], int64[::1], int64[::1], uint8[::1])")
 def advance_sequences(
     rows: np.ndarray, ts_ns: np.ndarray, length: int, hop: int, max_gap_ns: int, count: np.ndarray, last_ns: np.ndarray,
-    slot: np.ndarray, is_full: np.ndarray,
+    number: np.ndarray, is_full: np.ndarray,
 ) -> int:  # fmt: skip
-    """Counts events into the ring of their row: count, last_ns int64[rows]; slot int64[n] is where each event goes.
+    """Counts events into the ring of their row: count, last_ns int64[rows]; number int64[n] is each event's in its row, from 1 on.
 
-    is_full uint8[n] marks events that complete a sequence; gives their number. A gap over max_gap_ns starts the row anew.
+    is_full uint8[n] marks events that complete a sequence; gives how many there are. A gap over max_gap_ns starts the row anew.
     """
     full = 0
     for i in range(len(rows)):
         row = rows[i]
         if count[row] > 0 and ts_ns[i] - last_ns[row] > max_gap_ns:
             count[row] = 0
-        slot[i] = count[row] % length
         count[row] += 1
+        number[i] = count[row]
         last_ns[row] = ts_ns[i]
         is_full[i] = count[row] >= length and (count[row] - length) % hop == 0
         full += is_full[i]
@@ -95,17 +95,17 @@ def advance_sequences(
 
 @kernel(f"void({_LONGS}, {_LONGS}, {_BYTES}, float32[:, ::1], float32[:, :, ::1], float32[:, :, ::1])")
 def fill_sequences(
-    rows: np.ndarray, slot: np.ndarray, is_full: np.ndarray, values: np.ndarray, ring: np.ndarray, out: np.ndarray
+    rows: np.ndarray, number: np.ndarray, is_full: np.ndarray, values: np.ndarray, ring: np.ndarray, out: np.ndarray
 ) -> None:
     """Writes values float32[n, channels] into ring float32[rows, length, channels], and full sequences, oldest first, to out."""
     length, channels, made = ring.shape[1], ring.shape[2], 0
     for i in range(len(rows)):
-        row = rows[i]
+        row, slot = rows[i], (number[i] - 1) % length
         for c in range(channels):
-            ring[row, slot[i], c] = values[i, c]
+            ring[row, slot, c] = values[i, c]
         if is_full[i]:
             for t in range(length):
-                at = (slot[i] + 1 + t) % length
+                at = (slot + 1 + t) % length
                 for c in range(channels):
                     out[made, t, c] = ring[row, at, c]
             made += 1
