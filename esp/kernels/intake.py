@@ -2,6 +2,7 @@
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,18 @@ import numpy.typing as npt
 from numba import types
 
 from esp.kernels.compile import kernel, part
-from esp.kernels.pointers import divide, f4, f8, i4, i8, u1
+from esp.kernels.pointers import divide, f4, i8
 
 SCALED, NORMALISED = range(2)
-KINDS = {"uint8": 0, "bool": 0, "float32": 1, "float64": 2, "int32": 3, "int64": 4}  # dtype -> how ``take_in`` reads it
+SOURCES = ("uint8", "boolean", "float32", "float64", "int32", "int64")  # Numba's names of what ``take_in`` reads
 
 
-def _runs(result: str, *elements: str) -> list[Any]:
-    """Signatures of functions of one run of numbers, which may be read-only."""
-    return [getattr(types, result)(types.Array(getattr(types, name), 1, "C", readonly=True)) for name in elements]
+def _runs(result: str, *elements: str, extra: Sequence[Any] = ()) -> list[Any]:
+    """Signatures of functions of one run of numbers, which may be read-only, and ``extra``."""
+    return [getattr(types, result)(types.Array(getattr(types, name), 1, "C", readonly=True), *extra) for name in elements]
 
 
-@kernel(*_runs("intp", "float32", "uint8", "boolean", "float64", "int32", "int64"))
+@kernel(*_runs("intp", *SOURCES))
 def address(run: npt.NDArray[Any]) -> int:
     """Where a contiguous array of one axis lies; five times as fast as asking the array from Python."""
     return run.ctypes.data
@@ -33,35 +34,6 @@ def any_nan(run: npt.NDArray[np.float32]) -> bool:
     for value in run:
         found |= value != value
     return found != 0
-
-
-@part
-def _cast(size, kind, at, source, target):
-    """target[size] = float32 of source[at : at + size]; whether there is a NaN among them."""
-    out, found = f4(target), 0
-    if kind == 0:
-        bytes_ = u1(source + at)
-        for j in range(size):
-            out[j] = np.float32(bytes_[j])
-    elif kind == 1:
-        floats = f4(source + 4 * at)
-        for j in range(size):
-            out[j] = floats[j]
-            found |= floats[j] != floats[j]
-    elif kind == 2:
-        doubles = f8(source + 8 * at)
-        for j in range(size):
-            out[j] = np.float32(doubles[j])
-            found |= doubles[j] != doubles[j]
-    elif kind == 3:
-        ints = i4(source + 4 * at)
-        for j in range(size):
-            out[j] = np.float32(ints[j])
-    else:
-        longs = i8(source + 8 * at)
-        for j in range(size):
-            out[j] = np.float32(longs[j])
-    return found
 
 
 @part
@@ -82,15 +54,19 @@ def apply_steps(steps, count, size, row):
                 out[j] = divide(out[j] - a[j], b[j])
 
 
-@kernel("intp(intp, intp, intp, intp, intp, intp, intp)")
-def take_in(n: int, size: int, kind: int, source: int, steps: int, count: int, target: int) -> int:
-    """target[n, size] = the steps over float32 of source[n, size]; whether any number of the source is NaN.
+@kernel(*_runs("boolean", *SOURCES, extra=(types.Array(types.float32, 1, "C"), types.intp)))
+def take_in(source: npt.NDArray[Any], target: npt.NDArray[np.float32], call: int) -> bool:
+    """target[n * size] = the steps over float32 of source[n * size]; whether any number of the source is NaN.
 
-    ``steps`` are as ``apply_steps`` has them.
+    ``call``: the address of three int64: size, and the steps and their count as ``apply_steps`` has them.
     """
-    found = 0
-    for i in range(n):
-        row = target + 4 * i * size
-        found |= _cast(size, kind, i * size, source, row)
-        apply_steps(steps, count, size, row)
-    return found
+    size, steps, count = i8(call)[0], i8(call)[1], i8(call)[2]
+    found, start = 0, 0
+    while start < len(target):
+        line, out = source[start : start + size], target[start : start + size]
+        for j in range(size):
+            found |= line[j] != line[j]
+            out[j] = np.float32(line[j])
+        apply_steps(steps, count, size, out.ctypes.data)
+        start += size
+    return found != 0

@@ -10,13 +10,14 @@ import numpy as np
 from esp.astore.graph import Array, Graph
 from esp.astore.model import Astore, Input
 from esp.astore.ops.rules import size_of
+from esp.astore.preprocess import Prepared
 from esp.astore.validation import flops, validate
 from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends import Bound, bind, choice
 from esp.runtime.backends.bars import Bar, find_bars, refused_by
 from esp.runtime.backends.choice import Choice, Chooser
-from esp.runtime.backends.intake import Intake, Taken, lift
+from esp.runtime.backends.intake import Intake, lift
 from esp.runtime.drift import Drift
 from esp.runtime.events import Bools, Column, VarColumn
 
@@ -214,7 +215,7 @@ def _bind(astore: Astore, backend: str, max_batch: int) -> Bound:
         raise BackendError(err.what, where=where, mend=err.mend) from err
 
 
-def _join(n: int, taken: Sequence[Taken]) -> tuple[Bools | None, tuple[str, ...]]:
+def _join(n: int, taken: Sequence[Prepared]) -> tuple[Bools | None, tuple[str, ...]]:
     """The rows that any input refuses, and the reason of the first that does."""
     refusing = [one for one in taken if one.refused is not None]
     if len(refusing) < 2:

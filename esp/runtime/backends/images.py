@@ -4,6 +4,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from esp.astore.image import Place, letterbox_place, taps
 from esp.astore.model import Input
 from esp.astore.preprocess import Blobs, Prepared, gathered, images_of, prepare
 from esp.kernels.image import BYTES, FIELDS, FLOATS, SLACK, take_images
-from esp.kernels.intake import KINDS, SCALED, address, any_nan, take_in
+from esp.kernels.intake import SCALED, address, any_nan, take_in
 from esp.runtime.backends.image_steps import ImageSteps, Scaling
 from esp.runtime.events import Bools, VarColumn
 
@@ -22,11 +24,21 @@ F4 = np.dtype(np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """From images of one size to the network's input: ``table`` as FIELDS has it, and what it points at."""
+    """From images of one size to the network's input: the address of a table as FIELDS has it, and what that points at."""
 
-    table: Array
+    table: int
     scratch: int  # floats
-    held: tuple[Array, ...]
+    held: tuple[Any, ...]
+
+
+class Scalings:
+    """Scalings of numbers in runs of ``size`` as kernels read them: ``rows`` of ``apply_steps``, the ``call`` of ``take_in``."""
+
+    def __init__(self, size: int, scalings: Sequence[Scaling]) -> None:
+        rows = [(code, a.ctypes.data, b.ctypes.data) for code, a, b in scalings]
+        self.held, self.rows = scalings, np.array(rows, np.int64).reshape(len(rows), 3)
+        self.numbers = np.array((size, self.rows.ctypes.data, len(rows)), np.int64)
+        self.call = self.numbers.ctypes.data
 
 
 class Images:
@@ -34,9 +46,8 @@ class Images:
 
     def __init__(self, input: Input, steps: ImageSteps) -> None:
         self.input, self.steps = input, steps
-        self.kind = BYTES if KINDS.get(input.dtype, 0) == 0 and not steps.before else FLOATS
-        self.before = scaling_table(steps.before)
-        self.size = int(np.prod(input.shape, dtype=np.int64))
+        self.kind = BYTES if input.dtype in ("uint8", "bool", "blob") and not steps.before else FLOATS
+        self.before = Scalings(prod(input.shape), steps.before)
         self.way = way_of(steps, steps.height, steps.width) if steps.height else None
         self.ways: OrderedDict[tuple[int, int], Way] = OrderedDict()
         self.lock = threading.Lock()
@@ -47,11 +58,9 @@ class Images:
         source, has_nan = column, False
         if self.kind == FLOATS and (self.steps.before or column.dtype != F4):
             source = np.empty(column.shape, F4)
-            run, kind = address(column.reshape(-1)), KINDS[self.input.dtype]
-            before = self.before.ctypes.data, len(self.before)
-            has_nan = bool(take_in(len(column), self.size, kind, run, *before, address(source.reshape(-1))))
+            has_nan = take_in(column.reshape(-1), source.reshape(-1), self.before.call)
         elif self.kind == FLOATS and self.input.missing != "nan":
-            has_nan = bool(any_nan(column.reshape(-1)))
+            has_nan = any_nan(column.reshape(-1))
         out = np.empty((len(column), *self.steps.shape), F4)
         self._pass(source, self.way, out)
         return out, has_nan
@@ -69,7 +78,7 @@ class Images:
 
     def _pass(self, source: Array, way: Way, out: Array) -> None:
         scratch = np.empty(way.scratch, F4)
-        ends = address(source.reshape(-1)), address(way.table), address(scratch), address(out.reshape(-1))
+        ends = address(source.reshape(-1)), way.table, address(scratch), address(out.reshape(-1))
         take_images(len(out), self.kind, *ends)
 
     def _way(self, height: int, width: int) -> Way:
@@ -83,30 +92,24 @@ class Images:
         return way
 
 
-def scaling_table(scalings: Sequence[Scaling]) -> Array:
-    """The rows that ``apply_steps`` reads; they point into the scalings."""
-    rows = [(code, a.ctypes.data, b.ctypes.data) for code, a, b in scalings]
-    return np.array(rows, np.int64).reshape(len(rows), 3)
-
-
 def way_of(steps: ImageSteps, height: int, width: int) -> Way:
     """The tables for images of a size."""
     out_height, out_width, place = _place(steps, height, width)
     channels, is_resized = steps.channels, (place.height, place.width) != (height, width)
     rows, columns = _taps(height, place.height, 1), _taps(width, place.width, channels)
-    after = [(code, np.tile(a, place.width), np.tile(b, place.width)) for code, a, b in steps.after]
-    table, frame = scaling_table(after), _frame(steps, out_width)
+    after = Scalings(0, [(code, np.tile(a, place.width), np.tile(b, place.width)) for code, a, b in steps.after])
+    frame = _frame(steps, out_width)
     fields = {
         "height": height, "width": width, "channels": channels, "out_height": out_height, "out_width": out_width,
         "top": place.top, "left": place.left, "inner_height": place.height, "inner_width": place.width,
         "is_resized": is_resized, "is_planar": steps.is_planar, "is_reversed": steps.is_reversed,
         **{f"row_{name}": array.ctypes.data for name, array in zip(("low", "high", "share"), rows)},
         **{f"column_{name}": array.ctypes.data for name, array in zip(("low", "high", "share"), columns)},
-        "steps": table.ctypes.data, "step_count": len(table), "frame": frame.ctypes.data,
+        "steps": after.rows.ctypes.data, "step_count": len(after.rows), "frame": frame.ctypes.data,
     }  # fmt: skip
-    held = (*rows, *columns, table, frame, *(array for _, *pair in after for array in pair))
     scratch = (width + (place.width if is_resized else 0)) * channels + 2 * SLACK
-    return Way(np.array([fields[name] for name in FIELDS], np.int64), scratch, held)
+    table = np.array([fields[name] for name in FIELDS], np.int64)
+    return Way(table.ctypes.data, scratch, (table, *rows, *columns, after, frame))
 
 
 def _place(steps: ImageSteps, height: int, width: int) -> tuple[int, int, Place]:

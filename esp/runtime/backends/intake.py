@@ -1,29 +1,21 @@
 """How an input's column becomes an array for a backend: one fused pass where the steps are simple, ``prepare`` otherwise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 
 from esp.astore.graph import Array, Graph, Node, Value
 from esp.astore.model import Astore, Input, Step
-from esp.astore.preprocess import prepare
+from esp.astore.preprocess import Prepared, prepare
 from esp.astore.steps import prepared_shape
-from esp.kernels.intake import KINDS, address, any_nan, take_in
+from esp.kernels.intake import any_nan, take_in
 from esp.runtime.backends.image_steps import CODES, image_steps, scaling
-from esp.runtime.backends.images import Images, scaling_table
+from esp.runtime.backends.images import Images, Scalings
 from esp.runtime.events import Bools, Column, VarColumn
 
 _LAYOUT = ("channels_first", "reshape")  # steps that move numbers without changing them
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What ``Intake.take`` gives: the array for the backend, and which rows are refused, with a reason for each."""
-
-    array: Array
-    refused: Bools | None = None
-    reasons: tuple[str, ...] = ()
 
 
 class Intake:
@@ -37,16 +29,16 @@ class Intake:
         self.input, self.dtype = replace(input, steps=kept), dtype  # with the steps that are done here
         self.fused = _fused(self.input) if dtype == "float32" else None
 
-    def take(self, column: Column, valid: Bools | None) -> Taken:
+    def take(self, column: Column, valid: Bools | None) -> Prepared:
         """The array of a column; a null, or a NaN that is not to be passed on, takes the way of the reference."""
         if self.fused and isinstance(column, np.ndarray):
             if (valid is None or valid.all()) and column.flags.c_contiguous:
                 array, has_nan = self.fused.take(column)
                 if not has_nan or self.input.missing == "nan":
-                    return Taken(array)
+                    return Prepared(array, None, ())
         elif isinstance(self.fused, Images) and isinstance(column, VarColumn):
-            return Taken(*self.fused.take_files(column, valid))
-        return Taken(*prepare(self.input, column, valid, self.dtype))
+            return self.fused.take_files(column, valid)
+        return prepare(self.input, column, valid, self.dtype)
 
 
 class Numbers:
@@ -54,28 +46,23 @@ class Numbers:
 
     def __init__(self, input: Input, work: Sequence[Step]) -> None:
         self.input, self.shape = input, prepared_shape(input)
-        self.size = int(np.prod(self.shape, dtype=np.int64))
         self.is_plain = not work and input.dtype == "float32"
-        self.scalings = [scaling(step, input.shape) for step in work]  # the table points into them
-        self.table = scaling_table(self.scalings)
-        self.steps = (self.table.ctypes.data, len(self.table))
+        self.scalings = Scalings(prod(input.shape), [scaling(step, input.shape) for step in work])
 
     def take(self, column: Array) -> tuple[Array, bool]:
         """What the steps make of a contiguous column, and whether there was a NaN in it (not looked for where it may pass)."""
         shape = len(column), *self.shape
         if self.is_plain:
-            return column.reshape(shape), self.input.missing != "nan" and bool(any_nan(column.reshape(-1)))
+            return column.reshape(shape), self.input.missing != "nan" and any_nan(column.reshape(-1))
         array = np.empty(shape, np.float32)
-        source = address(column.reshape(-1))
-        has_nan = take_in(len(column), self.size, KINDS[self.input.dtype], source, *self.steps, address(array.reshape(-1)))
-        return array, bool(has_nan)
+        return array, take_in(column.reshape(-1), array.reshape(-1), self.scalings.call)
 
 
 def _fused(input: Input) -> Numbers | Images | None:
     """The pass for the steps of an input; None where they are not one."""
     work, layout = _split(input.steps)
     is_scaled = all(step.op in CODES for step in work) and all(step.op == "reshape" for step in layout)
-    if input.dtype in KINDS and is_scaled:
+    if input.dtype != "blob" and is_scaled:
         return Numbers(input, work)
     steps = image_steps(input)
     return Images(input, steps) if steps else None
