@@ -9,7 +9,7 @@ from numba import types
 from esp.kernels.compile import instruction, part
 from esp.kernels.lanes import LANES
 from esp.kernels.pointers import emitted, from_bits, i8
-from esp.kernels.vectors import I64, entry, first_lanes, floats, fma, load, loop, spread, store, within
+from esp.kernels.vector_ir import I64, entry, first_lanes, floats, fma, load, loop, spread, store, within
 
 WIDE = 4  # vectors of channels that a pixel alone takes at once: one sum would wait for itself
 
