@@ -100,6 +100,27 @@ def _multiply(tile: Tile, args: list[Any], sums: list[Any]) -> list[Any]:
     return counted(tile, segments, [b.inttoptr(panel, pointer), *sums], segment)[1:]
 
 
+def first_lanes(builder: Any, left: Any, begin: int = 0) -> Any:
+    """The mask of the lanes, counted from ``begin`` on, that are below ``left``."""
+    wide = ir.VectorType(I32, LANES)
+    one = builder.insert_element(ir.Constant(wide, ir.Undefined), builder.trunc(left, I32), I32(0))
+    spread = builder.shuffle_vector(one, one, ir.Constant(wide, [0] * LANES))
+    return builder.icmp_signed("<", ir.Constant(wide, list(range(begin, begin + LANES))), spread)
+
+
+def load_masked(builder: Any, place: Any, mask: Any) -> Any:
+    """A vector of which only the masked lanes are read, zeros elsewhere."""
+    kind = ir.FunctionType(VEC, [VEC.as_pointer(), I32, MASK, VEC])
+    load = declare(builder.module, kind, f"llvm.masked.load.v{LANES}f32.p0")
+    return builder.call(load, [builder.bitcast(place, VEC.as_pointer()), I32(4), mask, ir.Constant(VEC, [0.0] * LANES)])
+
+
+def store_masked(builder: Any, value: Any, place: Any, mask: Any) -> None:
+    kind = ir.FunctionType(ir.VoidType(), [VEC, VEC.as_pointer(), I32, MASK])
+    store = declare(builder.module, kind, f"llvm.masked.store.v{LANES}f32.p0")
+    builder.call(store, [value, builder.bitcast(place, VEC.as_pointer()), I32(4), mask])
+
+
 def store(tile: Tile, sums: list[Any], at: list[list[Any]], columns: Any, low: Any, high: Any) -> None:
     """Stores min(max(sum, low), high), NaN kept; columns past the last are masked."""
     b, width = tile.builder, tile.vectors * LANES
@@ -112,14 +133,8 @@ def store(tile: Tile, sums: list[Any], at: list[list[Any]], columns: Any, low: A
             for value, place in zip(ends, places):
                 b.store(value, place).align = 4
         with tail:
-            kind = ir.FunctionType(ir.VoidType(), [VEC, VEC.as_pointer(), I32, MASK])
-            masked = declare(b.module, kind, f"llvm.masked.store.v{LANES}f32.p0")
-            left = b.insert_element(ir.Constant(ir.VectorType(I32, LANES), ir.Undefined), b.trunc(columns, I32), I32(0))
-            left = b.shuffle_vector(left, left, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
             for k, (value, place) in enumerate(zip(ends, places)):
-                first = k % tile.vectors * LANES
-                numbers = ir.Constant(ir.VectorType(I32, LANES), list(range(first, first + LANES)))
-                b.call(masked, [value, place, I32(4), b.icmp_signed("<", numbers, left)])
+                store_masked(b, value, place, first_lanes(b, columns, k % tile.vectors * LANES))
 
 
 def make_tile(rows: int, vectors: int) -> Any:

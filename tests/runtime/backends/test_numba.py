@@ -9,6 +9,7 @@ from esp.astore.graph import Graph, Node, Value, run_reference
 from esp.errors import BackendError
 from esp.kernels.compile import compilations
 from esp.runtime.backends import bind
+from esp.runtime.backends.lowering import planar
 from tests.runtime.backends.nets import NETS, Maker, events, one_node, random_net
 
 N = None
@@ -287,7 +288,8 @@ def test_binding_and_running_compile_nothing_new() -> None:
     assert compilations() == before
 
 
-def test_batch_normalisation_bias_and_relu_join_the_product_before() -> None:
+def test_batch_normalisation_bias_and_relu_join_the_product_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planar, "pays", lambda split, channels: False)
     bound: Any = bind("numba", NETS["convolutional"](), 8)
     # pad, conv, pool, pad, conv, gemm, product, softmax: the flattened picture is a matter of the weights' order
     assert len(bound.table.rows) == 8

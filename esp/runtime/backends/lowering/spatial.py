@@ -13,7 +13,7 @@ from esp.runtime.backends.lowering.dense import ZERO, padded_bias
 from esp.runtime.backends.lowering.depthwise import depthwise
 from esp.runtime.backends.lowering.lowering import FREE, Lowering
 from esp.runtime.backends.lowering.passes import Attrs
-from esp.runtime.backends.lowering.pictures import outer_sums, picture, pixel_strides, result
+from esp.runtime.backends.lowering.pictures import channels_last, outer_sums, picture, pixel_strides, result
 from esp.runtime.backends.lowering.planar import by_planes
 from esp.runtime.backends.lowering.values import Buffer, Index, Value, lying
 
@@ -26,10 +26,9 @@ def conv(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     planes = by_planes(made, node, x, where, weights, bias) if group == 1 else None
     if planes is not None:
         return [planes]
-    x, out = picture(made, node), result(made, node)
-    channels = x.dims[0]
+    out, channels = result(made, node), x.dims[0]
     if group == channels > 1:
-        depthwise(made, x, out, where, weights, bias)
+        depthwise(made, picture(made, node), out, where, weights, bias)
         return [out]
     source, spatial = _padded(made, x, where)
     pixels = pixel_strides(spatial)
@@ -57,15 +56,20 @@ def _segments(where: Geometry, pixels: list[int], channels: int, group: int) -> 
 
 
 def _padded(made: Lowering, x: Value, where: Geometry) -> tuple[Buffer, list[int]]:
-    """The picture with its pads, and its sizes."""
-    sizes = list(x.dims[1:])
+    """The picture, channels last, with its pads, and its sizes."""
+    sizes, channels, order = list(x.dims[1:]), x.dims[0], channels_last(len(x.shape))
     if not any((*where.pads_begin, *where.pads_end)):
-        return x.buffer, sizes
-    channels = x.dims[0]
+        return made.arranged(x, order).buffer, sizes
     wide = [size + begin + end for size, begin, end in zip(sizes, where.pads_begin, where.pads_end)]
+    padded = Buffer(channels * prod(wide))
+    if not x.lies_as(order):
+        places = np.full((*wide, channels), -1, np.int64)
+        inside = tuple(slice(begin, begin + size) for begin, size in zip(where.pads_begin, sizes))
+        places[inside] = np.moveaxis(x.positions(), 0, -1)
+        made.emit(plan.GATHER_OR, x.buffer, padded, padded.size, places.reshape(-1), x.size, 0.0)
+        return padded, wide
     lines = [np.arange(size) + begin for size, begin in zip(sizes[:-1], where.pads_begin)]
     index = channels * (outer_sums(lines, pixel_strides(wide)[:-1]) + where.pads_begin[-1])
-    padded = Buffer(channels * prod(wide))
     made.emit(plan.PAD, x.buffer, padded, len(index), sizes[-1] * channels, index, padded.size)
     return padded, wide
 
