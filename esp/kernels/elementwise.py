@@ -1,88 +1,70 @@
 """Value by value work: binary operations with broadcasting, scale and shift, softmax, copies and gathers.
 
-Every kernel takes n rows at float32 addresses; a row is contiguous, and its result does not depend on the others. What is
-written lies apart from what is read: only then do the loops become vectors.
+Every kernel takes n rows at float32 addresses; a row is contiguous, and its result does not depend on the others.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from esp.kernels.compile import instruction, part
-from esp.kernels.functions import ZERO, exp, inlined
-from esp.kernels.pointers import copy_floats, divide, f4, fma, from_bits, i8
+from esp.kernels.functions import exp_below, log
+from esp.kernels.pointers import copy_floats, f4, from_bits, i8
+from esp.kernels.vectors import (
+    F32,
+    I64,
+    Place,
+    Vec,
+    at_least,
+    at_most,
+    choose,
+    filled,
+    fma,
+    folded,
+    larger,
+    routine,
+    smaller,
+    span,
+    spread,
+    total,
+    where,
+)
 
+LOWEST = float("-inf")
 ADD, SUB, MUL, DIV, REVERSED_SUB, REVERSED_DIV, MAX, MIN, PRELU = range(9)
+_OPERATIONS: tuple[Callable[[Vec, Vec], Vec], ...] = (  # in the order of the kinds
+    lambda a, b: a + b,
+    lambda a, b: a - b,
+    lambda a, b: a * b,
+    lambda a, b: a / b,
+    lambda a, b: b - a,
+    lambda a, b: b / a,
+    larger,
+    smaller,
+    lambda a, b: where(a < 0, a * b, a),
+)
 
 
-def _pairwise(function):
-    """A loop over numbers of two tensors, under a name of its own: linked kernels know loops by their names."""
+def _pairwise(b: Any, count: Any, kind: Any, step: Any, first: Any, second: Any, y: Any) -> None:
+    """y[j] = first[j] (op) second[j * step]; step is 0 or 1."""
 
-    def loop(count, a, b, step, y):
-        """y[j] = function(a[j], b[j * step]); step is 0 or 1."""
-        u, v, w = f4(a), f4(b), f4(y)
-        if step:
-            for j in range(count):
-                w[j] = function(u[j], v[j])
-        else:
-            one = v[0]
-            for j in range(count):
-                w[j] = function(u[j], one)
+    def one(operation: Callable[[Vec, Vec], Vec]) -> None:
+        same = spread(b, b.load(b.inttoptr(second, F32.as_pointer()), typ=F32))
+        each(lambda place: operation(place.load(first), same))
 
-    loop.__name__ = loop.__qualname__ = "each" + function.__name__
-    return part(loop)
+    def many(operation: Callable[[Vec, Vec], Vec]) -> None:
+        each(lambda place: operation(place.load(first), place.load(second)))
 
+    def each(make: Callable[[Place], Vec]) -> None:
+        span(b, count, lambda place, state: place.store(make(place), y))
 
-@_pairwise
-@inlined
-def _add(a, b):
-    return a + b
+    ways = [partial(form, operation) for operation in _OPERATIONS for form in (one, many)]
+    choose(b, b.add(b.mul(kind, I64(2)), step), ways)
 
 
-@_pairwise
-@inlined
-def _sub(a, b):
-    return a - b
-
-
-@_pairwise
-@inlined
-def _reversed_sub(a, b):
-    return b - a
-
-
-@_pairwise
-@inlined
-def _mul(a, b):
-    return a * b
-
-
-@_pairwise
-@inlined
-def _div(a, b):
-    return divide(a, b)
-
-
-@_pairwise
-@inlined
-def _reversed_div(a, b):
-    return divide(b, a)
-
-
-@_pairwise
-@inlined
-def _max(a, b):
-    return a if a > b or a != a else b
-
-
-@_pairwise
-@inlined
-def _min(a, b):
-    return a if a < b or a != a else b
-
-
-@_pairwise
-@inlined
-def _prelu(a, b):
-    return a * b if a < ZERO else a
+pairwise = routine("iiiiii", _pairwise)
 
 
 @part
@@ -92,53 +74,46 @@ def binary(n, kind, size, period, a, b, b_step, y):
     for i in range(n):
         other = b + 4 * i * b_step
         for at in range(4 * i * size, 4 * (i + 1) * size, 4 * run):
-            if kind == ADD:
-                _add(run, a + at, other, step, y + at)
-            elif kind == MUL:
-                _mul(run, a + at, other, step, y + at)
-            elif kind == DIV:
-                _div(run, a + at, other, step, y + at)
-            elif kind == REVERSED_DIV:
-                _reversed_div(run, a + at, other, step, y + at)
-            elif kind == MAX:
-                _max(run, a + at, other, step, y + at)
-            elif kind == MIN:
-                _min(run, a + at, other, step, y + at)
-            elif kind == PRELU:
-                _prelu(run, a + at, other, step, y + at)
-            elif kind == REVERSED_SUB:
-                _reversed_sub(run, a + at, other, step, y + at)
-            else:
-                _sub(run, a + at, other, step, y + at)
+            pairwise(run, kind, step, a + at, other, y + at)
 
 
-@part
-def affine(rows, size, x, scale, shift, low, high, y):
-    """y[rows, size] = x * scale[size] + shift[size] within low and high, NaN kept."""
-    times, plus = f4(scale), f4(shift)
-    for i in range(rows):
-        source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
-        for j in range(size):
-            value = fma(source[j], times[j], plus[j])
-            value = low if value < low else value
-            target[j] = high if value > high else value
+def _affine(b: Any, size: Any, x: Any, scale: Any, shift: Any, low: Any, high: Any, y: Any) -> None:
+    """y[size] = x * scale[size] + shift[size] within low and high, NaN kept."""
+    floor, ceiling = spread(b, low), spread(b, high)
+
+    def step(place: Place, state: list[Vec]) -> None:
+        value = fma(place.load(x), place.load(scale), place.load(shift))
+        place.store(at_most(at_least(value, floor), ceiling), y)
+
+    span(b, size, step)
 
 
-@part
-def softmax(rows, size, x, y):
-    """y[rows, size] = exp(x - max x) / its sum, in each row; a NaN makes its row NaN."""
-    for i in range(rows):
-        source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
-        top, total = source[0], ZERO
-        for j in range(1, size):
-            value = source[j]
-            top = value if value > top or value != value else top
-        for j in range(size):
-            target[j] = exp(source[j] - top)
-        for j in range(size):
-            total += target[j]
-        for j in range(size):
-            target[j] = divide(target[j], total)
+affine = routine("iiiiffi", _affine)
+
+
+def _softmax(b: Any, is_log: Any, size: Any, x: Any, y: Any) -> None:
+    """y[size] = exp(x - max x) / its sum, or the logarithm of that; a NaN makes all NaN."""
+    (tops,) = span(b, size, lambda place, state: [larger(state[0], place.load(x, LOWEST))], filled(b, LOWEST))
+    top = spread(b, folded(tops, larger))
+
+    def raised(place: Place, state: list[Vec]) -> list[Vec]:
+        power = exp_below(place.load(x, LOWEST) - top)
+        place.store(power, y)
+        return [state[0] + power]
+
+    (powers,) = span(b, size, raised, filled(b, 0.0))
+    whole = spread(b, folded(powers, total))
+
+    def plain() -> None:
+        span(b, size, lambda place, state: place.store(place.load(y) * (1 / whole), y))
+
+    def logarithm() -> None:
+        span(b, size, lambda place, state: place.store(place.load(x) - top - log(whole), y))
+
+    choose(b, is_log, [plain, logarithm])
+
+
+softmax = routine("iiii", _softmax)
 
 
 @part
@@ -187,13 +162,17 @@ def binary_row(n, x, y, b, c, f, scratch):
 @instruction
 def affine_row(n, x, y, b, c, f, scratch):
     g = i8(f)
-    affine(n * g[0], g[1], x, g[2], g[3], from_bits(g[4]), from_bits(g[5]), y)
+    for i in range(n * g[0]):
+        at = 4 * i * g[1]
+        affine(g[1], x + at, g[2], g[3], from_bits(g[4]), from_bits(g[5]), y + at)
 
 
 @instruction
 def softmax_row(n, x, y, b, c, f, scratch):
     g = i8(f)
-    softmax(n * g[0], g[1], x, y)
+    for i in range(n * g[0]):
+        at = 4 * i * g[1]
+        softmax(g[2], g[1], x + at, y + at)
 
 
 @instruction

@@ -1,63 +1,92 @@
 """Work along an axis: sums, means, largest and smallest numbers, and normalisation by statistics of each row.
 
-Sums along what lies together are taken in double precision, in order: a row's result does not depend on the others.
+Sums along what lies together are taken in double precision, SIZE at a time in a fixed order: a row's result depends neither
+on the others nor on how wide the target's vectors are.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-import math
-
-import numpy as np
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from esp.kernels.compile import instruction, part
-from esp.kernels.functions import ONE, ZERO, exp, log
-from esp.kernels.pointers import divide, f4, fma, from_bits, i8
+from esp.kernels.functions import exp, log
+from esp.kernels.pointers import from_bits, i8
+from esp.kernels.vectors import (
+    F32,
+    F64,
+    I64,
+    WIDE,
+    Place,
+    Vec,
+    called,
+    choose,
+    filled,
+    fma,
+    folded,
+    larger,
+    loop,
+    near,
+    routine,
+    smaller,
+    span,
+    spread,
+    total,
+    wide,
+)
 
 SUM, MEAN, MAX, MIN = range(4)
+INF = float("inf")
+Join = Callable[[Vec, Vec], Vec]
 
 
-@part
-def _fold_run(kind, count, x):
-    """One number out of x[count]."""
-    source = f4(x)
-    if kind in (SUM, MEAN):
-        total = 0.0
-        for j in range(count):
-            total += source[j]
-        return np.float32(total if kind == SUM else total / max(count, 1))
-    top = source[0]
-    for j in range(1, count):
-        value = source[j]
-        if kind == MAX:
-            top = value if value > top or value != value else top
-        else:
-            top = value if value < top or value != value else top
-    return top
+def _fold_run(b: Any, kind: Any, count: Any, x: Any, y: Any) -> None:
+    """y[1] = one number out of x[count]."""
+    target = b.inttoptr(y, F32.as_pointer())
+
+    def summed(is_mean: bool) -> None:
+        sum_ = _sum(b, count, lambda place: wide(place.load(x)))
+        b.store(b.fptrunc(b.fdiv(sum_, b.sitofp(count, F64)) if is_mean else sum_, F32), target)
+
+    def extreme(join: Join, worst: float) -> None:
+        (best,) = span(b, count, lambda place, state: [join(state[0], place.load(x, worst))], filled(b, worst))
+        b.store(folded(best, join), target)
+
+    ways = [partial(summed, False), partial(summed, True), partial(extreme, larger, -INF), partial(extreme, smaller, INF)]
+    choose(b, kind, ways)
 
 
-@part
-def _fold_lines(kind, count, inner, x, y):
+def _sum(b: Any, count: Any, number: Callable[[Place], Vec]) -> Any:
+    """The sum of ``count`` numbers of double precision."""
+    (sums,) = span(b, count, lambda place, state: [state[0] + place.only(number(place), 0.0)], filled(b, 0.0, WIDE))
+    return folded(sums, total)
+
+
+def _fold_lines(b: Any, kind: Any, count: Any, inner: Any, x: Any, y: Any) -> None:
     """y[inner] out of x[count, inner], line by line."""
-    target = f4(y)
-    for c in range(inner):
-        target[c] = f4(x)[c]
-    for j in range(1, count):
-        source = f4(x + 4 * j * inner)
-        if kind == MAX:
-            for c in range(inner):
-                value, top = source[c], target[c]
-                target[c] = value if value > top or value != value else top
-        elif kind == MIN:
-            for c in range(inner):
-                value, top = source[c], target[c]
-                target[c] = value if value < top or value != value else top
-        else:
-            for c in range(inner):
-                target[c] += source[c]
-    if kind == MEAN:
-        total = np.float32(count)
-        for c in range(inner):
-            target[c] = divide(target[c], total)
+
+    def folds(join: Join, is_mean: bool) -> None:
+        def step(place: Place, state: list[Vec]) -> None:
+            def line(j: Any, state: list[Vec]) -> list[Vec]:
+                at = b.add(x, b.mul(b.add(j, I64(1)), b.mul(inner, I64(4))))
+                return [join(state[0], place.load(at))]
+
+            (value,) = loop(b, b.sub(count, I64(1)), [place.load(x)], line)
+            place.store(value / spread(b, b.sitofp(count, F32)) if is_mean else value, y)
+
+        span(b, inner, step)
+
+    ways = [
+        partial(folds, total, False),
+        partial(folds, total, True),
+        partial(folds, larger, False),
+        partial(folds, smaller, False),
+    ]
+    choose(b, kind, ways)
+
+
+fold_run, fold_lines = routine("iiii", _fold_run), routine("iiiii", _fold_lines)
 
 
 @part
@@ -65,43 +94,61 @@ def fold(rows, kind, count, inner, x, y):
     """y[rows, inner] = the sum, mean, largest or smallest of x[rows, count, inner]; NaN if any is."""
     for i in range(rows):
         if inner == 1:
-            f4(y)[i] = _fold_run(kind, count, x + 4 * i * count)
+            fold_run(kind, count, x + 4 * i * count, y + 4 * i)
         else:
-            _fold_lines(kind, count, inner, x + 4 * i * count * inner, y + 4 * i * inner)
+            fold_lines(kind, count, inner, x + 4 * i * count * inner, y + 4 * i * inner)
+
+
+def _normalise(b: Any, size: Any, is_centred: Any, epsilon: Any, x: Any, y: Any) -> None:
+    """y[size] = (x - mean) / sqrt(variance + epsilon); the mean is taken as 0 where it is not centred."""
+    among = b.sitofp(size, F64)
+    counted = b.select(b.icmp_signed("!=", is_centred, I64(0)), size, I64(0))
+    mean = b.fdiv(_sum(b, counted, lambda place: wide(place.load(x))), among)
+
+    def square(place: Place) -> Vec:
+        away = wide(place.load(x)) - spread(b, mean)
+        return away * away
+
+    variance = b.fdiv(_sum(b, size, square), among)
+    root = called("sqrt", spread(b, b.fadd(variance, b.fpext(epsilon, F64))))
+    centre, scale = spread(b, b.fptrunc(mean, F32)), 1 / Vec(b, b.fptrunc(root.v, filled(b, 0.0).v.type))
+    span(b, size, lambda place, state: place.store((place.load(x) - centre) * scale, y))
+
+
+normalise_run = routine("iifii", _normalise)
 
 
 @part
 def normalise(rows, size, is_centred, epsilon, x, y):
-    """y[rows, size] = (x - mean) / sqrt(variance + epsilon) of each row; the mean is taken as 0 where it is not centred."""
+    """Each row of x[rows, size] brought to mean 0, unless it is not centred, and deviation 1."""
     for i in range(rows):
-        source, target = f4(x + 4 * i * size), f4(y + 4 * i * size)
-        mean, squares = 0.0, 0.0
-        if is_centred:
-            for j in range(size):
-                mean += source[j]
-            mean /= max(size, 1)
-        for j in range(size):
-            away = source[j] - mean
-            squares += away * away
-        centre = np.float32(mean)
-        scale = divide(ONE, np.float32(math.sqrt(squares / max(size, 1) + epsilon)))
-        for j in range(size):
-            target[j] = (source[j] - centre) * scale
+        normalise_run(size, is_centred, epsilon, x + 4 * i * size, y + 4 * i * size)
+
+
+def _near(b: Any, count: Any, before: Any, after: Any, alpha: Any, beta: Any, bias: Any, x: Any, y: Any) -> None:
+    """y[count] = x / (bias + alpha * s) ** beta, s the squares of the numbers from ``before`` to ``after`` places on."""
+
+    def step(place: Place, state: list[Vec]) -> None:
+        def add(j: Any, state: list[Vec]) -> list[Vec]:
+            other = near(place, b.sub(j, before), count).load(x)
+            return [fma(other, other, state[0])]
+
+        (squares,) = loop(b, b.add(b.add(before, after), I64(1)), [filled(b, 0.0)], add)
+        power = log(fma(spread(b, alpha), squares, spread(b, bias))) * spread(b, b.fneg(beta))
+        place.store(place.load(x) * exp(power), y)
+
+    span(b, count, step)
+
+
+normalise_near_run = routine("iiifffii", _near)
 
 
 @part
 def normalise_near(rows, channels, before, after, alpha, beta, bias, x, y):
-    """y[rows, channels] = x / (bias + alpha * s) ** beta, s the squares of the channels from ``before`` to ``after`` places on."""
+    """Each of x[rows, channels] divided by what the channels near it come to."""
     for i in range(rows):
-        source, target = f4(x + 4 * i * channels), f4(y + 4 * i * channels)
-        for c in range(channels):
-            target[c] = ZERO
-        for off in range(-before, after + 1):
-            near = f4(x + 4 * (i * channels + off))
-            for c in range(max(0, -off), min(channels, channels - off)):
-                target[c] = fma(near[c], near[c], target[c])
-        for c in range(channels):
-            target[c] = source[c] * exp(-beta * log(fma(alpha, target[c], bias)))
+        at = 4 * i * channels
+        normalise_near_run(channels, before, after, alpha, beta, bias, x + at, y + at)
 
 
 @instruction

@@ -1,160 +1,130 @@
-"""exp, log, tanh, erf and their kin of float32: no branch and no call, so that loops over them become vectors.
+"""exp, log, tanh, erf and their kin over vectors of float32: no branch, no table and no call.
 
-Units in the last place off the true value, at most (tested): exp, log and erf 2, expm1 and log1p 3, tanh, the logistic function and
-softplus 4, erfc 5 (exp of a square, its coefficient and their product). NaN stays NaN, infinities go to the limits.
-Coefficients: minimax polynomials of Cephes (S. Moshier), expf, logf, tanhf and ndtrf.
+Units in the last place off the true value, at most (tested): exp, expm1, log, erf, tanh and the logistic function 2, log1p and
+softplus 3. NaN stays NaN, infinities go to the limits. Where the logistic function would be subnormal it may be 0.
+Coefficients: minimax fits of our own; those of log are Cephes' (S. Moshier), logf.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls
+from dataclasses import dataclass
 
-from collections.abc import Callable
-from typing import Any
+from esp.kernels.vectors import (
+    MAGIC,
+    Vec,
+    at_least,
+    at_most,
+    bits_of,
+    called,
+    fma,
+    from_whole,
+    polynomial,
+    power_of_two,
+    times_power_of_two,
+    where,
+    whole,
+)
 
-import numba
-import numpy as np
-
-from esp.kernels.pointers import divide, exponent, fma, mantissa, times_power_of_two, whole
-
-LOG2E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(-0.693359375), np.float32(2.12194440e-4)
-E0, E1, E2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
-E3, E4, E5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
-T0, T1, T2 = np.float32(-5.70498872745e-3), np.float32(2.06390887954e-2), np.float32(-5.37397155531e-2)
-T3, T4 = np.float32(1.33314422036e-1), np.float32(-3.33332819422e-1)
-L0, L1, L2 = np.float32(7.0376836292e-2), np.float32(-1.1514610310e-1), np.float32(1.1676998740e-1)
-L3, L4, L5 = np.float32(-1.2420140846e-1), np.float32(1.4249322787e-1), np.float32(-1.6668057665e-1)
-L6, L7, L8 = np.float32(2.0000714765e-1), np.float32(-2.4999993993e-1), np.float32(3.3333331174e-1)
-N0, N1, N2 = np.float32(7.853861353153693e-5), np.float32(-8.010193625184903e-4), np.float32(5.188327685732524e-3)
-N3, N4, N5 = np.float32(-2.685381193529856e-2), np.float32(1.128358514861418e-1), np.float32(-3.761262582423300e-1)
-N6 = np.float32(1.283791670955126e-1)  # the series of erf begins with x + N6 x
-P0, P1, P2 = np.float32(2.326819970068386e-2), np.float32(-1.387039388740657e-1), np.float32(3.687424674597105e-1)
-P3, P4, P5 = np.float32(-5.824733027278666e-1), np.float32(6.210004621745983e-1), np.float32(-4.944515323274145e-1)
-P6, P7, P8 = np.float32(3.404879937665872e-1), np.float32(-2.741127028184656e-1), np.float32(5.638259427386472e-1)
-R0, R1, R2 = np.float32(-1.047766399936249e1), np.float32(1.297719955372516e1), np.float32(-7.495518717768503)
-R3, R4, R5 = np.float32(2.921019019210786), np.float32(-1.015265279202700), np.float32(4.218463358204948e-1)
-R6, R7 = np.float32(-2.820767439740514e-1), np.float32(5.641895067754075e-1)
-NORMAL, LIFT, LIFT_LOG = np.float32(1.17549435e-38), np.float32(8388608), np.float32(23)
-LN2_BIG, LN2_REST, FAR = np.float32(0.693359375), np.float32(-2.12194440e-4), np.float32(10.1)
-ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
-HIGHEST, LOWEST, SMALL, INF = np.float32(88.72283), np.float32(-103.97), np.float32(0.625), np.float32(np.inf)
+LOG2E, LN2_HIGH, LN2_LOW = 1.44269504, -0.693359375, 2.12194440e-4  # the high part has few bits: its product is exact
+EXPM1 = (1.3882395578548312e-3, 8.367180824279785e-3, 4.166722297668457e-2, 1.6666539013385773e-1, 4.999999701976776e-1)
+HIGHEST, LOWEST = 89.0, -104.0  # exp is infinite above, 0 below
+GONE = -87.9  # 2**-127 and so 0 in ``power_of_two``
+LOG = (
+    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+    2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+)  # fmt: skip
+NORMAL, LIFT, LIFT_LOG = 1.1754943508222875e-38, 8388608.0, 23.0
+HALF_ROOT = 0x3F3504F3  # the bits of half the root of two: below it a mantissa is doubled, so that it lies about 1
+ERF_NEAR = (
+    8.316794264828786e-05, -8.130018250085413e-4, 5.199907347559929e-3, -2.6858942583203316e-2, 1.1283687502145767e-1,
+    -3.7612631916999817e-1, 1.2837916612625122e-1,
+)  # fmt: skip
+ERF_FAR = (
+    1.0432905583002139e-05, -3.14856122713536e-4, 3.6103343591094017e-3, -2.369455061852932e-2, 1.061590313911438e-1,
+    6.351980566978455e-1, 1.2863707542419434e-1,
+)  # fmt: skip
+ERF_TURN, ERF_ONE = 0.92, 4.0  # where the near form ends, and where erf is 1
 
 
-def inlined(function: Callable[..., Any]) -> Any:
-    """Marks a part that becomes the body of every loop that calls it: a call in a loop would keep it from becoming vectors."""
-    compiled: Any = numba.njit(nogil=True, forceinline=True)(function)
-    return compiled
+@dataclass(frozen=True, slots=True)
+class _Power:
+    """e**x as (1 + ``rest``) * 2**k, ``shifted`` being MAGIC + k."""
+
+    rest: Vec
+    shifted: Vec
 
 
-@inlined
-def exp(x):
+def _power(x: Vec) -> _Power:
+    shifted = fma(x, LOG2E, MAGIC)
+    count = shifted - MAGIC
+    r = fma(count, LN2_LOW, fma(count, LN2_HIGH, x))
+    return _Power(fma(r * r, polynomial(r, *EXPM1), r), shifted)
+
+
+def exp(x: Vec) -> Vec:
     """e to the x, subnormal results included."""
-    y = x if x < HIGHEST else HIGHEST
-    y = y if y > LOWEST else LOWEST
-    shift = y * LOG2E
-    n = whole(shift + (HALF if shift > ZERO else -HALF))
-    count = np.float32(n)
-    r = fma(count, LN2_LOW, fma(count, LN2_HIGH, y))
-    p = fma(fma(fma(fma(fma(E0, r, E1), r, E2), r, E3), r, E4), r, E5)
-    p = fma(p * r, r, r) + ONE
-    value = times_power_of_two(p, n)
-    value = value if x <= HIGHEST else INF
-    value = value if not x < LOWEST else ZERO
-    return value if x == x else x
+    power = _power(at_least(at_most(x, HIGHEST), LOWEST))
+    return times_power_of_two(power.rest + 1, power.shifted)
 
 
-@inlined
-def tanh(x):
-    """The hyperbolic tangent."""
-    size = x if x > ZERO else -x
-    square = x * x
-    near = fma(fma(fma(fma(fma(T0, square, T1), square, T2), square, T3), square, T4) * square, x, x)
-    far = ONE - divide(TWO, exp(size + size) + ONE)
-    far = far if x > ZERO else -far
-    return near if size < SMALL else far
+def exp_below(x: Vec) -> Vec:
+    """e to the x for an x that is not above 0; 0 where that would be subnormal."""
+    power = _power(at_least(x, GONE))
+    scale = power_of_two(power.shifted)
+    return fma(scale, power.rest, scale)
 
 
-@inlined
-def logistic(x):
-    """1 / (1 + e to the -x)."""
-    return divide(ONE, ONE + exp(-x))
-
-
-@inlined
-def expm1(x):
+def expm1(x: Vec) -> Vec:
     """e to the x, less 1, of an x that is not above 0: without loss near 0."""
-    y = x if x < ZERO else ZERO
-    y = y if y > LOWEST else LOWEST
-    n = whole(y * LOG2E - HALF)
-    count = np.float32(n)
-    r = fma(count, LN2_LOW, fma(count, LN2_HIGH, y))
-    p = fma(fma(fma(fma(fma(E0, r, E1), r, E2), r, E3), r, E4), r, E5)
-    value = times_power_of_two(fma(p * r, r, r), n) + (times_power_of_two(ONE, n) - ONE)
-    return value if x == x else x
+    power = _power(at_least(x, GONE))
+    scale = power_of_two(power.shifted)
+    return fma(scale, power.rest, scale - 1)
 
 
-@inlined
-def log(x):
+def tanh(x: Vec) -> Vec:
+    """The hyperbolic tangent: with t = expm1(-2|x|) it is -t / (t + 2), each side rounded once."""
+    power = _power(at_least(abs(x) * -2, GONE))
+    scale = power_of_two(power.shifted)
+    size = fma(scale, power.rest, scale - 1) / fma(scale, power.rest, scale + 1)
+    return called("copysign", size, x)
+
+
+def logistic(x: Vec) -> Vec:
+    """1 / (1 + e to the -x): e is taken of -|x|, so that its error is no larger beside the result."""
+    power = _power(at_least(-abs(x), GONE))
+    scale = power_of_two(power.shifted)
+    above = where(x < 0, fma(scale, power.rest, scale), 1)
+    return above / fma(scale, power.rest, scale + 1)
+
+
+def log(x: Vec) -> Vec:
     """The natural logarithm, of subnormal numbers too; -infinity of 0, NaN below."""
-    lifted = x * LIFT if x < NORMAL else x
-    count = exponent(lifted) - LIFT_LOG if x < NORMAL else exponent(lifted)
-    r = mantissa(lifted) - ONE
+    is_small = x < NORMAL
+    lifted, b = where(is_small, x * LIFT, x), x.b
+    bits = bits_of(lifted)
+    power = b.ashr(b.sub(bits, whole(HALF_ROOT)), whole(23))
+    r = from_whole(b, b.sub(bits, b.shl(power, whole(23)))) - 1
+    count = Vec(b, b.sitofp(power, x.v.type))
+    count = where(is_small, count - LIFT_LOG, count)
     square = r * r
-    p = fma(fma(fma(fma(fma(fma(fma(fma(L0, r, L1), r, L2), r, L3), r, L4), r, L5), r, L6), r, L7), r, L8)
-    value = fma(count, LN2_REST, p * r * square)
-    value = fma(count, LN2_BIG, r + fma(-HALF, square, value))
-    value = value if x > ZERO else (-INF if x == ZERO else np.float32(np.nan))
-    return value if x < INF or x != x else x
+    value = fma(count, -LN2_LOW, polynomial(r, *LOG) * r * square)
+    value = fma(count, -LN2_HIGH, r + fma(square, -0.5, value))
+    value = where(x < 0, float("nan"), where(x > 0, value, float("-inf")))
+    return where(x < float("inf"), value, x)
 
 
-@inlined
-def log1p(x):
+def log1p(x: Vec) -> Vec:
     """The logarithm of 1 + x for x of 0 and above: without loss near 0."""
-    total = ONE + x
-    return log(total) + divide(x - (total - ONE), total)
+    total = x + 1
+    return log(total) + (x - (total - 1)) / total
 
 
-@inlined
-def softplus(x):
+def softplus(x: Vec) -> Vec:
     """log(1 + e to the x)."""
-    size = x if x > ZERO else -x
-    return (x if x > ZERO else ZERO) + log1p(exp(-size))
+    return at_least(x, 0) + log1p(exp(-abs(x)))
 
 
-@inlined
-def _erf_near(x):
-    """erf for a size below 1."""
-    square = x * x
-    p = fma(fma(fma(fma(fma(fma(N0, square, N1), square, N2), square, N3), square, N4), square, N5), square, N6)
-    return fma(p, x, x)
-
-
-@inlined
-def _erfc_far(size):
-    """1 - erf for a size of 1 and above."""
-    size = size if size < FAR else FAR
-    one = divide(ONE, size)
-    square, y = size * size, one * one
-    rest = fma(size, size, -square)  # what rounding took from the square
-    near = fma(fma(fma(fma(fma(fma(fma(fma(P0, y, P1), y, P2), y, P3), y, P4), y, P5), y, P6), y, P7), y, P8)
-    far = fma(fma(fma(fma(fma(fma(fma(R0, y, R1), y, R2), y, R3), y, R4), y, R5), y, R6), y, R7)
-    power = exp(-square)
-    return fma(power, -rest, power) * one * (near if size < TWO else far)
-
-
-@inlined
-def erf(x):
-    """The error function."""
-    size = x if x > ZERO else -x
-    far = ONE - _erfc_far(size)
-    far = far if x > ZERO else -far
-    value = _erf_near(x) if size < ONE else far
-    return value if x == x else x
-
-
-@inlined
-def erfc(x):
-    """1 less the error function, without loss where that is nearly 1."""
-    size = x if x > ZERO else -x
-    far = _erfc_far(size)
-    far = far if x > ZERO else TWO - far
-    value = ONE - _erf_near(x) if size < ONE else far
-    return value if x == x else x
+def erf(x: Vec) -> Vec:
+    """The error function: an odd polynomial near 0, 1 - e to a polynomial beyond."""
+    square, size = x * x, at_most(abs(x), ERF_ONE)
+    near = fma(polynomial(square, *ERF_NEAR), x, x)
+    far = 1 - exp_below(-fma(polynomial(size, *ERF_FAR), size, size))
+    return where(size < ERF_TURN, near, called("copysign", far, x))

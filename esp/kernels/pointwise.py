@@ -1,268 +1,116 @@
 """Functions of one tensor, number by number: activations with their two parameters, and elementary functions.
 
-Each is written for one number and becomes a loop; a result depends on its own number alone. What is written lies apart from
-what is read: only then do the loops become vectors.
+Each is written for a vector of numbers and becomes a loop; a result depends on its own number alone, and may take its place.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from esp.kernels.compile import instruction, part
-from esp.kernels.functions import HALF, ONE, ZERO, erf, erfc, exp, expm1, inlined, log, logistic, softplus, tanh
-from esp.kernels.pointers import divide, f4, from_bits, i8
+from esp.kernels.functions import erf, exp, expm1, log, logistic, softplus, tanh
+from esp.kernels.pointers import f4, from_bits, i8
+from esp.kernels.vectors import Vec, at_least, at_most, called, choose, fma, routine, span, spread, where
 
 (
-    CLIP, LEAKY_RELU, THRESHOLDED_RELU, SHRINK, HARD_SIGMOID, HARD_SWISH, SOFTSIGN, ABS, NEG, RECIPROCAL, SQRT, SQUARE,
-    TANH, SIGMOID, SWISH, GELU, GELU_TANH, ELU, CELU, SOFTPLUS, MISH, EXP, LOG, ERF, POW,
-) = range(25)  # fmt: skip
-ROOT_HALF = np.float32(0.7071067811865476)
-GELU_SLOPE, GELU_CUBE = np.float32(1.5957691216057308), np.float32(0.044715)  # sqrt(8 / pi)
+    CLIP, LEAKY_RELU, THRESHOLDED_RELU, SHRINK, LINE, HARD_SIGMOID, HARD_SWISH, SOFTSIGN, ABS, NEG, RECIPROCAL, SQRT, SQUARE,
+    CUBE, TANH, SCALED_TANH, SIGMOID, SWISH, GELU, GELU_TANH, ELU, CELU, SOFTPLUS, MISH, EXP, LOG, ERF, POW,
+) = range(28)  # fmt: skip
+ROOT_HALF = 0.7071067811865476
+GELU_SLOPE, GELU_CUBE = 1.5957691216057308, 0.044715  # sqrt(8 / pi)
+Form = Callable[[Vec, Vec, Vec], Vec]  # of a number and the two parameters
 
 
-def _each(function):
-    """The loop y[count] = function(x, alpha, beta), under a name of its own: linked kernels know loops by their names."""
-
-    def loop(count, alpha, beta, x, y):
-        source, target = f4(x), f4(y)
-        for j in range(count):
-            target[j] = function(source[j], alpha, beta)
-
-    loop.__name__ = loop.__qualname__ = "each" + function.__name__
-    return part(loop)
+def _plain(function: Callable[[Vec], Vec]) -> Form:
+    """A function that takes no parameters."""
+    return lambda x, alpha, beta: function(x)
 
 
-@_each
-@inlined
-def _clip(x, alpha, beta):
-    x = alpha if x < alpha else x
-    return beta if x > beta else x
+def _shrink(x: Vec, bias: Vec, reach: Vec) -> Vec:
+    value = where(x > reach, x - bias, where(x.is_nan, x, 0))
+    return where(x < -reach, x + bias, value)
 
 
-@_each
-@inlined
-def _leaky_relu(x, alpha, beta):
-    return x * alpha if x < ZERO else x
+def _line(x: Vec, slope: Vec, shift: Vec) -> Vec:
+    return slope * x + shift
 
 
-@_each
-@inlined
-def _thresholded_relu(x, alpha, beta):
-    return ZERO if x <= alpha else x
+def _hard_sigmoid(x: Vec, slope: Vec, shift: Vec) -> Vec:
+    return at_most(at_least(_line(x, slope, shift), 0), 1)
 
 
-@_each
-@inlined
-def _shrink(x, alpha, beta):
-    """alpha: the bias; beta: how far from 0 it begins."""
-    value = ZERO if x == x else x
-    value = x - alpha if x > beta else value
-    return x + alpha if x < -beta else value
+def _gelu(x: Vec) -> Vec:
+    half = x * 0.5
+    return fma(half, erf(x * ROOT_HALF), half)
 
 
-@inlined
-def _line(x, alpha, beta):
-    """alpha * x + beta within 0 and 1."""
-    x = alpha * x + beta
-    x = ZERO if x < ZERO else x
-    return ONE if x > ONE else x
-
-
-_hard_sigmoid = _each(_line)
-
-
-@_each
-@inlined
-def _hard_swish(x, alpha, beta):
-    return x * _line(x, alpha, beta)
-
-
-@_each
-@inlined
-def _softsign(x, alpha, beta):
-    return divide(x, ONE + abs(x))
-
-
-@_each
-@inlined
-def _abs(x, alpha, beta):
-    return abs(x)
-
-
-@_each
-@inlined
-def _neg(x, alpha, beta):
-    return -x
-
-
-@_each
-@inlined
-def _reciprocal(x, alpha, beta):
-    return divide(ONE, x)
-
-
-@_each
-@inlined
-def _sqrt(x, alpha, beta):
-    return math.sqrt(x)
-
-
-@_each
-@inlined
-def _square(x, alpha, beta):
-    return x * x
-
-
-@_each
-@inlined
-def _tanh(x, alpha, beta):
-    return tanh(x)
-
-
-@_each
-@inlined
-def _sigmoid(x, alpha, beta):
-    return logistic(x)
-
-
-@_each
-@inlined
-def _swish(x, alpha, beta):
-    return x * logistic(alpha * x)
-
-
-@_each
-@inlined
-def _gelu(x, alpha, beta):
-    return HALF * x * erfc(-x * ROOT_HALF)
-
-
-@_each
-@inlined
-def _gelu_tanh(x, alpha, beta):
+def _gelu_tanh(x: Vec) -> Vec:
     """The approximation by tanh, which is a logistic function in disguise."""
-    return x * logistic(GELU_SLOPE * (x + GELU_CUBE * x * x * x))
+    return x * logistic((x * GELU_CUBE * x * x + x) * GELU_SLOPE)
 
 
-@_each
-@inlined
-def _elu(x, alpha, beta):
-    return beta * (alpha * expm1(x)) if x < ZERO else beta * x
+def _elu(x: Vec, alpha: Vec, gain: Vec) -> Vec:
+    return gain * where(x < 0, alpha * expm1(at_most(x, 0)), x)
 
 
-@_each
-@inlined
-def _celu(x, alpha, beta):
-    return alpha * expm1(divide(x, alpha)) if x < ZERO else x
+def _celu(x: Vec, alpha: Vec, beta: Vec) -> Vec:
+    return where(x < 0, alpha * expm1(at_most(x / alpha, 0)), x)
 
 
-@_each
-@inlined
-def _softplus(x, alpha, beta):
-    return softplus(x)
+FORMS: tuple[Form, ...] = (  # in the order of the kinds
+    lambda x, low, high: at_most(at_least(x, low), high),
+    lambda x, slope, beta: where(x < 0, x * slope, x),
+    lambda x, alpha, beta: where(x <= alpha, 0, x),
+    _shrink, _line, _hard_sigmoid,
+    lambda x, slope, shift: x * _hard_sigmoid(x, slope, shift),
+    _plain(lambda x: x / (abs(x) + 1)),
+    _plain(abs),
+    _plain(lambda x: -x),
+    _plain(lambda x: 1 / x),
+    _plain(partial(called, "sqrt")),
+    _plain(lambda x: x * x),
+    _plain(lambda x: x * x * x),
+    _plain(tanh),
+    lambda x, alpha, beta: alpha * tanh(beta * x),
+    _plain(logistic),
+    lambda x, slope, beta: x * logistic(slope * x),
+    _plain(_gelu), _plain(_gelu_tanh), _elu, _celu, _plain(softplus),
+    _plain(lambda x: x * tanh(softplus(x))),
+    _plain(exp), _plain(log), _plain(erf),
+)  # fmt: skip
 
 
-@_each
-@inlined
-def _mish(x, alpha, beta):
-    return x * tanh(softplus(x))
-
-
-@_each
-@inlined
-def _exp(x, alpha, beta):
-    return exp(x)
-
-
-@_each
-@inlined
-def _log(x, alpha, beta):
-    return log(x)
-
-
-@_each
-@inlined
-def _erf(x, alpha, beta):
-    return erf(x)
-
-
-@_each
-@inlined
-def _pow(x, alpha, beta):
-    """In double precision, by the system's own function: rare, and every special case is as IEEE 754 has it."""
-    return np.float32(math.pow(np.float64(x), np.float64(alpha)))
-
-
-@part
-def _bend(kind, count, alpha, beta, x, y):
-    if kind == CLIP:
-        _clip(count, alpha, beta, x, y)
-    elif kind == LEAKY_RELU:
-        _leaky_relu(count, alpha, beta, x, y)
-    elif kind == THRESHOLDED_RELU:
-        _thresholded_relu(count, alpha, beta, x, y)
-    elif kind == SHRINK:
-        _shrink(count, alpha, beta, x, y)
-    elif kind == HARD_SIGMOID:
-        _hard_sigmoid(count, alpha, beta, x, y)
-    elif kind == HARD_SWISH:
-        _hard_swish(count, alpha, beta, x, y)
-    elif kind == SOFTSIGN:
-        _softsign(count, alpha, beta, x, y)
-    elif kind == ABS:
-        _abs(count, alpha, beta, x, y)
-    elif kind == NEG:
-        _neg(count, alpha, beta, x, y)
-    elif kind == RECIPROCAL:
-        _reciprocal(count, alpha, beta, x, y)
-    elif kind == SQRT:
-        _sqrt(count, alpha, beta, x, y)
-    else:
-        _square(count, alpha, beta, x, y)
-
-
-@part
-def _curve(kind, count, alpha, beta, x, y):
-    if kind == TANH:
-        _tanh(count, alpha, beta, x, y)
-    elif kind == SIGMOID:
-        _sigmoid(count, alpha, beta, x, y)
-    elif kind == SWISH:
-        _swish(count, alpha, beta, x, y)
-    elif kind == GELU:
-        _gelu(count, alpha, beta, x, y)
-    elif kind == GELU_TANH:
-        _gelu_tanh(count, alpha, beta, x, y)
-    elif kind == ELU:
-        _elu(count, alpha, beta, x, y)
-    elif kind == CELU:
-        _celu(count, alpha, beta, x, y)
-    elif kind == SOFTPLUS:
-        _softplus(count, alpha, beta, x, y)
-    elif kind == MISH:
-        _mish(count, alpha, beta, x, y)
-    elif kind == EXP:
-        _exp(count, alpha, beta, x, y)
-    elif kind == LOG:
-        _log(count, alpha, beta, x, y)
-    elif kind == ERF:
-        _erf(count, alpha, beta, x, y)
-    else:
-        _pow(count, alpha, beta, x, y)
-
-
-@part
-def activate(count, kind, alpha, beta, x, y):
+def _activate(b: Any, count: Any, kind: Any, alpha: Any, beta: Any, x: Any, y: Any) -> None:
     """y[count] = the function ``kind`` of x[count], with its two parameters."""
-    if kind < TANH:
-        _bend(kind, count, alpha, beta, x, y)
-    else:
-        _curve(kind, count, alpha, beta, x, y)
+    first, second = spread(b, alpha), spread(b, beta)
+
+    def each(form: Form) -> None:
+        span(b, count, lambda place, state: place.store(form(place.load(x), first, second), y))
+
+    choose(b, kind, [partial(each, form) for form in FORMS])
+
+
+activate = routine("iiffii", _activate)
+
+
+@part
+def _power(count, exponent, x, y):
+    """In double precision, by the system's own function: rare, and every special case is as IEEE 754 has it."""
+    source, target = f4(x), f4(y)
+    for j in range(count):
+        target[j] = np.float32(math.pow(np.float64(source[j]), np.float64(exponent)))
 
 
 @instruction
 def activate_row(n, x, y, b, c, f, scratch):
+    """Fields: kind, numbers a row, the two parameters."""
     g = i8(f)
-    activate(n * g[1], g[0], from_bits(g[2]), from_bits(g[3]), x, y)
+    if g[0] == POW:
+        _power(n * g[1], from_bits(g[2]), x, y)
+    else:
+        activate(n * g[1], g[0], from_bits(g[2]), from_bits(g[3]), x, y)

@@ -1,180 +1,192 @@
-"""Steps of recurrent networks: the products with the inputs of all steps are made before; here the state goes through time.
+"""Recurrent networks through time: a few steps' products with the inputs at once, then step by step the state's products and the cells.
 
-Addresses, as everywhere in a plan: gates[n, steps, g * h] holds W x + bias of every step; h[n, h] (and c) is the state,
-set before and left as it is after the last step; y[n, steps, y_step] takes h at every step where y is not 0.
+Addresses, as everywhere in a plan: x[n, steps, inputs]; h[n, size] (and c) are the states, set before and left as they are after
+the last step; y[n, steps, y_step] takes h of every step where y is not 0. Gates lie in work as ONNX orders them. A row has
+``lengths`` of its own where that is not 0: past them its states stay and its outputs are 0.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 import numpy as np
 
+from esp.kernels import cells
 from esp.kernels.compile import instruction, part
 from esp.kernels.dense import multiply
-from esp.kernels.functions import ONE, ZERO, logistic, tanh
-from esp.kernels.pointers import copy_floats, f4, i8
+from esp.kernels.pointers import call_row, copy_floats, f4, i8
 
 RNN, LSTM, GRU = range(3)
+BLOCK_STEPS = 8  # steps whose products with the inputs are made at once
+FORM = 4  # int64 of a function: a kind of ``pointwise``, 1, its parameters' bits
+# The shape of a node, int64[SHAPE]: what it is, the address of ``pointwise.activate_row``, the bound of what goes into
+# gates (a form) where there is one, up to three forms, and where each step's inputs begin in a row.
+(KIND, STEPS, SIZE, INPUTS, IS_REVERSED, Y_STEP, IS_PLAIN, FLAG, ACTIVATE, HAS_CLIP) = range(10)
+CLIP_FORM, FORMS, STARTS = 10, 10 + FORM, 10 + 4 * FORM
+SHAPE = STARTS + BLOCK_STEPS
 LOW, HIGH = np.float32(-np.inf), np.float32(np.inf)  # the tile's bounds, where there are none
 NONE, SINGLE = np.int64(0), np.int64(1)  # typed, for a literal would compile the callee anew
 
 
 @part
-def _product(n, size, h, zero_at, panels, bias, bias_step, out, columns, scratch):
-    """out[n, columns] = bias + h[n, size] @ panels."""
-    multiply(n, SINGLE, h, size, zero_at, SINGLE, zero_at, size, panels, bias, bias_step, out, columns, columns, LOW, HIGH, scratch)
+def _product(n, per, x, x_step, at, size, panels, bias, bias_step, out, columns, scratch):
+    """out[n * per, columns] = bias + rows of x[size] @ panels; the rows begin at[per] floats into every x_step."""
+    multiply(n, per, x, x_step, at, SINGLE, at, size, panels, bias, bias_step, out, columns, columns, LOW, HIGH, scratch)
 
 
 @part
-def _keep(n, size, h, y, y_row):
-    """Writes the state as a step's output."""
-    if y:
-        for i in range(n):
-            copy_floats(y + 4 * i * y_row, h + 4 * i * size, size)
+def _bend(shape, which, count, x):
+    """x[count] = the function ``which`` of itself, bound before where gates are."""
+    g = i8(shape)
+    if g[HAS_CLIP] and which < 2:
+        call_row(g[ACTIVATE], count, x, x, 0, 0, shape + 8 * CLIP_FORM, 0)
+    call_row(g[ACTIVATE], count, x, x, 0, 0, shape + 8 * (FORMS + FORM * which), 0)
 
 
 @part
-def simple(n, steps, size, is_reversed, is_relu, gates, h, panels, zero_at, work, y, y_step, scratch):
-    """RNN: h = tanh or relu of (gates + h R); work[n, size]."""
-    for s in range(steps):
-        t = steps - 1 - s if is_reversed else s
-        _product(n, size, h, zero_at, panels, gates + 4 * t * size, steps * size, work, size, scratch)
-        if is_relu:
-            _relu_of(n * size, work, h)
+def _lstm_of(shape, gates, h, c, look):
+    """An LSTM of any kind; ``look`` holds the peepholes i, o, f. The gate that has been used last holds what is on its way."""
+    g = i8(shape)
+    size = g[SIZE]
+    run = 4 * size
+    enter, leave, keep, new = gates, gates + run, gates + 2 * run, gates + 3 * run
+    if look:
+        cells.sum_of_product(size, look, c, enter, enter)
+        cells.sum_of_product(size, look + 2 * run, c, keep, keep)
+    _bend(shape, 0, size, enter)
+    if g[FLAG]:
+        cells.rest_of(size, enter, keep)
+    else:
+        _bend(shape, 0, size, keep)
+    _bend(shape, 1, size, new)
+    cells.product_of(size, enter, new, new)
+    cells.sum_of_product(size, keep, c, new, c)
+    if look:
+        cells.sum_of_product(size, look + run, c, leave, leave)
+    _bend(shape, 0, size, leave)
+    copy_floats(new, c, size)
+    _bend(shape, 2, size, new)
+    cells.product_of(size, leave, new, h)
+
+
+@part
+def _gru_of(shape, gates, inputs, product, h):
+    """A GRU of any kind after its products; z and r are ready."""
+    g = i8(shape)
+    size = g[SIZE]
+    if g[FLAG]:
+        cells.product_of(size, gates + 4 * size, product, product)
+    cells.sum_of(size, inputs, product, product)
+    _bend(shape, 1, size, product)
+    cells.blended(size, gates, product, h, h)
+
+
+@part
+def _is_over(lengths, i, t):
+    """Whether row i has no step t."""
+    return lengths != 0 and t >= f4(lengths)[i]
+
+
+@part
+def _rnn_step(n, shape, t, lengths, gates, gates_step, h, panels, work, scratch):
+    g = i8(shape)
+    size = g[SIZE]
+    _product(n, SINGLE, h, size, shape + 8 * STARTS, size, panels, gates, gates_step, work, size, scratch)
+    for i in range(n):
+        at = 4 * i * size
+        if _is_over(lengths, i, t):
+            continue
+        if g[IS_PLAIN]:
+            cells.tanh_of(size, work + at, h + at)
         else:
-            _tanh_of(n * size, work, h)
-        _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)
-
-
-# The steps' loops stand apart, touch few arrays each and name one that they change only once: so the compiler can tell
-# that the arrays do not overlap, and the loops become vectors.
+            _bend(shape, 0, size, work + at)
+            copy_floats(h + at, work + at, size)
 
 
 @part
-def _logistic(size, y):
-    w = f4(y)
-    for j in range(size):
-        w[j] = logistic(w[j])
+def _lstm_step(n, shape, t, lengths, gates, gates_step, h, c, panels, look, work, scratch):
+    """work[n, 4 * size]."""
+    g = i8(shape)
+    size = g[SIZE]
+    _product(n, SINGLE, h, size, shape + 8 * STARTS, size, panels, gates, gates_step, work, 4 * size, scratch)
+    for i in range(n):
+        at, base = 4 * i * size, work + 16 * i * size
+        if _is_over(lengths, i, t):
+            continue
+        if g[IS_PLAIN]:
+            cells.lstm(size, base, h + at, c + at)
+        else:
+            _lstm_of(shape, base, h + at, c + at, look)
 
 
 @part
-def _tanh(size, y):
-    w = f4(y)
-    for j in range(size):
-        w[j] = tanh(w[j])
-
-
-@part
-def _next_cell(size, enter, keep, new, cell):
-    """cell = keep * cell + enter * new."""
-    i, f, g, c = f4(enter), f4(keep), f4(new), f4(cell)
-    for j in range(size):
-        c[j] = f[j] * c[j] + i[j] * g[j]
-
-
-@part
-def _times_tanh(size, gate, x, y):
-    """y = gate * tanh(x)."""
-    u, v, w = f4(gate), f4(x), f4(y)
-    for j in range(size):
-        w[j] = u[j] * tanh(v[j])
-
-
-@part
-def _tanh_of(size, x, y):
-    v, w = f4(x), f4(y)
-    for j in range(size):
-        w[j] = tanh(v[j])
-
-
-@part
-def _relu_of(size, x, y):
-    v, w = f4(x), f4(y)
-    for j in range(size):
-        w[j] = ZERO if v[j] < ZERO else v[j]
-
-
-@part
-def _scale(size, a, y):
-    """y = a * y."""
-    u, w = f4(a), f4(y)
-    for j in range(size):
-        w[j] = u[j] * w[j]
-
-
-@part
-def _times(size, a, b, y):
-    """y = a * b."""
-    u, v, w = f4(a), f4(b), f4(y)
-    for j in range(size):
-        w[j] = u[j] * v[j]
-
-
-@part
-def _tanh_of_sum(size, a, y):
-    """y = tanh(a + y)."""
-    u, w = f4(a), f4(y)
-    for j in range(size):
-        w[j] = tanh(u[j] + w[j])
-
-
-@part
-def _blend(size, gate, new, state):
-    """state = (1 - gate) * new + gate * state."""
-    z, u, w = f4(gate), f4(new), f4(state)
-    for j in range(size):
-        w[j] = (ONE - z[j]) * u[j] + z[j] * w[j]
-
-
-@part
-def lstm(n, steps, size, is_reversed, gates, h, c, panels, zero_at, work, y, y_step, scratch):
-    """LSTM, gates in ONNX's order i, o, f, c; work[n, 4 * size]."""
-    for s in range(steps):
-        t = steps - 1 - s if is_reversed else s
-        _product(n, size, h, zero_at, panels, gates + 16 * t * size, 4 * steps * size, work, 4 * size, scratch)
+def _gru_step(n, shape, t, lengths, gates, gates_step, h, panels, new_panels, bias, work, scratch):
+    """work[n, 4 * size]: z and r, then r * h and the product with it, which is that with h and its bias where FLAG is set."""
+    g = i8(shape)
+    size = g[SIZE]
+    at, product, reset = shape + 8 * STARTS, work + 8 * n * size, work + 12 * n * size
+    _product(n, SINGLE, h, size, at, size, panels, gates, gates_step, work, 2 * size, scratch)
+    if not g[IS_PLAIN]:
+        _bend(shape, 0, 2 * n * size, work)
+    if not g[FLAG]:
         for i in range(n):
-            base, cell = work + 16 * i * size, c + 4 * i * size
-            _logistic(3 * size, base)
-            _tanh(size, base + 12 * size)
-            _next_cell(size, base, base + 8 * size, base + 12 * size, cell)
-            _times_tanh(size, base + 4 * size, cell, h + 4 * i * size)
-        _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)
+            base, to = work + 8 * i * size, reset + 4 * i * size
+            if g[IS_PLAIN]:
+                cells.gru_reset(size, base, h + 4 * i * size, to)
+            else:
+                cells.product_of(size, base + 4 * size, h + 4 * i * size, to)
+    _product(n, SINGLE, h if g[FLAG] else reset, size, at, size, new_panels, bias, NONE, product, size, scratch)
+    for i in range(n):
+        base, inputs, new, state = (
+            work + 8 * i * size,
+            gates + 4 * (i * gates_step + 2 * size),
+            product + 4 * i * size,
+            h + 4 * i * size,
+        )
+        if _is_over(lengths, i, t):
+            continue
+        if not g[IS_PLAIN]:
+            _gru_of(shape, base, inputs, new, state)
+        elif g[FLAG]:
+            cells.gru_linear(size, base, inputs, new, state)
+        else:
+            cells.gru(size, base, inputs, new, state)
 
 
 @part
-def gru(n, steps, size, is_reversed, is_linear, gates, h, panels, bias, new_panels, zero_at, work, y, y_step, scratch):
-    """GRU, gates in ONNX's order z, r, h. work[n, 5 * size] holds z and r, then h R of the new state, then r * h.
-
-    ``is_linear`` is ONNX's linear_before_reset: bias (of the recurrent product for the new state) is then added before
-    the reset; otherwise it is part of gates, and the product is taken of r * h.
-    """
-    both, product, reset = work, work + 8 * n * size, work + 12 * n * size
-    for s in range(steps):
-        t = steps - 1 - s if is_reversed else s
-        step = gates + 12 * t * size
-        _product(n, size, h, zero_at, panels, step, 3 * steps * size, both, 2 * size, scratch)
-        _logistic(2 * n * size, both)
-        for i in range(n):
-            _times(size, both + 4 * (2 * i + 1) * size, h + 4 * i * size, reset + 4 * i * size)
-        _product(n, size, h if is_linear else reset, zero_at, new_panels, bias, NONE, product, size, scratch)
-        for i in range(n):
-            new = product + 4 * i * size
-            if is_linear:
-                _scale(size, both + 4 * (2 * i + 1) * size, new)
-            _tanh_of_sum(size, step + 12 * steps * i * size + 8 * size, new)
-            _blend(size, both + 8 * i * size, new, h + 4 * i * size)
-        _keep(n, size, h, y + 4 * t * y_step if y else y, steps * y_step)
+def _keep(n, size, t, lengths, h, y, y_row):
+    """Writes the state as a step's output."""
+    for i in range(n):
+        if _is_over(lengths, i, t):
+            out = f4(y + 4 * i * y_row)
+            for j in range(size):
+                out[j] = 0
+        else:
+            copy_floats(y + 4 * i * y_row, h + 4 * i * size, size)
 
 
 @instruction
 def recurrent_row(n, x, y, b, c, f, scratch):
-    """Fields: kind, steps, size, is_reversed, panels, a zero, work, y_step, a flag (relu or linear), panels and bias of a GRU's new state.
-
-    b and c are the states; y may be left out.
+    """Fields: the shape; panels and bias of the inputs; panels of the state; gates[n, BLOCK_STEPS, gates] and work[n, 4 * size];
+    peepholes; panels and bias of a GRU's new state; lengths. b and c are the states; y may be left out.
     """
-    g = i8(f)
-    if g[0] == RNN:
-        simple(n, g[1], g[2], g[3], g[8], x, b, g[4], g[5], g[6], y, g[7], scratch)
-    elif g[0] == LSTM:
-        lstm(n, g[1], g[2], g[3], x, b, c, g[4], g[5], g[6], y, g[7], scratch)
-    else:
-        gru(n, g[1], g[2], g[3], g[8], x, b, g[4], g[10], g[9], g[5], g[6], y, g[7], scratch)
+    p = i8(f)
+    g = i8(p[0])
+    steps, size = g[STEPS], g[SIZE]
+    columns = size * (1 if g[KIND] == RNN else 4 if g[KIND] == LSTM else 3)
+    done = 0
+    while done < steps:
+        count = min(steps - done, BLOCK_STEPS)
+        first = steps - done - count if g[IS_REVERSED] else done
+        at = x + 4 * first * g[INPUTS]
+        _product(n, count, at, steps * g[INPUTS], p[0] + 8 * STARTS, g[INPUTS], p[1], p[2], NONE, p[4], columns, scratch)
+        for s in range(count):
+            t = count - 1 - s if g[IS_REVERSED] else s
+            gates = p[4] + 4 * t * columns
+            if g[KIND] == LSTM:
+                _lstm_step(n, p[0], first + t, p[9], gates, count * columns, b, c, p[3], p[6], p[5], scratch)
+            elif g[KIND] == GRU:
+                _gru_step(n, p[0], first + t, p[9], gates, count * columns, b, p[3], p[7], p[8], p[5], scratch)
+            else:
+                _rnn_step(n, p[0], first + t, p[9], gates, count * columns, b, p[3], p[5], scratch)
+            if y:
+                _keep(n, size, first + t, p[9], b, y + 4 * (first + t) * g[Y_STEP], steps * g[Y_STEP])
+        done += count

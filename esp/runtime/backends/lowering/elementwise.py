@@ -21,14 +21,14 @@ MANY = 1 << 16  # a repeated constant is written out up to this size, so that it
 
 
 def softmax(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
-    """Softmax along an axis that is made to lie last."""
+    """Softmax and LogSoftmax along an axis that is made to lie last."""
     x = made.value(node, 0)
     axis = attrs["axis"] % len(x.shape)
     order = x.order if x.flat is None and x.order[-1] == axis else (*(one for one in plain(x.shape) if one != axis), axis)
     x = made.arranged(x, order)
     size = x.shape[axis] or 1
     out = Value(Buffer(x.size), x.shape, order)
-    made.emit(plan.SOFTMAX, x.buffer, out.buffer, x.size // size, size)
+    made.emit(plan.SOFTMAX, x.buffer, out.buffer, x.size // size, size, node.op == "LogSoftmax")
     return [out]
 
 

@@ -8,13 +8,12 @@ import numpy as np
 from esp.astore.graph import Array, Node
 from esp.kernels import folding, plan
 from esp.kernels import pointwise as kinds
-from esp.runtime.backends.lowering.elementwise import joined
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.pointwise import bent
 from esp.runtime.backends.lowering.values import Buffer, Shape, Value, plain
 
-_ABS, _SQUARE, _SQRT, _LOG, _EXP = ((kind, 0.0, 0.0) for kind in (kinds.ABS, kinds.SQUARE, kinds.SQRT, kinds.LOG, kinds.EXP))
+_ABS, _SQUARE, _SQRT, _LOG = ((kind, 0.0, 0.0) for kind in (kinds.ABS, kinds.SQUARE, kinds.SQRT, kinds.LOG))
 Step = tuple[int, float, float] | None
 # What is done to each number before, the fold, and what is done to each result.
 FOLDS: Mapping[str, tuple[Step, int, Step]] = {
@@ -68,15 +67,6 @@ def _without(value: Value, axes: tuple[int, ...], shape: Shape) -> Value:
     """A value without axes of size 1."""
     kept = [axis for axis in range(len(value.shape)) if axis not in axes]
     return Value(value.buffer, shape, tuple(kept.index(axis) for axis in value.order if axis in kept))
-
-
-def log_softmax(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
-    """LogSoftmax: what is left of each number after the largest, less the logarithm of the sum of their powers."""
-    x = made.value(node, 0)
-    axes = (attrs["axis"] % len(x.shape),)
-    x = joined(made, node, "Sub", [x, _folded(made, x, folding.MAX, axes)], x.shape)
-    total = bent(made, _folded(made, bent(made, x, _EXP), folding.SUM, axes), _LOG)
-    return [joined(made, node, "Sub", [x, total], x.shape)]
 
 
 def global_max(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:

@@ -45,6 +45,7 @@ FORMS: Mapping[str, Callable[[Attrs], Form]] = {
     "Erf": _plain(kinds.ERF),
 }
 
+_POWERS = {2.0: kinds.SQUARE, 3.0: kinds.CUBE}
 _JOINS = {"Sum": "Add", "Mean": "Add", "Max": "Max", "Min": "Min"}
 
 
@@ -77,7 +78,7 @@ def power(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     number = float(exponent.reshape(-1)[0])
     if number != float(np.float32(number)):
         refuse(node, f"the exponent {number}, which is no float32")
-    return [bent(made, x, (kinds.SQUARE if number == 2 else kinds.POW, number, 0.0))]
+    return [bent(made, x, (_POWERS.get(number, kinds.POW), number, 0.0))]
 
 
 def several(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:

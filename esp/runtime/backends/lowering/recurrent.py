@@ -1,5 +1,6 @@
-"""Rules for RNN, GRU and LSTM: one product for all steps' inputs, then a walk through time for each direction."""
+"""Rules for RNN, GRU and LSTM: the weights packed, and a row of the plan for each direction's walk through time."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,10 +8,11 @@ import numpy as np
 from esp.astore.graph import Array, Node
 from esp.astore.ops.rules import size_of
 from esp.kernels import plan
+from esp.kernels import pointwise as kinds
 from esp.kernels import recurrent as kernels
 from esp.kernels.dense import pack, padded
-from esp.runtime.backends.lowering.dense import ZERO, multiply, padded_bias
-from esp.runtime.backends.lowering.lowering import Lowering, refuse
+from esp.runtime.backends.lowering.dense import padded_bias
+from esp.runtime.backends.lowering.lowering import Lowering
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
@@ -20,13 +22,39 @@ _KINDS = {"RNN": kernels.RNN, "GRU": kernels.GRU, "LSTM": kernels.LSTM}
 
 
 @dataclass(frozen=True, slots=True)
+class _Form:
+    """The kernel of a function, and the defaults of its parameters; None where it takes none from the node, then they are ``fixed``."""
+
+    kind: int
+    alpha: float | None = None
+    beta: float | None = None
+    fixed: tuple[float, float] = (0.0, 0.0)
+
+
+_FORMS: Mapping[str, _Form] = {
+    "relu": _Form(kinds.CLIP, fixed=(0.0, float("inf"))),
+    "tanh": _Form(kinds.TANH),
+    "sigmoid": _Form(kinds.SIGMOID),
+    "softsign": _Form(kinds.SOFTSIGN),
+    "softplus": _Form(kinds.SOFTPLUS),
+    "leakyrelu": _Form(kinds.LEAKY_RELU, 0.01),
+    "thresholdedrelu": _Form(kinds.THRESHOLDED_RELU, 1.0),
+    "elu": _Form(kinds.ELU, 1.0, fixed=(0.0, 1.0)),
+    "hardsigmoid": _Form(kinds.HARD_SIGMOID, 0.2, 0.5),
+    "affine": _Form(kinds.LINE, 1.0, 0.0),
+    "scaledtanh": _Form(kinds.SCALED_TANH, 1.0, 1.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class _Cell:
-    """The weights of one direction: w[inputs, gates], r[units, gates], and the halves of the bias."""
+    """The weights of one direction: w[inputs, gates], r[units, gates], the halves of the bias, and the peepholes."""
 
     w: Array
     r: Array
     bias_w: Array
     bias_r: Array
+    look: Array | None
 
     @property
     def units(self) -> int:
@@ -35,15 +63,17 @@ class _Cell:
 
 def recurrent(made: Lowering, node: Node, attrs: Attrs) -> list[Value | None]:
     """The outputs Y, Y_h and, of an LSTM, Y_c; those that nobody uses are not made."""
-    flag = _check(made, node, attrs)
     x = made.value(node, 0)
     x = made.arranged(x, (1, 0, 2))
     reversals = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[attrs["direction"]]
+    forms = _forms(node, attrs, len(reversals))
     outputs = [_room(made, name) for name in node.outputs]
+    lengths = made.value(node, 4).buffer if len(node.inputs) > 4 and node.inputs[4] else 0
     for direction, is_reversed in enumerate(reversals):
         cell = _cell(made, node, direction)
         states = _states(made, node, direction, len(reversals), cell.units)
-        _walk(made, node, x, cell, states, (outputs[0], direction), (is_reversed, flag))
+        shape = _shape(node, attrs, cell, (x.dims[0], is_reversed), outputs[0], forms[direction])
+        _walk(made, node, x, cell, shape, states, (outputs[0], direction), lengths)
         for out, state in zip(outputs[1:], states):
             if out is not None:
                 units = cell.units
@@ -58,28 +88,48 @@ def _room(made: Lowering, name: str) -> Value | None:
     return Value(Buffer(size_of(shape)), shape, plain(shape))
 
 
-def _check(made: Lowering, node: Node, attrs: Attrs) -> int:
-    """Refuses what the kernels do not do; gives the flag of the row: linear_before_reset, or relu."""
-    names = tuple(name.lower() for name in attrs["activations"] or ())
-    count = 2 if attrs["direction"] == "bidirectional" else 1
-    is_relu = node.op == "RNN" and names == ("relu",) * count
-    if names and not is_relu and names != _DEFAULTS[node.op] * count:
-        refuse(node, f"activations {', '.join(names)}")
-    for key in ("clip", "activation_alpha", "activation_beta", "input_forget"):
-        if attrs.get(key):
-            refuse(node, key)
-    for index, what in ((4, "sequence_lens"), (7, "peepholes")):
-        if index < len(node.inputs) and node.inputs[index]:
-            refuse(node, what)
-    return int(is_relu or bool(attrs.get("linear_before_reset")))
+def _forms(node: Node, attrs: Attrs, directions: int) -> list[list[list[int]]]:
+    """The forms of each direction's functions; alphas and betas go, in order, to those that take one."""
+    defaults = _DEFAULTS[node.op]
+    alphas, betas = iter(attrs["activation_alpha"] or ()), iter(attrs["activation_beta"] or ())
+    made = []
+    for name in attrs["activations"] or defaults * directions:
+        form = _FORMS[name.lower()]
+        alpha = form.fixed[0] if form.alpha is None else next(alphas, form.alpha)
+        beta = form.fixed[1] if form.beta is None else next(betas, form.beta)
+        made.append(_form(form.kind, alpha, beta))
+    return [made[at : at + len(defaults)] for at in range(0, len(made), len(defaults))]
+
+
+def _form(kind: int, alpha: float, beta: float) -> list[int]:
+    return [kind, 1, plan.bits(alpha), plan.bits(beta)]
+
+
+def _shape(
+    node: Node, attrs: Attrs, cell: _Cell, time: tuple[int, bool], y: Value | None, forms: Sequence[list[int]]
+) -> Array:  # fmt: skip
+    """What the kernel reads of the node beside its weights (``kernels.SHAPE``)."""
+    steps, is_reversed = time
+    usual = [_form(_FORMS[name].kind, *_FORMS[name].fixed) for name in _DEFAULTS[node.op]]
+    flag = attrs.get("linear_before_reset") or attrs.get("input_forget") or 0
+    clip = attrs["clip"]
+    is_plain = list(forms) == usual and clip is None and cell.look is None and not attrs.get("input_forget")
+    bound = _form(kinds.CLIP, -clip, clip) if clip is not None else [0] * kernels.FORM
+    shape = np.zeros(kernels.SHAPE, np.int64)
+    inputs, step = len(cell.w), 0 if y is None else y.size // steps
+    head = [_KINDS[node.op], steps, cell.units, inputs, is_reversed, step, is_plain, flag, plan.ACTIVATE.address, clip is not None]
+    numbers = [*head, *bound, *(number for form in forms for number in form)]
+    shape[: len(numbers)] = numbers
+    shape[kernels.STARTS :] = np.arange(kernels.BLOCK_STEPS) * inputs
+    return shape
 
 
 def _cell(made: Lowering, node: Node, direction: int) -> _Cell:
-    w, r, bias = (made.weight(node, index) for index in (1, 2, 3))
+    w, r, bias, look = (made.weight(node, index) for index in (1, 2, 3, 7))
     assert w is not None
     assert r is not None
     both = np.zeros(2 * w.shape[1], np.float32) if bias is None else bias[direction]
-    return _Cell(w[direction].T, r[direction].T, both[: w.shape[1]], both[w.shape[1] :])
+    return _Cell(w[direction].T, r[direction].T, both[: w.shape[1]], both[w.shape[1] :], None if look is None else look[direction])
 
 
 def _states(made: Lowering, node: Node, direction: int, directions: int, units: int) -> list[Buffer]:
@@ -98,22 +148,21 @@ def _states(made: Lowering, node: Node, direction: int, directions: int, units: 
 
 
 def _walk(
-    made: Lowering, node: Node, x: Value, cell: _Cell, states: list[Buffer], y: tuple[Value | None, int], flags: tuple[bool, int]
-) -> None:
-    """The rows of one direction: the product of all inputs, then the steps."""
-    steps, units, (out, direction), (is_reversed, flag) = x.dims[0], cell.units, y, flags
-    bias, kept = cell.bias_w + cell.bias_r, slice(0, None)
+    made: Lowering, node: Node, x: Value, cell: _Cell, shape: Array, states: list[Buffer], y: tuple[Value | None, int],
+    lengths: Buffer | int,
+) -> None:  # fmt: skip
+    """The row of one direction."""
+    units, (out, direction), is_linear = cell.units, y, node.op == "GRU" and shape[kernels.FLAG]
+    bias, kept = cell.bias_w + cell.bias_r, 2 * units if node.op == "GRU" else cell.r.shape[1]
+    if is_linear:  # the recurrent bias of the new state is added before the reset
+        bias = np.concatenate([bias[:kept], cell.bias_w[kept:]])
+    gates = len(bias)
+    panels = [pack(np.ascontiguousarray(weights, np.float32)) for weights in (cell.w, cell.r[:, :kept])]
+    fields = [shape, panels[0], padded_bias(bias, gates), panels[1], Buffer(kernels.BLOCK_STEPS * gates), Buffer(4 * units)]
+    fields += [0 if cell.look is None else np.ascontiguousarray(cell.look), 0, 0, lengths]
     if node.op == "GRU":
-        kept = slice(0, 2 * units)
-        if flag:  # the recurrent bias of the new state is added before the reset
-            bias = np.concatenate([bias[: 2 * units], cell.bias_w[2 * units :]])
-    gates = Buffer(steps * _GATES[node.op] * units)
-    multiply(made, x.buffer, gates, steps, cell.w, bias)
-    fields = [_KINDS[node.op], steps, units, is_reversed, pack(np.ascontiguousarray(cell.r[:, kept])), ZERO]
-    fields += [Buffer((5 if node.op == "GRU" else _GATES[node.op]) * units), 0 if out is None else out.size // steps, flag]
-    if node.op == "GRU":
-        fields += [pack(np.ascontiguousarray(cell.r[:, 2 * units :]))]
-        fields += [padded_bias(cell.bias_r[2 * units :], units) if flag else np.zeros(padded(units), np.float32)]
+        fields[7] = pack(np.ascontiguousarray(cell.r[:, kept:]))
+        fields[8] = padded_bias(cell.bias_r[kept:], units) if is_linear else np.zeros(padded(units), np.float32)
     target = None if out is None else out.buffer
     second = states[1] if len(states) > 1 else None
-    made.emit(plan.RECURRENT, gates, target, *fields, b=states[0], c=second, y_at=direction * units)
+    made.emit(plan.RECURRENT, x.buffer, target, *fields, b=states[0], c=second, y_at=direction * units)

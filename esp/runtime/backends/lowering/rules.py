@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from esp.runtime.backends.lowering.dense import gemm, matmul
 from esp.runtime.backends.lowering.elementwise import arithmetic, softmax
-from esp.runtime.backends.lowering.folding import FOLDS, channel_norm, global_max, local_norm, log_softmax, reduction, trailing_norm
+from esp.runtime.backends.lowering.folding import FOLDS, channel_norm, global_max, local_norm, reduction, trailing_norm
 from esp.runtime.backends.lowering.looking import cast, gather, one_hot
 from esp.runtime.backends.lowering.lowering import Rule
 from esp.runtime.backends.lowering.moving import expand, moved, pad
@@ -19,7 +19,7 @@ from esp.runtime.backends.lowering.spatial import conv, conv_transpose, normalis
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "Add": arithmetic, "Sub": arithmetic, "Mul": arithmetic, "Div": arithmetic, "PRelu": arithmetic,
-        **dict.fromkeys(FORMS, activation), "Clip": clip, "Pow": power, "Softmax": softmax, "LogSoftmax": log_softmax,
+        **dict.fromkeys(FORMS, activation), "Clip": clip, "Pow": power, "Softmax": softmax, "LogSoftmax": softmax,
         "Sum": several, "Mean": several, "Max": several, "Min": several,
         "Gemm": gemm, "MatMul": matmul, "Conv": conv, "ConvTranspose": conv_transpose, "BatchNormalization": normalisation,
         "MaxPool": max_pool, "AveragePool": average_pool, "GlobalAveragePool": global_average, "GlobalMaxPool": global_max,
