@@ -27,6 +27,8 @@ from esp.kernels.pool import average_pool_row, blend_row, max_pool_row
 from esp.kernels.recurrent import recurrent_row
 
 WIDTH, HEAD = 21, 8  # of a row, and of what stands before its fields
+TABLE, LENGTH, CHUNK, ARRAYS, STEPS, SCRATCH, FIRST, INPUTS, SLOTS = range(9)  # of a call: see ``score``
+CALL = 9
 # The instructions: the names that lowering knows them by.
 MULTIPLY, MULTIPLY_PAIRS, DEPTHWISE, PAD = multiply_row, multiply_pairs_row, depthwise_row, pad_row
 DEPTHWISE_LINES = {
@@ -53,11 +55,11 @@ def _address(address, start, arrays, steps):
 
 
 @part
-def _walk(table, rows, n, chunk, arrays, steps, scratch):
-    """Each row for ``chunk`` events at a time (what the arena holds), until n are done."""
-    start = 0
-    while start < n:
-        count = min(chunk, n - start)
+def walk(table, rows, first, n, chunk, arrays, steps, scratch):
+    """Events ``first`` to ``first + n``: each row for ``chunk`` of them at a time (what the arena holds)."""
+    start, end = first, first + n
+    while start < end:
+        count = min(chunk, end - start)
         for r in range(rows):
             at = table + 8 * WIDTH * r
             f = i8(at)
@@ -76,22 +78,33 @@ def run(table: int, rows: int, n: int, chunk: int, arrays: int, steps: int, scra
 
     ``arrays`` holds the addresses of the caller's inputs and outputs, ``steps`` the bytes of one event in each.
     """
-    _walk(table, rows, n, chunk, arrays, steps, scratch)
+    walk(table, rows, 0, n, chunk, arrays, steps, scratch)
 
 
-_READ = types.Array(types.float32, 1, "C", readonly=True)
+READ = types.Array(types.float32, 1, "C", readonly=True)
 
 
-@kernel(types.void(types.intp, types.intp, _READ, types.float32[::1]))
-def run_pair(call: int, n: int, x: Any, y: Any) -> None:
-    """``run`` for a plan with one input and one output, which come as arrays: half of what a small batch costs is the call.
-
-    ``call`` is the address of int64[6]: table, rows, chunk, arrays, steps, scratch.
-    """
+@part
+def enter(call, n, x, out):
+    """Notes where an input and the outputs of n events are."""
     c = i8(call)
-    i8(c[3])[0] = x.ctypes.data
-    i8(c[3])[1] = y.ctypes.data
-    _walk(c[0], c[1], n, c[2], c[3], c[4], c[5])
+    arrays, steps, at = i8(c[ARRAYS]), i8(c[STEPS]), out.ctypes.data
+    arrays[c[FIRST]] = x.ctypes.data
+    for slot in range(c[INPUTS], c[SLOTS]):
+        arrays[slot] = at
+        at += n * steps[slot]
+
+
+@kernel(types.void(types.intp, types.intp, READ, types.float32[::1]))
+def score(call: int, n: int, x: Any, out: Any) -> None:
+    """``run`` with arrays, for half of what a small batch costs is the call: an input, and room for all outputs, one after the other.
+
+    ``call`` is the address of int64[CALL]: the arguments of ``run`` but n; which of ``arrays`` is x (the others are entered already);
+    how many inputs, and how many inputs and outputs.
+    """
+    enter(call, n, x, out)
+    c = i8(call)
+    walk(c[TABLE], c[LENGTH], 0, n, c[CHUNK], c[ARRAYS], c[STEPS], c[SCRATCH])
 
 
 def bits(value: float) -> int:

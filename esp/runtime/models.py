@@ -75,6 +75,7 @@ class Models:
 
     def _bind(self, astore: Astore, planned: PlannedWindow) -> Scorer:
         assert isinstance(planned.settings, ScoreSettings)
-        scorer = Scorer.bind(astore, planned.settings.backend, self.query.settings.limits.max_batch)
+        limits = self.query.settings.limits
+        scorer = Scorer.bind(astore, planned.settings.backend, limits.max_batch, threads=limits.threads)
         scorer.warm()
         return scorer

@@ -30,6 +30,9 @@ class Limits(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     max_batch: int = pydantic.Field(4096, ge=1, le=1 << 20, description="events that go through the windows as one block, at most")
+    threads: int = pydantic.Field(
+        0, ge=0, le=256, description="threads that score a large batch together, at most; 0: one less than the cores there are"
+    )
     queue_events: int = pydantic.Field(65_536, ge=1, description="events waiting for the worker before the fetch pauses")
     queue_bytes: int = pydantic.Field(16 << 20, ge=1, description="bytes waiting for the worker before the fetch pauses")
 

@@ -17,6 +17,7 @@ from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends import Bound, bind, choice
 from esp.runtime.backends.bars import Bar, find_bars, refused_by
 from esp.runtime.backends.choice import Choice, Chooser
+from esp.runtime.backends.cores import threads_of
 from esp.runtime.backends.intake import Intake, lift
 from esp.runtime.drift import Drift
 from esp.runtime.events import Bools, Column, VarColumn
@@ -46,32 +47,35 @@ class Scores:
 class Scorer:
     """An astore bound to one backend, for good: a score never depends on the batch it travelled in."""
 
-    def __init__(self, astore: Astore, backend: str, bound: Bound, max_batch: int) -> None:
+    def __init__(self, astore: Astore, backend: str, bound: Bound, max_batch: int, threads: int = 1) -> None:
         self.astore, self.digest, self.backend = astore, astore.digest, backend
-        self.bound, self.max_batch = bound, max_batch
+        self.bound, self.max_batch, self.threads = bound, max_batch, threads
         is_lifted = backend == "numba"
         self.drifts = [Drift(item) for item in astore.inputs]
         self.intakes = [Intake(item, value.dtype, is_lifted) for item, value in zip(astore.inputs, astore.graph.inputs)]
 
     @classmethod
-    def bind(cls, astore: Astore, backend: str = "auto", max_batch: int = 1024, chooser: Chooser | None = None) -> "Scorer":
+    def bind(
+        cls, astore: Astore, backend: str = "auto", max_batch: int = 1024, chooser: Chooser | None = None, threads: int = 1
+    ) -> "Scorer":  # fmt: skip
         """Binds an astore; BackendError when the backend asked for cannot take its graph.
 
-        It scores ``max_batch`` rows at a time, or as many as BATCH_NUMBERS allows.
+        It scores ``max_batch`` rows at a time, or as many as BATCH_NUMBERS allows, on so many ``threads`` where a batch is large
+        enough (0: as many as the cores that the process may use, but one).
 
         ``auto`` takes the backend that ``chooser`` remembers for the model, else it measures numba beside onnxruntime. What only
         one can take is left to that one, what neither can to numpy; without FMA, or above MEASURED_FLOPS, onnxruntime comes first.
         """
-        max_batch = max(1, min(max_batch, BATCH_NUMBERS // _widest(astore)))
+        max_batch, threads = max(1, min(max_batch, BATCH_NUMBERS // _widest(astore))), threads_of(threads)
         count = flops(astore.graph)
         if count > MOST_FLOPS:
             what = f"an event costs {count:.1e} FLOPs, at most {MOST_FLOPS:.0e} are scored"
             raise BackendError(what, where=f"model '{astore.name}'", mend="use a smaller model")
         if backend != "auto":
-            return cls(astore, backend, _bind(astore, backend, max_batch), max_batch)
+            return cls(astore, backend, _bind(astore, backend, max_batch, threads), max_batch, threads)
         if HAS_FMA and count <= MEASURED_FLOPS:
-            return _faster(astore, max_batch, chooser or choice.CHOOSER)
-        return _first(astore, ("onnxruntime", "numba", "numpy"), max_batch)
+            return _faster(astore, max_batch, threads, chooser or choice.CHOOSER)
+        return _first(astore, ("onnxruntime", "numba", "numpy"), max_batch, threads)
 
     def score(self, columns: Sequence[Column], validity: Sequence[Bools | None]) -> Scores:
         """Scores n rows: ``columns[i]`` and ``validity[i]`` are the event's columns for ``astore.inputs[i]``."""
@@ -99,7 +103,7 @@ class Scorer:
             beyond = refused_by(self.bars, arrays)
             if beyond is None:
                 raise
-            return self._kept(arrays, *_join(n, [*taken, Taken(arrays[0], *beyond)]))
+            return self._kept(arrays, *_join(n, [*taken, Prepared(arrays[0], *beyond)]))
 
     def _kept(self, arrays: Sequence[Array], refused: Bools | None, reasons: tuple[str, ...]) -> Scores:
         """The scores of the rows that are not refused; zeros for the others."""
@@ -137,14 +141,14 @@ class Scorer:
         return tuple(np.zeros((0, *output.shape), output.dtype) for output in self.astore.outputs)
 
 
-def _faster(astore: Astore, max_batch: int, chooser: Chooser) -> Scorer:
+def _faster(astore: Astore, max_batch: int, threads: int, chooser: Chooser) -> Scorer:
     """The backend that is remembered for the model, or measured now: beside whatever scores meanwhile, in a bounded time."""
     kept = chooser.recall(astore.digest)
-    if kept and (scorer := _tried(astore, kept.backend, max_batch)):
+    if kept and (scorer := _tried(astore, kept.backend, max_batch, threads)):
         return _told(scorer, f"{kept}, remembered")
-    ours, theirs = (_tried(astore, backend, max_batch) for backend in ("numba", "onnxruntime"))
+    ours, theirs = (_tried(astore, backend, max_batch, threads) for backend in ("numba", "onnxruntime"))
     if not ours:
-        return _told(theirs, "onnxruntime") if theirs else _first(astore, ("numpy",), max_batch)
+        return _told(theirs, "onnxruntime") if theirs else _first(astore, ("numpy",), max_batch, threads)
     found = Choice("numba")
     if theirs:
         try:
@@ -156,18 +160,18 @@ def _faster(astore: Astore, max_batch: int, chooser: Chooser) -> Scorer:
     return _told(theirs if theirs and found.backend == "onnxruntime" else ours, f"{found}")
 
 
-def _first(astore: Astore, backends: Sequence[str], max_batch: int) -> Scorer:
+def _first(astore: Astore, backends: Sequence[str], max_batch: int, threads: int) -> Scorer:
     """The first backend that can take the graph."""
     for backend in backends:
-        if scorer := _tried(astore, backend, max_batch):
+        if scorer := _tried(astore, backend, max_batch, threads):
             return _told(scorer, backend)
     raise BackendError(f"no backend can take the graph of '{astore.name}'", mend="see the warnings before this line")
 
 
-def _tried(astore: Astore, backend: str, max_batch: int) -> Scorer | None:
+def _tried(astore: Astore, backend: str, max_batch: int, threads: int) -> Scorer | None:
     """The astore on that backend; None, and a line in the log, where it cannot take the graph."""
     try:
-        return Scorer(astore, backend, _bind(astore, backend, max_batch), max_batch)
+        return Scorer(astore, backend, _bind(astore, backend, max_batch, threads), max_batch, threads)
     except BackendError as err:
         log.warning("model %s: %s; trying the next backend", astore.name, err.what)
         return None
@@ -206,10 +210,10 @@ def _zeros(item: Input, n: int) -> Column:
     return np.zeros((n, *item.shape), item.dtype)
 
 
-def _bind(astore: Astore, backend: str, max_batch: int) -> Bound:
+def _bind(astore: Astore, backend: str, max_batch: int, threads: int) -> Bound:
     graph: Graph = lift(astore) if backend == "numba" else astore.graph
     try:
-        return bind(backend, graph, max_batch)
+        return bind(backend, graph, max_batch, threads)
     except BackendError as err:
         where = f"model '{astore.name}'" + (f": {err.where}" if err.where else "")
         raise BackendError(err.what, where=where, mend=err.mend) from err

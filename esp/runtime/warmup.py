@@ -81,6 +81,7 @@ def _warmed(path: Path) -> Iterable[Warmed]:
     for window in models_used(query):
         settings = query.windows[window].settings
         assert isinstance(settings, ScoreSettings)
-        scorer = Scorer.bind(query.models[settings.model], settings.backend, query.settings.limits.max_batch)
+        limits = query.settings.limits
+        scorer = Scorer.bind(query.models[settings.model], settings.backend, limits.max_batch, threads=limits.threads)
         scorer.warm()
         yield Warmed(f"{query.name}/{window}", scorer.astore.name, scorer.digest, scorer.backend)

@@ -230,7 +230,7 @@ class Fakes:
         monkeypatch.setattr("esp.runtime.scorer.bind", self.bind)
         monkeypatch.setattr("esp.runtime.scorer.HAS_FMA", True)
 
-    def bind(self, backend: str, graph: Graph, max_batch: int) -> Any:
+    def bind(self, backend: str, graph: Graph, max_batch: int, threads: int = 1) -> Any:
         self.bound.append(backend)
         if self.costs[backend] == np.inf:
             raise BackendError(f"{backend} cannot take it")
@@ -298,7 +298,7 @@ def test_auto_takes_numba_where_measuring_fails(
     fakes = Fakes(monkeypatch, tmp_path, numba=0.01, onnxruntime=0.01)
     bind = fakes.bind
 
-    def failing(backend: str, graph: Graph, max_batch: int) -> Any:
+    def failing(backend: str, graph: Graph, max_batch: int, threads: int = 1) -> Any:
         def fail(inputs: Any) -> Any:
             raise BackendError("onnxruntime failed: no memory")
 
@@ -384,3 +384,18 @@ def test_model_of_endless_work_is_refused() -> None:
     astore = Astore("endless", graph, (Input("x", "float32", (size * size,)),), (Output("y", "float32", (1,)),))
     with pytest.raises(BackendError, match=r"an event costs 5\.6e\+14 FLOPs"):
         Scorer.bind(astore)
+
+
+def test_both_backends_get_the_same_number_of_threads() -> None:
+    bounds: list[Any] = [Scorer.bind(classifier(STEPS), backend, 16, threads=3).bound for backend in ("numba", "onnxruntime")]
+    assert bounds[0].threads == 3
+    assert bounds[1].session.get_session_options().intra_op_num_threads == 3
+
+
+def test_a_scorer_on_several_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esp.runtime.backends.numba.PART_NS", 1.0)
+    astore, column = classifier(STEPS), pictures(300)
+    alone, together = (Scorer.bind(astore, "numba", 64, threads=threads) for threads in (1, 4))
+    (wanted,) = alone.score([column], [None]).outputs
+    for n in (1, 2, 5, 63, 64, 65, 300):
+        np.testing.assert_array_equal(together.score([column[:n]], [None]).outputs[0], wanted[:n])

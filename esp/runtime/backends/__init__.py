@@ -10,14 +10,14 @@ from esp.errors import BackendError
 
 
 class Bound(Protocol):
-    """A graph bound to a backend: it may be called from any thread, one batch at a time."""
+    """A graph bound to a backend: it may be called from any thread, by several at the same time."""
 
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """The outputs of a batch; ``inputs[i]`` is ``[n, *shape]`` of the graph's input i, C-contiguous and of its dtype, n > 0."""
         ...
 
 
-# Name -> the module whose ``bind(graph, max_batch)`` gives a Bound; imported when first asked for, for each is heavy.
+# Name -> the module whose ``bind(graph, max_batch, threads)`` gives a Bound; imported when first asked for, for each is heavy.
 BACKENDS: Mapping[str, str] = MappingProxyType(
     {
         "numba": "esp.runtime.backends.numba",
@@ -27,9 +27,12 @@ BACKENDS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def bind(backend: str, graph: Graph, max_batch: int) -> Bound:
-    """Binds a graph to the backend of that name; BackendError when there is none, or it cannot take the graph."""
+def bind(backend: str, graph: Graph, max_batch: int, threads: int = 1) -> Bound:
+    """Binds a graph to the backend of that name; BackendError when there is none, or it cannot take the graph.
+
+    A batch of at most ``max_batch`` rows is scored by at most so many ``threads``.
+    """
     if backend not in BACKENDS:
         raise BackendError(f"there is no backend '{backend}'", mend=f"use one of auto, {', '.join(BACKENDS)}")
     module: Any = importlib.import_module(BACKENDS[backend])
-    return cast(Bound, module.bind(graph, max_batch))
+    return cast(Bound, module.bind(graph, max_batch, threads))

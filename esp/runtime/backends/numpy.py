@@ -24,7 +24,7 @@ class NumpyBound:
             raise BackendError(f"an index is out of bounds: {err}", mend="send numbers of rows that the table has") from err
 
 
-def bind(graph: Graph, max_batch: int) -> NumpyBound:
+def bind(graph: Graph, max_batch: int, threads: int = 1) -> NumpyBound:
     """Binds any valid graph; GraphError when it is not."""
     validate(graph)
     return NumpyBound(graph)

@@ -11,15 +11,14 @@ from esp.astore.onnx import to_onnx
 from esp.astore.passes import has_costly_constants
 from esp.errors import BackendError
 
-THREADS = 1  # of one operator: streams live on small batches, and a query has one core
-
 
 class OnnxruntimeBound:
     """A session over the graph, which onnxruntime optimises but for what is ``disabled``."""
 
-    def __init__(self, graph: Graph, disabled: Sequence[str] = ()) -> None:
+    def __init__(self, graph: Graph, threads: int = 1, disabled: Sequence[str] = ()) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = THREADS
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would burn the cores of the stream
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 4  # what goes wrong is raised
@@ -37,11 +36,11 @@ class OnnxruntimeBound:
             raise BackendError(f"onnxruntime failed: {_reason(err)}", mend="use the backend numpy, which tells more") from err
 
 
-def bind(graph: Graph, max_batch: int) -> OnnxruntimeBound:
+def bind(graph: Graph, max_batch: int, threads: int = 1) -> OnnxruntimeBound:
     """Opens a session; GraphError when the graph is not valid, BackendError when onnxruntime cannot take it."""
     disabled = ["ConstantFolding"] if has_costly_constants(graph) else []  # onnxruntime's own knows no bound
     try:
-        return OnnxruntimeBound(graph, disabled)
+        return OnnxruntimeBound(graph, threads, disabled)
     except Exception as err:
         what = f"onnxruntime cannot take the graph: {_reason(err)}"
         raise BackendError(what, mend="use the backend numba, numpy or auto") from err
