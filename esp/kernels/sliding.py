@@ -1,0 +1,149 @@
+"""Sliding windows: what a window hands on to later ones lies in rings, a block of them a row of the state table.
+
+A ring holds the last ``size`` positions of one tensor, as many rings as it has phases. Window ``number`` of a row (0 the first
+since it began anew) takes the ring ``number % phases``, whose oldest position lies at ``number // phases * shift``, modulo size.
+"""
+
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from typing import Any
+
+from numba import types
+
+from esp.kernels.compile import instruction, kernel, part
+from esp.kernels.plan import run
+from esp.kernels.pointers import copy_floats, i8
+
+ROW = 3  # int64 of a row's state: the count and the number of its last window, and the pass in which it last took a step
+PLACE = 2  # int64 of a window on its way: the address of its row's rings (0: none), and its number
+
+
+@part
+def _ring(place, at, phases, size, shift, inner):
+    """The address of a window's ring, and which of its positions is the oldest."""
+    number = i8(place)[1]
+    turn, phase = number, 0
+    if phases > 1:
+        turn = number // phases
+        phase = number - turn * phases
+    return i8(place)[0] + 4 * (at + phase * size * inner), turn * shift % size
+
+
+@part
+def _read(ring, oldest, size, inner, first, count, y):
+    """Copies ``count`` positions from the one ``first`` places after the oldest on."""
+    start = oldest + first
+    start -= size if start >= size else 0
+    run = min(count, size - start)
+    copy_floats(y, ring + 4 * start * inner, run * inner)
+    if run < count:
+        copy_floats(y + 4 * run * inner, ring, (count - run) * inner)
+
+
+@part
+def _write(ring, oldest, size, inner, count, x):
+    """Puts ``count`` new positions (at most size) in the place of the oldest."""
+    run = min(count, size - oldest)
+    copy_floats(ring + 4 * oldest * inner, x, run * inner)
+    if run < count:
+        copy_floats(ring, x + 4 * run * inner, (count - run) * inner)
+
+
+@part
+def keep(n, at, phases, size, shift, inner, head, tail, new, x, places, y):
+    """y[n, asked + new, inner] = the first ``head`` positions of each window's ring, those from ``tail`` on, x[n, new, inner].
+
+    Then the first ``shift`` positions of x take the place of the oldest in the ring.
+    """
+    asked, kept = head + size - tail, min(shift, size)
+    for i in range(n):
+        ring, oldest = _ring(places + 8 * PLACE * i, at, phases, size, shift, inner)
+        source, target = x + 4 * i * new * inner, y + 4 * i * (asked + new) * inner
+        if head:
+            _read(ring, oldest, size, inner, 0, head, target)
+        if tail < size:
+            _read(ring, oldest, size, inner, tail, size - tail, target + 4 * head * inner)
+        copy_floats(target + 4 * asked * inner, source, new * inner)
+        if kept:
+            start = (oldest + shift - kept) % size
+            _write(ring, start, size, inner, kept, source + 4 * (shift - kept) * inner)
+
+
+@instruction
+def keep_row(n, x, y, b, c, f, scratch):
+    g = i8(f)
+    keep(n, g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], x, b, y)
+
+
+KEEP = keep_row
+
+
+@kernel("void(intp, intp, intp, intp, intp, intp, intp, intp)")
+def fill(n: int, at: int, phases: int, size: int, shift: int, inner: int, x: int, places: int) -> None:
+    """Fills the rings of n windows for the next of their phase: x[n, size, inner] are their positions, oldest first."""
+    for i in range(n):
+        place = places + 8 * PLACE * i
+        if i8(place)[0]:
+            ring, oldest = _ring(place, at, phases, size, shift, inner)
+            _write(ring, (oldest + shift) % size, size, inner, size, x + 4 * i * size * inner)
+
+
+@part
+def _number(state, count, hop):
+    """Which window of its row this is, since it began anew."""
+    return state[1] + 1 if state[0] + hop == count else 0
+
+
+@part
+def _sort(n, rows, counts, capacity, homes, states, hop, first, stamp, places, steps, fills, found):
+    """Which of n windows go on from the last of their row, in order, and which are scored whole: found[3] = windows seen, steps, fills.
+
+    It ends where a row that took a step begins anew, for all fills come first. ``places`` gets those of steps from its
+    begin on, those of fills from place n on.
+    """
+    stepped, filled, i = 0, 0, 0
+    while i < n:
+        row = rows[i]
+        home, number = 0, 0
+        if row < capacity:
+            home, state = i8(homes)[row], i8(states + 8 * ROW * row)
+            number = _number(state, counts[i], hop)
+            if number < first and state[2] == stamp:
+                break
+            state[0], state[1] = counts[i], number
+            if number >= first:
+                state[2] = stamp
+        if home and number >= first:
+            i8(steps)[stepped] = i
+            place = i8(places + 8 * PLACE * stepped)
+            stepped += 1
+        else:
+            i8(fills)[filled] = i
+            place = i8(places + 8 * PLACE * (n + filled))
+            filled += 1
+        place[0], place[1] = home, number
+        i += 1
+    f = i8(found)
+    f[0], f[1], f[2] = i, stepped, filled
+
+
+_F4 = types.Array(types.float32, 1, "C", readonly=True)
+_I8 = types.Array(types.int64, 1, "C", readonly=True)
+
+
+@kernel(types.intp(types.intp, _F4, _I8, _I8, types.float32[::1]))
+def advance(call: int, windows: Any, rows: Any, counts: Any, out: Any) -> int:
+    """Sorts windows into steps and fills, and scores them at once where all are steps: 1; else 0, and the lists say what to do.
+
+    ``call`` is the address of int64[17]: the plan of a step (table, rows, chunk, arrays, steps, scratch), then capacity, homes, states,
+    hop, first, stamp, places, the lists of steps and of fills, found, the place of the first output in arrays.
+    """
+    c, n = i8(call), len(rows)
+    c[11] += 1
+    _sort(n, rows, counts, c[6], c[7], c[8], c[9], c[10], c[11], c[12], c[13], c[14], c[15])
+    if i8(c[15])[1] < n:
+        return 0
+    arrays = i8(c[3])
+    arrays[0], arrays[1], arrays[c[16]] = windows.ctypes.data, c[12], out.ctypes.data
+    run(c[0], c[1], n, c[2], c[3], c[4], c[5])
+    return 1

@@ -1,0 +1,224 @@
+"""The graph of one step: what a window computes when the windows before it have left the rest; and the graph that makes a first one."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import numpy as np
+
+from esp.astore.graph import Array, Graph, Node, Value
+from esp.astore.ops.rules import size_of
+from esp.runtime.backends.lowering.values import Shape
+from esp.runtime.backends.sliding.cuts import Cut, Kept, Range
+from esp.runtime.backends.sliding.layers import Layer, Layers
+from esp.runtime.backends.sliding.timeline import cuts_of, geometry_of, widths_of
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """What one tensor hands on: the step's input ``name`` holds what is asked of it, the first graph's output ``first`` its beginning.
+
+    ``order`` has the time axis first after the batch: so the numbers of a position lie together, ``inner`` of them.
+    """
+
+    name: str
+    first: str
+    kept: Kept
+    order: tuple[int, ...]
+    inner: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """``step``: inputs are the window and the rings; ``first``: input is the window, outputs the scores and the rings of its next step."""
+
+    step: Graph
+    first: Graph
+    rings: tuple[Ring, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Positions ``first`` to ``end`` of a tensor lie in ``name`` from position ``at`` on."""
+
+    first: int
+    end: int
+    name: str
+    at: int = 0
+
+
+@dataclass(slots=True)
+class _Maker:
+    """Nodes of the step so far, and in which pieces each tensor along time lies."""
+
+    layers: Layers
+    nodes: list[Node] = field(default_factory=list)
+    weights: dict[str, Array] = field(default_factory=dict)
+    inputs: list[Value] = field(default_factory=list)
+    rings: list[Ring] = field(default_factory=list)
+    pieces: dict[str, list[_Piece]] = field(default_factory=dict)
+    whole: dict[tuple[str, int, int], str] = field(default_factory=dict)
+
+    def fresh(self, name: str) -> str:
+        taken = {*self.layers.facts.shapes, *self.weights, *(value.name for value in self.inputs)}
+        taken.update(one for node in self.nodes for one in node.outputs)
+        while name in taken:
+            name += "'"
+        return name
+
+    def add(self, op: str, inputs: tuple[str, ...], name: str, **attrs: Any) -> str:
+        name = self.fresh(name)
+        self.nodes.append(Node(op, inputs, (name,), attrs))
+        return name
+
+    def number(self, *numbers: int) -> str:
+        name = self.fresh("numbers")
+        self.weights[name] = np.array(numbers, np.int64)
+        return name
+
+    def sizes(self, name: str, length: int) -> Shape:
+        """The shape of some positions of a tensor."""
+        shape = list(cast(Shape, self.layers.facts.shapes[name]))
+        shape[self.layers.lines[name].axis] = length
+        return tuple(shape)
+
+    def part(self, name: str, first: int, end: int) -> str:
+        """The tensor that holds just those positions."""
+        key = name, first, end
+        if key not in self.whole:
+            parts, at = [], first
+            while at < end:
+                piece = max((one for one in self.pieces[name] if one.first <= at < one.end), key=lambda one: one.end)
+                parts.append(self._cut(name, piece, at, min(end, piece.end)))
+                at = min(end, piece.end)
+            axis = self.layers.lines[name].axis
+            self.whole[key] = parts[0] if len(parts) == 1 else self.add("Concat", tuple(parts), f"{name}@{first}", axis=axis)
+        return self.whole[key]
+
+    def _cut(self, name: str, piece: _Piece, first: int, end: int) -> str:
+        start = piece.at + first - piece.first
+        ends = max(one.at + one.end - one.first for one in self.pieces[name] if one.name == piece.name)
+        if start == 0 and end - first == ends:
+            return piece.name
+        bounds = self.number(start), self.number(start + end - first), self.number(self.layers.lines[name].axis)
+        return self.add("Slice", (piece.name, *bounds), f"{name}@{first}")
+
+    def keep(self, name: str, cut: Cut, computed: list[_Piece]) -> None:
+        """Notes where the positions of a tensor lie; what it keeps and what is new behind that become one tensor."""
+        kept, line = cut.kept, self.layers.lines[name]
+        if kept is None:
+            self.pieces[name] = computed
+            return
+        shape = self.layers.facts.shapes[name]
+        ring = self.fresh(f"{name}.ring")
+        self.inputs.append(Value(ring, "float32", self.sizes(name, kept.asked)))
+        order = (0, line.axis, *(axis for axis in range(1, len(shape)) if axis != line.axis))
+        self.rings.append(Ring(ring, f"{name}.kept", kept, order, size_of(shape) // line.length))
+        *left, new = computed
+        joined = self.add("Concat", (ring, new.name), f"{name}@{kept.tail}", axis=line.axis)
+        head = kept.head - kept.ring[0]
+        self.pieces[name] = [*left, _Piece(kept.ring[0], kept.head, joined), _Piece(kept.tail, new.end, joined, head)]
+
+
+def derive(layers: Layers) -> Steps:
+    """The graphs of a step and of a first window."""
+    made = _Maker(layers, weights=dict(layers.graph.weights), inputs=[layers.graph.inputs[0]])
+    made.pieces.update((name, [_Piece(0, layers.length, name)]) for name in layers.given)
+    for node in layers.graph.nodes:
+        layer = layers.layers.get(id(node))
+        if layer is None:
+            _add_whole(made, node)
+        elif id(node) in layers.cuts:
+            _add_layer(made, layer, layers.cuts[id(node)])
+    outputs = tuple(replace(value, name=_all_of(made, value.name)) for value in layers.graph.outputs)
+    step = Graph(tuple(made.nodes), tuple(made.inputs), outputs, made.weights)
+    return Steps(step, _first(layers, made.rings), tuple(made.rings))
+
+
+def _all_of(made: _Maker, name: str) -> str:
+    line = made.layers.lines.get(name)
+    return made.part(name, 0, line.length) if line and name not in made.layers.given else name
+
+
+def _add_whole(made: _Maker, node: Node) -> None:
+    made.nodes.append(replace(node, inputs=tuple(_all_of(made, name) for name in node.inputs)))
+
+
+def _add_layer(made: _Maker, layer: Layer, cut: Cut) -> None:
+    computed = [_add_range(made, layer, one) for one in cut.computed]
+    for at, name in enumerate(layer.node.outputs):
+        if name:
+            made.keep(name, cut, [_Piece(*one, names[at]) for one, names in zip(cut.computed, computed)])
+
+
+def _add_range(made: _Maker, layer: Layer, one: Range) -> list[str]:
+    """The node over a range of its positions; gives the names of its outputs."""
+    node, reading = layer.node, made.layers.reading(layer, one)
+    inputs = tuple(made.part(name, *reading) if name in layer.sources else name for name in node.inputs)
+    outputs = tuple(name and made.fresh(f"{name}@{one[0]}") for name in node.outputs)
+    made.nodes.append(replace(_refitted(made, layer, one), inputs=inputs[:1] + inputs[1:], outputs=outputs))
+    _settle(made, layer, one)
+    return list(outputs)
+
+
+def _refitted(made: _Maker, layer: Layer, one: Range) -> Node:
+    """The node with the padding that its range still has."""
+    node = layer.node
+    if node.op not in ("Conv", "MaxPool", "AveragePool"):
+        return node
+    where = geometry_of(made.layers.site(node))
+    before, after = list(where.pads_begin), [end + spill for end, spill in zip(where.pads_end, where.spill)]
+    axis = made.layers.lines[layer.sources[0]].axis - 2
+    before[axis], after[axis] = _padding(made, layer, one)
+    kept = {key: value for key, value in node.attrs.items() if key not in ("auto_pad", "ceil_mode")}
+    return replace(node, attrs={**kept, "pads": (*before, *after)})
+
+
+def _padding(made: _Maker, layer: Layer, one: Range) -> Range:
+    """How much padding a range reads before and after the positions of its sources."""
+    start, stop = layer.reach.span(*one)
+    first, end = made.layers.reading(layer, one)
+    return first - start, stop - end
+
+
+def _settle(made: _Maker, layer: Layer, one: Range) -> None:
+    """Gives the node just added the constants of its range, where they tell sizes along time."""
+    node, site = made.nodes[-1], made.layers.site(layer.node)
+    axis = made.layers.lines[layer.sources[0]].axis
+    first, end = made.layers.reading(layer, one)
+    if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+        shape = made.sizes(layer.outputs[0], one[1] - one[0])
+        sizes = made.number(*(size or 0 for size in shape))
+        made.nodes[-1] = Node("Reshape", (node.inputs[0], sizes), node.outputs)
+    elif node.op == "Slice":
+        cuts = cuts_of(site)
+        cuts[axis] = 0, end - first, cuts[axis][2]
+        kept = [(at, cut) for at, cut in enumerate(cuts) if at]
+        starts, ends, steps = (made.number(*(_bound(cut, which) for _, cut in kept)) for which in range(3))
+        axes = made.number(*(at for at, _ in kept))
+        made.nodes[-1] = replace(node, inputs=(node.inputs[0], starts, ends, axes, steps))
+    elif node.op == "Pad":
+        widths = widths_of(site)
+        widths[axis] = _padding(made, layer, one)
+        pads = made.number(*(before for before, _ in widths), *(after for _, after in widths))
+        fill = node.inputs[2:3] or ("",)
+        made.nodes[-1] = replace(node, inputs=tuple(name for name in (node.inputs[0], pads, *fill)))
+
+
+def _bound(cut: tuple[int, int, int], which: int) -> int:
+    """Start, end or step of a cut, as a Slice takes it: an end before 0 lies before the first number."""
+    return cut[which] if which != 1 or cut[1] >= 0 else -(1 << 62)
+
+
+def _first(layers: Layers, rings: list[Ring]) -> Graph:
+    """The graph of a whole window with what it hands on as outputs, positions first."""
+    made = _Maker(layers, list(layers.graph.nodes), dict(layers.graph.weights))
+    outputs = list(layers.graph.outputs)
+    for ring in rings:
+        source = ring.first.removesuffix(".kept")
+        line = layers.lines[source]
+        bounds = (made.number(place) for place in (*ring.kept.handed_on, line.axis))
+        cut = made.add("Slice", (source, *bounds), f"{source}@kept")
+        name = made.add("Transpose", (cut,), ring.first, perm=ring.order)
+        sizes = made.sizes(source, ring.kept.size)
+        outputs.append(Value(name, "float32", tuple(sizes[axis] for axis in ring.order)))
+    return Graph(tuple(made.nodes), layers.graph.inputs, tuple(outputs), made.weights)
