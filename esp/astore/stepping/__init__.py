@@ -93,6 +93,8 @@ def _leave(steps: Steps, value: Value) -> Value:
     if axis is not None:
         kept: Shape = (*shape[:axis], *shape[axis + 1 :])
         sizes = steps.weight("shape", np.array([-1 if size is None else size for size in kept], np.int64))
+        if source == value.name:
+            source = steps.renamed(source)
         steps.nodes.append(Node("Reshape", (source, sizes), (value.name,)))
         return Value(value.name, value.dtype, kept)
     if source != value.name:

@@ -51,6 +51,14 @@ class Steps:
         """Enters a node as it is, but for ``inputs``; time lies on ``axis`` of all that it makes."""
         self.put(replace(node, inputs=inputs or node.inputs), {name: axis for name in node.outputs if name})
 
+    def renamed(self, name: str) -> str:
+        """Gives a tensor of the nodes so far another name, and tells it."""
+        new = self.fresh(name)
+        for at, node in enumerate(self.nodes):
+            inputs, outputs = (tuple(new if one == name else one for one in ends) for ends in (node.inputs, node.outputs))
+            self.nodes[at] = replace(node, inputs=inputs, outputs=outputs)
+        return new
+
     def now(self, name: str) -> str:
         return self.names.get(name, name)
 

@@ -1,0 +1,118 @@
+"""Stepping a bound graph of one event over the states of many keys: all rounds in one call on numba, a call a round elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from esp.astore.graph import Array, Value
+from esp.astore.ops.rules import size_of
+from esp.kernels import stepping as kernels
+from esp.kernels.intake import address
+from esp.runtime.backends import Bound
+from esp.runtime.backends.numba import NumbaBound
+from esp.runtime.events import I64
+
+NO_GAP_NS = (1 << 63) - 1
+SMALLEST = 64  # events that there is room for from the start
+
+
+class Table(Protocol):
+    """A state table, as far as it is asked here."""
+
+    def column(self, name: str) -> npt.NDArray[np.generic]: ...
+
+
+@dataclass(slots=True)
+class Memory:
+    """The states of all keys: columns ``count``, ``last_ns`` and ``states`` of a state table, with what kernels want to know of them.
+
+    A key begins with ``initial``, and begins anew after a gap of more than ``max_gap_ns``.
+    """
+
+    table: Table
+    states: str  # the column's name
+    initial: Array
+    max_gap_ns: int | None = None
+    seen: I64 | None = None
+    held: Array | None = None  # the column as it was when ``fields`` was made
+    fields: I64 | None = None
+    place: int = 0
+
+    def address(self) -> int:
+        """Where the kernels' table is; the state table's columns move when it grows."""
+        column = self.table.column(self.states)
+        if column is not self.held:
+            self.held, self.seen = column, np.zeros(len(column), np.int64)
+            self.initial = np.ascontiguousarray(self.initial, np.float32)
+            gap = NO_GAP_NS if self.max_gap_ns is None else self.max_gap_ns
+            columns = self.table.column("count"), self.table.column("last_ns"), column, self.seen, self.initial
+            self.fields = np.array([*(one.ctypes.data for one in columns), len(self.initial), gap], np.int64)
+            self.place = self.fields.ctypes.data
+        return self.place
+
+
+class Stepper:
+    """A bound graph of one event: inputs (event, states), outputs (what it makes of the event, the new states)."""
+
+    def __init__(self, bound: Bound, inputs: Sequence[Value], outputs: Sequence[Value], max_batch: int) -> None:
+        self.bound, self.max_batch = bound, max_batch
+        self.outputs = [(tuple(size for size in value.shape if isinstance(size, int)), value.dtype) for value in outputs[:-1]]
+        self.width = size_of(inputs[1].shape)
+
+    def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...]:
+        """The outputs for x [n, *event] of the keys in those rows, in stream order; their states are n steps further then."""
+        n, place = len(rows), memory.address()
+        out = tuple(np.empty((n, *shape), dtype) for shape, dtype in self.outputs)
+        order = np.empty(3 * n, np.int64)
+        last = kernels.rounds(rows, place, order)
+        begins = [0, *order[n : n + last].tolist()]
+        for begin, end in pairwise(begins):
+            for first in range(begin, end, self.max_batch):
+                at = order[first : min(end, first + self.max_batch)]
+                for whole, some in zip(out, self._step(x[at], rows[at], ts_ns[at], place)):
+                    whole[at] = some
+        return out
+
+    def _step(self, x: Array, rows: I64, ts_ns: I64, place: int) -> tuple[Array, ...]:
+        """One event each of different keys."""
+        states = np.empty((len(rows), self.width), np.float32)
+        kernels.enter(rows, ts_ns, place, states)
+        *made, after = self.bound.run([x, states])
+        kernels.leave(rows, np.ascontiguousarray(after).reshape(-1), place)
+        return tuple(made)
+
+
+class NumbaStepper(Stepper):
+    """The same in one nopython call a block."""
+
+    def __init__(self, bound: NumbaBound, inputs: Sequence[Value], outputs: Sequence[Value], max_batch: int) -> None:
+        super().__init__(bound, inputs, outputs, max_batch)
+        self.plan = bound
+        self.sizes = np.array([size_of(value.shape) for value in (inputs[0], *outputs[:-1])], np.int64)
+        self.ends = np.cumsum([0, *self.sizes[1:]]).tolist()
+        self.row_bytes = 24 + 4 * int(2 * self.width + self.sizes.sum())
+        self.fixed = (self.sizes.ctypes.data, len(self.outputs))
+        self._make_room(SMALLEST)
+
+    def _make_room(self, n: int) -> None:
+        self.capacity, self.room = n, np.empty(n * self.row_bytes, np.uint8)
+        self.room_at = address(self.room)
+
+    def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...]:
+        n, ends = len(rows), self.ends
+        out = np.empty(n * ends[-1], np.float32)
+        with self.plan.lock:
+            if n > self.capacity:
+                self._make_room(n)
+            kernels.advance(self.plan.call, memory.address(), *self.fixed, self.room_at, rows, ts_ns, x.reshape(-1), out)
+        return tuple(out[n * a : n * b].reshape(n, *shape) for a, b, (shape, _) in zip(ends, ends[1:], self.outputs))
+
+
+def stepper(bound: Bound, inputs: Sequence[Value], outputs: Sequence[Value], max_batch: int) -> Stepper:
+    """What steps a bound graph of one event."""
+    kind = NumbaStepper if isinstance(bound, NumbaBound) else Stepper
+    return kind(bound, inputs, outputs, max_batch)  # type: ignore[arg-type]
