@@ -1,6 +1,6 @@
 """The numbers of a caller's arrays in their own dtype: rows of a table that whole numbers name, one-hot vectors, casts to float32.
 
-``places`` are pairs of int64: which number of a row, and what is added to it. ``kind`` is one of ``intake.KINDS``.
+``places`` are pairs of int64: which number of a row, and what is added to it. ``kind`` is one of KINDS.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -10,6 +10,7 @@ import numpy as np
 from esp.kernels.compile import instruction, kernel, part
 from esp.kernels.pointers import copy_floats, f4, f8, from_bits, i4, i8, u1
 
+KINDS = {"uint8": 0, "bool": 0, "float32": 1, "float64": 2, "int32": 3, "int64": 4}  # dtype -> how it is read
 FARTHEST = 2.0**62  # a float beyond it, or NaN, is no whole number
 NONE = np.int64(-(1 << 63))
 

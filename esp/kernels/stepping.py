@@ -84,7 +84,7 @@ def leave(rows: np.ndarray, states: np.ndarray, memory: int) -> None:
 def advance(
     call: int, memory: int, sizes: int, outputs: int, room: int, rows: np.ndarray, ts_ns: np.ndarray, x: np.ndarray, out: np.ndarray
 ) -> None:
-    """All rounds of a block through a plan in one call; ``call`` as ``plan.run_pair`` takes it.
+    """All rounds of a block through a plan in one call; ``call`` as ``plan.score`` takes it.
 
     The plan's arrays are the event, the states, the ``outputs`` outputs and the new states; sizes int64[1 + outputs] are the
     floats an event of the first and of the outputs. x[n, sizes[0]]; out holds each output [n, size], one after the other. room has

@@ -7,8 +7,8 @@ import numpy as np
 
 from esp.astore.graph import Array, Graph, Value
 from esp.errors import BackendError
-from esp.kernels.given import outside
-from esp.kernels.intake import KINDS, address
+from esp.kernels.given import KINDS, outside
+from esp.kernels.intake import address
 from esp.runtime.backends.lowering.given import Limits, limits, trace
 from esp.runtime.backends.lowering.passes import simplify
 from esp.runtime.backends.lowering.values import Index

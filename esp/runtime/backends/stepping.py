@@ -105,10 +105,13 @@ class NumbaStepper(Stepper):
     def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...]:
         n, ends = len(rows), self.ends
         out = np.empty(n * ends[-1], np.float32)
-        with self.plan.lock:
-            if n > self.capacity:
-                self._make_room(n)
-            kernels.advance(self.plan.call, memory.address(), *self.fixed, self.room_at, rows, ts_ns, x.reshape(-1), out)
+        if n > self.capacity:
+            self._make_room(n)
+        place = self.plan.places.take()
+        try:
+            kernels.advance(place.call, memory.address(), *self.fixed, self.room_at, rows, ts_ns, x.reshape(-1), out)
+        finally:
+            self.plan.places.give_back(place)
         return tuple(out[n * a : n * b].reshape(n, *shape) for a, b, (shape, _) in zip(ends, ends[1:], self.outputs))
 
 

@@ -4,7 +4,7 @@ from math import prod
 
 from esp.astore.graph import Node
 from esp.kernels import plan
-from esp.kernels.intake import KINDS
+from esp.kernels.given import KINDS
 from esp.runtime.backends.lowering.given import Given
 from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.moving import moved

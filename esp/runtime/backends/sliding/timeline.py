@@ -8,10 +8,11 @@ from typing import cast
 
 import numpy as np
 
-from esp.astore.graph import Array, Attrs, Node, complete_attrs
+from esp.astore.graph import Array, Node, complete_attrs
 from esp.astore.ops.convolution import conv_geometry
 from esp.astore.ops.sliding import Geometry, geometry
 from esp.runtime.backends.lowering.folding import FOLDS
+from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.pointwise import FORMS
 from esp.runtime.backends.lowering.values import Index, Shape
 
@@ -189,4 +190,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Slice": _slice, "Pad": _pad,
     }
 )  # fmt: skip
-MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze")  # they compute nothing: what they make of the window is there whole
+MOVES = (
+    "Transpose",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+)  # they compute nothing: what they make of the window is there whole
