@@ -145,10 +145,21 @@ def _blocks(count, row_at, segments, segment_at, size, panels, bias, bias_step, 
 
 
 @part
+def _finish(rows, columns, add, out, step, low, high):
+    """out[rows, columns] + add[rows, columns] within low and high, NaN kept; rows of both are ``step`` floats apart."""
+    for r in range(rows):
+        target, more = f4(out + 4 * r * step), f4(add + 4 * r * step)
+        for c in range(columns):
+            value = target[c] + more[c]
+            value = low if value < low else value
+            target[c] = high if value > high else value
+
+
+@part
 def multiply(
-    n, per, x, x_step, at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high, scratch
+    n, per, x, x_step, at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high, scratch, add=0
 ):
-    """out[n * per, columns] = bias + rows(x) @ w within low and high, NaN kept.
+    """out[n * per, columns] = bias + rows(x) @ w, to which ``add`` is added where it is no 0, within low and high, NaN kept.
 
     Row i * per + p of A begins ``at[p]`` floats into ``x + i * x_step`` floats, and is made of ``segments`` runs of ``size``
     floats, ``segment_at`` floats from there; panels from ``pack``; bias has room for whole vectors; scratch holds
@@ -156,6 +167,7 @@ def multiply(
     """
     row_at, offsets = i8(scratch), i8(at)
     left, p, base = n * per, 0, x
+    floor, ceiling = (LOW, HIGH) if add else (low, high)
     while left > 0:
         rows = min(left, BLOCK_ROWS)
         for r in range(rows):
@@ -167,9 +179,12 @@ def multiply(
         for r in range(rows, min(rows + R0, BLOCK_ROWS)):
             row_at[r] = row_at[rows - 1]
         if rows > R0 and segments * size > BLOCK_K:
-            _blocks(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high)
+            _blocks(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, floor, ceiling)
         else:
-            _block(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high)
+            _block(rows, scratch, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, floor, ceiling)
+        if add:  # while the block is near
+            _finish(rows, columns, add, out, out_step, low, high)
+            add += 4 * rows * out_step
         bias += 4 * rows * bias_step
         out += 4 * rows * out_step
         left -= rows
@@ -195,7 +210,7 @@ def multiply_pairs(n, count, rows, inner, columns, a, a_step, b, b_step, y):
 def multiply_row(n, x, y, b, c, f, scratch):
     g = i8(f)
     low, high = from_bits(g[10]), from_bits(g[11])
-    multiply(n, g[0], x, g[1], g[2], g[3], g[4], g[5], g[6], b, g[7], y, g[8], g[9], low, high, scratch)
+    multiply(n, g[0], x, g[1], g[2], g[3], g[4], g[5], g[6], b, g[7], y, g[8], g[9], low, high, scratch, c)
 
 
 @instruction

@@ -13,12 +13,13 @@ from esp.runtime.backends.lowering.pointwise import FORMS, activation, clip, pow
 from esp.runtime.backends.lowering.pooling import average_pool, global_average, max_pool
 from esp.runtime.backends.lowering.recurrent import recurrent
 from esp.runtime.backends.lowering.resampling import resize
+from esp.runtime.backends.lowering.residual import add
 from esp.runtime.backends.lowering.shaping import concat, reshape, transpose
 from esp.runtime.backends.lowering.spatial import conv, conv_transpose, normalisation
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "Add": arithmetic, "Sub": arithmetic, "Mul": arithmetic, "Div": arithmetic, "PRelu": arithmetic,
+        "Add": add, "Sub": arithmetic, "Mul": arithmetic, "Div": arithmetic, "PRelu": arithmetic,
         **dict.fromkeys(FORMS, activation), "Clip": clip, "Pow": power, "Softmax": softmax, "LogSoftmax": softmax,
         "Sum": several, "Mean": several, "Max": several, "Min": several,
         "Gemm": gemm, "MatMul": matmul, "Conv": conv, "ConvTranspose": conv_transpose, "BatchNormalization": normalisation,
@@ -33,4 +34,4 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     }
 )  # fmt: skip
 # A Relu or Clip after one of these is part of it.
-CLAMPED = ("Gemm", "MatMul", "Conv", "ConvTranspose", "BatchNormalization")
+CLAMPED = ("Gemm", "MatMul", "Conv", "ConvTranspose", "BatchNormalization", "Add")
