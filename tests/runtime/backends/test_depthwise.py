@@ -48,20 +48,20 @@ def graph_of(channels: int, window: Window, bias: bool = True, times: int = 1, c
     attrs = {"group": channels, "strides": strides, "dilations": dilations, "pads": pads}
     nodes = [Node("Conv", ("x", *weights), ("y",), attrs)]
     if clip:
-        weights |= {"low": np.float32(-0.5).reshape(()), "high": np.float32(0.75).reshape(())}
+        weights |= {"low": np.array(-0.5, np.float32), "high": np.array(0.75, np.float32)}
         nodes.append(Node("Clip", ("y", "low", "high"), ("z",)))
     last = nodes[-1].outputs[0]
     return Graph(
         tuple(nodes), (Value("x", "float32", (None, channels, *window[0])),),
-        (Value(last, "float32", naive_shape(channels * times, window)),), weights,
+        (Value(last, "float32", (None, *shape_of(channels * times, window))),), weights,
     )  # fmt: skip
 
 
-def naive_shape(channels: int, window: Window) -> tuple[int | None, ...]:
+def shape_of(channels: int, window: Window) -> tuple[int, ...]:
     sizes, kernel, strides, dilations, pads = window
     rank = len(sizes)
     spans = [size + pads[a] + pads[a + rank] - (kernel[a] - 1) * dilations[a] for a, size in enumerate(sizes)]
-    return (None, channels, *((span - 1) // stride + 1 for span, stride in zip(spans, strides)))
+    return (channels, *((span - 1) // stride + 1 for span, stride in zip(spans, strides)))
 
 
 def naive(x: Any, graph: Graph, window: Window) -> Any:
@@ -69,7 +69,7 @@ def naive(x: Any, graph: Graph, window: Window) -> Any:
     sizes, kernel, strides, dilations, pads = window
     weights = graph.weights["w"].astype(np.float64)
     times = len(weights) // x.shape[1]
-    shape = naive_shape(len(weights), window)[1:]
+    shape = shape_of(len(weights), window)
     out = np.zeros((len(x), *shape))
     x = np.repeat(x.astype(np.float64), times, axis=1)
     for pixel in np.ndindex(*shape[1:]):
