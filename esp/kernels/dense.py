@@ -2,6 +2,8 @@
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+from math import prod
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,11 +31,18 @@ def padded(columns: int) -> int:
 
 def pack(weights: F4) -> F4:
     """w[k, m] -> panels of PANEL columns, [k, PANEL] each, and one of LANES where that many are left; zeros fill the last."""
-    k, m = weights.shape
-    wide = np.zeros((k, padded(m)), np.float32)
-    wide[:, :m] = weights
-    cuts = [wide[:, at : at + PANEL] for at in range(0, padded(m), PANEL)]
-    return np.concatenate([np.ascontiguousarray(cut).reshape(-1) for cut in cuts])
+    panels = np.zeros(len(weights) * padded(weights.shape[1]), np.float32)
+    pack_into(panels, weights)
+    return panels
+
+
+def pack_into(panels: F4, weights: F4) -> None:
+    """``pack`` into zeroed memory; the axes of the weights before the last are k's."""
+    *lead, m = weights.shape
+    for at in range(0, padded(m), PANEL):
+        cut, width = weights[..., at : at + PANEL], min(PANEL, padded(m) - at)
+        begin, size = at * prod(lead), width * prod(lead)
+        panels[begin : begin + size].reshape(*lead, width)[..., : cut.shape[-1]] = cut
 
 
 @part

@@ -96,6 +96,8 @@ class NumbaBound:
 def bind(graph: Graph, max_batch: int, threads: int = 1) -> NumbaBound:
     """Makes the plan of a graph; BackendError for what a plan cannot express."""
     made = lower(graph, RULES, CLAMPED)
-    table = assemble(made.rows, max_batch)
+    rows, limits = made.rows, made.limits
+    del made  # and with it the weights that passes made anew, as each is packed
+    table = assemble(rows, max_batch)
     work_ns = flops(graph) / FLOPS_NS + table.arena_bytes / table.chunk / BYTES_NS if threads > 1 else 0.0
-    return NumbaBound(graph, table, made.limits, threads, max(work_ns, 1.0))
+    return NumbaBound(graph, table, limits, threads, max(work_ns, 1.0))

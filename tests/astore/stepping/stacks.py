@@ -14,7 +14,11 @@ GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 def recurrent(m: Maker, op: str, x: str, inputs: int, units: int, every: bool, initial: float = 0.0) -> str:
     """One node over x [steps, N, inputs]: h of every step [steps, N, units], or of the last [N, units]."""
     gates = GATES[op]
-    weights = [m.weight(1, gates * units, inputs, fan=inputs), m.weight(1, gates * units, units, fan=units), m.weight(1, 2 * gates * units)]
+    weights = [
+        m.weight(1, gates * units, inputs, fan=inputs),
+        m.weight(1, gates * units, units, fan=units),
+        m.weight(1, 2 * gates * units),
+    ]
     attrs = {"hidden_size": units} | ({"linear_before_reset": int(m.rng.integers(2))} if op == "GRU" else {})
     starts: list[str] = []
     if initial:  # as PyTorch exports a first state: expanded to the batch

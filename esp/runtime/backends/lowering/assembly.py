@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from esp.kernels import plan
 from esp.runtime.backends.lowering.lowering import Row
+from esp.runtime.backends.lowering.packed import Packed
 from esp.runtime.backends.lowering.values import Buffer
 
 ALIGN = 64  # bytes: a cache line, a vector
@@ -46,27 +47,32 @@ class Placed:
 
 
 def assemble(plan_rows: list[Row], max_batch: int) -> Table:
-    """Addresses for everything; the arena holds as many events as stay in cache, at most ``max_batch``."""
+    """Addresses for everything; the arena holds as many events as stay in cache, at most ``max_batch``.
+
+    Takes the rows out of the list, and each constant out of its row: a model's weights are not held twice.
+    """
     places, row_floats = _place(plan_rows)
     row_bytes = max(4 * row_floats, 1)
     chunk = max(1, min(max_batch, max(ARENA_BYTES // row_bytes, min(FEW, LARGE_BYTES // row_bytes))))
-    packed, addresses = _pack(plan_rows)
+    cells = [[one.does.address, one.x, one.y, one.b, one.c, one.x_at, one.y_at, one.times, *one.fields] for one in plan_rows]
+    plan_rows.clear()
+    constants = _Constants.for_all(cells)
 
     def number(item: Any) -> int:
         if item is None:
             return 0
         if isinstance(item, Buffer):
             return item.slot or 4 * chunk * places[item]
-        if isinstance(item, np.ndarray):
-            return addresses[id(item)]
+        if isinstance(item, np.ndarray | Packed):
+            return constants.put(item)
         return plan.bits(item) if isinstance(item, float) else int(item)
 
-    rows, spots = np.zeros((len(plan_rows), plan.WIDTH), np.int64), []
-    for at, one in enumerate(plan_rows):
-        items = (one.does.address, one.x, one.y, one.b, one.c, one.x_at, one.y_at, one.times, *one.fields)
-        rows[at, : len(items)] = [number(item) for item in items]
-        spots += [at * plan.WIDTH + spot for spot, item in enumerate(items) if isinstance(item, Buffer) and not item.slot]
-    return Table(rows, chunk, 4 * (row_floats * chunk + SLACK), np.array(spots, np.int64), packed)
+    rows, spots = np.zeros((len(cells), plan.WIDTH), np.int64), []
+    for at, line in enumerate(cells):
+        rows[at, : len(line)] = [number(item) for item in line]
+        spots += [at * plan.WIDTH + spot for spot, item in enumerate(line) if isinstance(item, Buffer) and not item.slot]
+        line.clear()
+    return Table(rows, chunk, 4 * (row_floats * chunk + SLACK), np.array(spots, np.int64), constants.memory)
 
 
 def _memory(size_bytes: int) -> tuple[npt.NDArray[np.uint8], int]:
@@ -75,23 +81,36 @@ def _memory(size_bytes: int) -> tuple[npt.NDArray[np.uint8], int]:
     return memory, -(-memory.ctypes.data // ALIGN) * ALIGN
 
 
-def _pack(plan_rows: list[Row]) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
-    """All constants in one run of memory, and the address of each (by the id of its array)."""
-    constants: dict[int, npt.NDArray[Any]] = {}
-    for one in plan_rows:
-        for item in (one.x, one.b, one.c, *one.fields):
-            if isinstance(item, np.ndarray):
-                constants[id(item)] = item
-    offsets, size = {}, 0
-    for key, array in constants.items():
-        offsets[key] = size
-        size += -(-array.nbytes // ALIGN) * ALIGN
-    memory, start = _memory(size)
-    first = start - memory.ctypes.data
-    for key, array in constants.items():
-        at = first + offsets[key]
-        memory[at : at + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return memory, {key: start + offset for key, offset in offsets.items()}
+@dataclass(frozen=True, slots=True, eq=False)
+class _Constants:
+    """All constants in one run of memory: the address of each by the id of its array, and which are there already."""
+
+    memory: npt.NDArray[np.uint8]
+    addresses: dict[int, int]
+    done: set[int]
+
+    @classmethod
+    def for_all(cls, cells: list[list[Any]]) -> "_Constants":
+        """Room for all arrays among the cells; what is not written yet takes no memory."""
+        addresses, size = {}, 0
+        for array in {id(item): item for line in cells for item in line if isinstance(item, np.ndarray | Packed)}.values():
+            addresses[id(array)] = size
+            size += -(-array.nbytes // ALIGN) * ALIGN
+        memory, start = _memory(size)
+        return cls(memory, {key: start + offset for key, offset in addresses.items()}, set())
+
+    def put(self, array: npt.NDArray[Any] | Packed) -> int:
+        """The address of a constant, which is written there the first time."""
+        address = self.addresses[id(array)]
+        if id(array) not in self.done:
+            at = address - self.memory.ctypes.data
+            room = self.memory[at : at + array.nbytes]
+            if isinstance(array, Packed):
+                array.write(room)
+            else:
+                room[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            self.done.add(id(array))
+        return address
 
 
 def _place(plan_rows: list[Row]) -> tuple[dict[Buffer, int], int]:

@@ -6,9 +6,10 @@ import numpy as np
 
 from esp.astore.graph import Array, Node
 from esp.kernels import plan
-from esp.kernels.dense import pack, padded
+from esp.kernels.dense import padded
 from esp.kernels.pointwise import CLIP
 from esp.runtime.backends.lowering.lowering import FREE, Lowering, refuse
+from esp.runtime.backends.lowering.packed import Packed
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
@@ -28,7 +29,7 @@ def multiply(made: Lowering, x: Buffer, y: Buffer, per: int, weights: Array, bia
     k, m = weights.shape
     at = np.arange(per, dtype=np.int64) * k
     made.emit(
-        plan.MULTIPLY, x, y, per, per * k, at, 1, ZERO, k, pack(np.asarray(weights, np.float32)), 0, m, m, *made.bounds,
+        plan.MULTIPLY, x, y, per, per * k, at, 1, ZERO, k, Packed(np.asarray(weights, np.float32)), 0, m, m, *made.bounds,
         b=padded_bias(bias, m),
     )  # fmt: skip
 

@@ -39,13 +39,8 @@ def _products(made: Lowering, node: Node) -> Iterator[tuple[int, Value, Value]]:
     for name, value, other in ((node.inputs[0], one, two), (node.inputs[1], two, one)):
         at = _last_write(made, value.buffer)
         is_apart = all(value.buffer not in row.buffers for row in made.rows[:at] + made.rows[at + 1 :])
-        if (
-            at >= 0
-            and is_apart
-            and value.flat is None
-            and made.net.only_user(name) is node
-            and _is_whole(made.rows[at], value.buffer)
-        ):
+        is_free = is_apart and value.flat is None and made.net.only_user(name) is node
+        if at >= 0 and is_free and made.rows[at].times == made.times and _is_whole(made.rows[at], value.buffer):
             yield at, value, other
 
 

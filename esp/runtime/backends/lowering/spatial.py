@@ -8,10 +8,10 @@ from esp.astore.graph import Node
 from esp.astore.ops.convolution import conv_geometry, transpose_spread
 from esp.astore.ops.sliding import Geometry, Spread
 from esp.kernels import plan
-from esp.kernels.dense import pack
 from esp.runtime.backends.lowering.dense import ZERO, padded_bias
 from esp.runtime.backends.lowering.depthwise import depthwise
 from esp.runtime.backends.lowering.lowering import FREE, Lowering
+from esp.runtime.backends.lowering.packed import Packed
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.pictures import channels_last, outer_sums, picture, pixel_strides, result
 from esp.runtime.backends.lowering.planar import by_planes
@@ -38,11 +38,11 @@ def conv(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     inner, outer = weights.shape[1], weights.shape[0] // group
     for g in range(group):
         # [out, in, *kernel] -> [*kernel, in, out]: the order in which a window lies
-        part = np.moveaxis(weights[g * outer : (g + 1) * outer], (0, 1), (-1, -2)).reshape(-1, outer)
+        part = np.moveaxis(weights[g * outer : (g + 1) * outer], (0, 1), (-1, -2))
         mine = None if bias is None else bias[g * outer : (g + 1) * outer]
         made.emit(
             plan.MULTIPLY, source, out.buffer, prod(where.out), prod(spatial) * channels, at, len(segment_at), segment_at, size,
-            pack(part), 0, outer * group, outer, *made.bounds, b=padded_bias(mine, outer), x_at=g * inner, y_at=g * outer,
+            Packed(part), 0, outer * group, outer, *made.bounds, b=padded_bias(mine, outer), x_at=g * inner, y_at=g * outer,
         )  # fmt: skip
     return [out]
 
@@ -86,7 +86,7 @@ def conv_transpose(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
         # [in, out, *kernel] -> [in, *kernel, out]
         part = np.moveaxis(weights[g * inner : (g + 1) * inner], 1, -1).reshape(inner, -1)
         made.emit(
-            plan.MULTIPLY, x.buffer, sent, pixels, x.size, at, 1, ZERO, inner, pack(part), 0, group * taps * outer, taps * outer,
+            plan.MULTIPLY, x.buffer, sent, pixels, x.size, at, 1, ZERO, inner, Packed(part), 0, group * taps * outer, taps * outer,
             *FREE, b=padded_bias(None, taps * outer), x_at=g * inner, y_at=g * taps * outer,
         )  # fmt: skip
     starts, spots = _reached(x.dims[1:], where, group)
