@@ -46,10 +46,13 @@ def resize(images: npt.NDArray[np.generic], height: int, width: int) -> npt.NDAr
     dtype = np.result_type(images.dtype, np.float32) if images.dtype.kind == "f" else np.dtype(np.float32)
     if images.shape[-3:-1] == (height, width):
         return images.astype(dtype, copy=False)
-    low, high, share = taps(images.shape[-3], height, dtype)
-    rows = _between(images[..., low, :, :].astype(dtype), images[..., high, :, :].astype(dtype), share[:, None, None])
-    low, high, share = taps(images.shape[-2], width, dtype)
-    return _between(rows[..., low, :], rows[..., high, :], share[:, None])
+    left, right, across = taps(images.shape[-2], width, dtype)
+    if images.shape[-2] > 2 * width:  # the columns that are needed, for an image may be as wide as it has pixels
+        images = images[..., np.concatenate([left, right]), :]
+        left, right = np.arange(width), np.arange(width, 2 * width)
+    low, high, down = taps(images.shape[-3], height, dtype)
+    rows = _between(images[..., low, :, :].astype(dtype), images[..., high, :, :].astype(dtype), down[:, None, None])
+    return _between(rows[..., left, :], rows[..., right, :], across[:, None])
 
 
 class Place(NamedTuple):

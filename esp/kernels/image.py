@@ -23,6 +23,7 @@ FIELDS = (
     "is_resized", "is_planar", "is_reversed",  # planar: [channel, height, width]; reversed: of three channels the last first
     "row_low", "row_high", "row_share",  # int32, int32, float32 [inner_height]: source rows, and the share of the second
     "column_low", "column_high", "column_share",  # the same of [inner_width], places in floats from the start of a row
+    "picks", "pick_count",  # int32: the pixels that make up such a row, by their places in the source; a count of 0 = all
     "steps", "step_count",  # as ``take_in`` has them, over [inner_width, channels]
     "frame",  # float32 [out_width, channels] or, planar, [channels, out_width]: a row of what lies around the image
 )  # fmt: skip
@@ -71,6 +72,19 @@ def _down(kind, first, second, share, count, line):
         x, y = f4(first), f4(second)
         for j in range(count):
             out[j] = x[j] + (y[j] - x[j]) * share
+
+
+@part
+def _down_picked(kind, first, second, share, picks, count, channels, line):
+    """line[count, channels] = what lies between two rows of the source, of some pixels alone."""
+    at, out = i4(picks), f4(line)
+    a, b, x, y = u1(first), u1(second), f4(first), f4(second)
+    for j in range(count):
+        for c in range(channels):
+            p = at[j] + c
+            low = np.float32(a[p]) if kind == BYTES else x[p]
+            high = np.float32(b[p]) if kind == BYTES else y[p]
+            out[j * channels + c] = low + (high - low) * share
 
 
 @part
@@ -130,7 +144,7 @@ def _surround(frame, channels, width, low, high, is_planar, plane, row):
 def take_images(n: int, kind: int, source: int, table: int, scratch: int, target: int) -> None:
     """target[n] = images[n] made as the table of FIELDS says.
 
-    ``scratch``: float32, SLACK more than a row of the source, and then SLACK more than one of what comes out.
+    ``scratch``: float32, SLACK more than a row of the source (or the picks of it), and then SLACK more than one of what comes out.
     Each operation rounds, in the order of the numpy reference, so that the bits are the same.
     """
     t = i8(table)
@@ -139,22 +153,27 @@ def take_images(n: int, kind: int, source: int, table: int, scratch: int, target
     row_low, row_high, row_share = i4(t[12]), i4(t[13]), f4(t[14])
     row, size, plane = width * channels, 4 if kind == FLOATS else 1, out_height * out_width
     step = 4 if is_planar else 4 * channels  # bytes from pixel to pixel
-    mixed = scratch + 4 * (row + SLACK) if is_resized else scratch
+    picks, pick_count = t[18], t[19]
+    line = pick_count * channels if pick_count else row
+    mixed = scratch + 4 * (line + SLACK) if is_resized else scratch
     for i in range(n):
         image, out = source + i * height * row * size, target + 4 * i * plane * channels
         for y in range(out_height):
             at, k = out + y * out_width * step, y - top
             if k < 0 or k >= inner_height:
-                _surround(t[20], channels, out_width, 0, out_width, is_planar, plane, at)
+                _surround(t[22], channels, out_width, 0, out_width, is_planar, plane, at)
                 continue
             if is_resized:
                 first, second = image + row_low[k] * row * size, image + row_high[k] * row * size
-                _down(kind, first, second, row_share[k], row, scratch)
+                if pick_count:
+                    _down_picked(kind, first, second, row_share[k], picks, pick_count, channels, scratch)
+                else:
+                    _down(kind, first, second, row_share[k], row, scratch)
                 _across(scratch, channels, t[15], t[16], t[17], inner_width, mixed)
             else:
                 _read(kind, image + k * row * size, row, scratch)
-            apply_steps(t[18], t[19], inner_width * channels, mixed)
+            apply_steps(t[20], t[21], inner_width * channels, mixed)
             _place(mixed, inner_width, channels, is_planar, is_reversed, plane, at + left * step)
             if inner_width < out_width:
-                _surround(t[20], channels, out_width, 0, left, is_planar, plane, at)
-                _surround(t[20], channels, out_width, left + inner_width, out_width, is_planar, plane, at)
+                _surround(t[22], channels, out_width, 0, left, is_planar, plane, at)
+                _surround(t[22], channels, out_width, left + inner_width, out_width, is_planar, plane, at)

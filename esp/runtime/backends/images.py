@@ -19,7 +19,9 @@ from esp.runtime.backends.image_steps import ImageSteps, Scaling
 from esp.runtime.events import Bools, VarColumn
 
 MOST_SIZES = 32  # of images from files, whose tables are kept
+MOST_READ = 16  # pixels of a row for each that is wanted: more are not all read, for an image may be as wide as it has pixels
 F4 = np.dtype(np.float32)
+Taps = tuple[Array, Array, Array]  # the first and second neighbour of each wanted place, and the share of the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def way_of(steps: ImageSteps, height: int, width: int) -> Way:
     """The tables for images of a size."""
     out_height, out_width, place = _place(steps, height, width)
     channels, is_resized = steps.channels, (place.height, place.width) != (height, width)
-    rows, columns = _taps(height, place.height, 1), _taps(width, place.width, channels)
+    rows, (columns, picks) = _taps(height, place.height, 1), _picked(_taps(width, place.width, channels), width, channels)
     after = Scalings(0, [(code, np.tile(a, place.width), np.tile(b, place.width)) for code, a, b in steps.after])
     frame = _frame(steps, out_width)
     fields = {
@@ -105,11 +107,12 @@ def way_of(steps: ImageSteps, height: int, width: int) -> Way:
         "is_resized": is_resized, "is_planar": steps.is_planar, "is_reversed": steps.is_reversed,
         **{f"row_{name}": array.ctypes.data for name, array in zip(("low", "high", "share"), rows)},
         **{f"column_{name}": array.ctypes.data for name, array in zip(("low", "high", "share"), columns)},
+        "picks": picks.ctypes.data, "pick_count": len(picks),
         "steps": after.rows.ctypes.data, "step_count": len(after.rows), "frame": frame.ctypes.data,
     }  # fmt: skip
-    scratch = (width + (place.width if is_resized else 0)) * channels + 2 * SLACK
+    scratch = ((len(picks) or width) + (place.width if is_resized else 0)) * channels + 2 * SLACK
     table = np.array([fields[name] for name in FIELDS], np.int64)
-    return Way(table.ctypes.data, scratch, (table, *rows, *columns, after, frame))
+    return Way(table.ctypes.data, scratch, (table, *rows, *columns, picks, after, frame))
 
 
 def _place(steps: ImageSteps, height: int, width: int) -> tuple[int, int, Place]:
@@ -120,10 +123,19 @@ def _place(steps: ImageSteps, height: int, width: int) -> tuple[int, int, Place]
     return *wanted, letterbox_place(height, width, *wanted) if steps.size.op == "letterbox" else Place(0, 0, *wanted)
 
 
-def _taps(size: int, wanted: int, step: int) -> tuple[Array, Array, Array]:
+def _taps(size: int, wanted: int, step: int) -> Taps:
     """The taps along an axis, as places ``step`` apart."""
     low, high, share = taps(size, wanted, F4)
     return (low * step).astype(np.int32), (high * step).astype(np.int32), share
+
+
+def _picked(columns: Taps, width: int, channels: int) -> tuple[Taps, Array]:
+    """The taps along a row, and what is picked of the row for them: nothing (all of it is read), unless it is far wider than they are."""
+    low, high, share = columns
+    if width <= MOST_READ * len(share):
+        return columns, np.zeros(0, np.int32)
+    places = np.arange(2 * len(share), dtype=np.int32) * np.int32(channels)
+    return (places[: len(share)], places[len(share) :], share), np.concatenate([low, high])
 
 
 def _frame(steps: ImageSteps, width: int) -> Array:
