@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from esp.errors import EventError
 
 MAX_PIXELS = 1 << 25  # 33 million: 100 MB decoded; a file that says more is refused before it is decoded
+MOST_READ = 16  # pixels of a row for each that is wanted: more are not all read, for an image may be as wide as it has pixels
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 _MODES = {1: "L", 3: "RGB"}
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -47,7 +48,7 @@ def resize(images: npt.NDArray[np.generic], height: int, width: int) -> npt.NDAr
     if images.shape[-3:-1] == (height, width):
         return images.astype(dtype, copy=False)
     left, right, across = taps(images.shape[-2], width, dtype)
-    if images.shape[-2] > 2 * width:  # the columns that are needed, for an image may be as wide as it has pixels
+    if images.shape[-2] > MOST_READ * width:  # the columns that are needed
         images = images[..., np.concatenate([left, right]), :]
         left, right = np.arange(width), np.arange(width, 2 * width)
     low, high, down = taps(images.shape[-3], height, dtype)

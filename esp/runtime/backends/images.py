@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from esp.astore.graph import Array
-from esp.astore.image import Place, letterbox_place, taps
+from esp.astore.image import MOST_READ, Place, letterbox_place, taps
 from esp.astore.model import Input
 from esp.astore.preprocess import Blobs, Prepared, gathered, images_of, prepare
 from esp.kernels.image import BYTES, FIELDS, FLOATS, SLACK, take_images
@@ -19,7 +19,6 @@ from esp.runtime.backends.image_steps import ImageSteps, Scaling
 from esp.runtime.events import Bools, VarColumn
 
 MOST_SIZES = 32  # of images from files, whose tables are kept
-MOST_READ = 16  # pixels of a row for each that is wanted: more are not all read, for an image may be as wide as it has pixels
 F4 = np.dtype(np.float32)
 Taps = tuple[Array, Array, Array]  # the first and second neighbour of each wanted place, and the share of the second
 
