@@ -36,6 +36,18 @@ def any_nan(run: npt.NDArray[np.float32]) -> bool:
     return found != 0
 
 
+@kernel(*_runs("void", *SOURCES, extra=[types.float64[::1]] * 2))
+def tally(run: npt.NDArray[Any], count: npt.NDArray[np.float64], total: npt.NDArray[np.float64]) -> None:
+    """Adds the finite numbers of run[n * channels] to total[channels], and how many they are to count[channels]."""
+    channels = len(total)
+    for start in range(0, len(run), channels):
+        for channel in range(channels):
+            value = np.float64(run[start + channel])
+            if value - value == 0:
+                count[channel] += 1
+                total[channel] += value
+
+
 @part
 def apply_steps(steps, count, size, row):
     """row[size] becomes what the steps make of it.

@@ -1,11 +1,9 @@
 """Drift: how far the recent values of a model's inputs have moved from those that it was trained on."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from esp.astore.model import Input, check_statistics
+from esp.kernels.intake import tally
 from esp.runtime.events import Column
 
 SAMPLE_ROWS = 64  # of a block, at most
@@ -29,14 +27,12 @@ class Drift:
         self.blocks += 1
         if self.blocks % EVERY_BLOCKS != 1 or not isinstance(column, np.ndarray) or not len(self.mean) or not len(column):
             return
-        values: npt.NDArray[Any] = column[:SAMPLE_ROWS].reshape(-1, len(self.mean)).astype(np.float64)
         if self.rows >= MEMORY_ROWS:
             self.rows //= 2
-            self.count, self.total = self.count / 2, self.total / 2
-        there = np.isfinite(values)
+            self.count *= 0.5
+            self.total *= 0.5
         self.rows += min(len(column), SAMPLE_ROWS)
-        self.count = self.count + there.sum(axis=0)
-        self.total = self.total + np.where(there, values, 0).sum(axis=0)
+        tally(np.ascontiguousarray(column[:SAMPLE_ROWS]).ravel(), self.count, self.total)
 
     def shifts(self) -> list[float]:
         """For each channel the distance of the recent mean from the training data's, in its standard deviations; [] before the first event."""

@@ -95,10 +95,16 @@ class Scorer:
     def _score(self, columns: Sequence[Column], validity: Sequence[Bools | None]) -> Scores:
         """The scores of ``max_batch`` rows at most."""
         n = len(columns[0])
-        taken = [intake.take(column, valid) for intake, column, valid in zip(self.intakes, columns, validity)]
-        arrays = [one.array for one in taken]
+        arrays: list[Array] = []
+        taken: list[Prepared] = []
+        for intake, column, valid in zip(self.intakes, columns, validity):
+            array = intake.whole(column, valid)
+            if array is None:
+                taken.append(intake.prepared(column, valid))
+                array = taken[-1].array
+            arrays.append(array)
         try:
-            return self._kept(arrays, *_join(n, taken))
+            return self._kept(arrays, *_join(n, taken)) if taken else Scores(self._run(n, arrays))
         except BackendError:
             beyond = refused_by(self.bars, arrays)
             if beyond is None:

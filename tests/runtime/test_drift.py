@@ -30,6 +30,16 @@ def test_missing_values_do_not_count() -> None:
     assert drift.shifts() == pytest.approx([1.0, 0.0])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_mean_is_that_of_numpy_for_numbers_of_every_type(dtype: str, stride: int) -> None:
+    drift = _drift(dtype)
+    column = np.random.default_rng(4).integers(0, 200, (2 * SAMPLE_ROWS, 10, 2)).astype(dtype)[::stride]
+    drift.observe(column)
+    recent = column[:SAMPLE_ROWS].astype(np.float64).mean(axis=(0, 1))
+    assert drift.shifts() == pytest.approx(np.abs(recent - STATISTICS["mean"]) / STATISTICS["std"])
+
+
 def test_only_every_few_blocks_are_looked_at() -> None:
     drift = _drift()
     for value in [1.0, *[9.0] * (EVERY_BLOCKS - 1)]:

@@ -28,15 +28,24 @@ class Intake:
         kept = _split(input.steps)[0] if is_lifted else input.steps
         self.input, self.dtype = replace(input, steps=kept), dtype  # with the steps that are done here
         self.fused = _fused(self.input) if dtype == "float32" else None
+        self.passes_nan = input.missing == "nan"
 
     def take(self, column: Column, valid: Bools | None) -> Prepared:
-        """The array of a column; a null, or a NaN that is not to be passed on, takes the way of the reference."""
-        if self.fused and isinstance(column, np.ndarray):
-            if (valid is None or valid.all()) and column.flags.c_contiguous:
-                array, has_nan = self.fused.take(column)
-                if not has_nan or self.input.missing == "nan":
-                    return Prepared(array, None, ())
-        elif isinstance(self.fused, Images) and isinstance(column, VarColumn):
+        """The array of a column, and the rows that are refused."""
+        array = self.whole(column, valid)
+        return self.prepared(column, valid) if array is None else Prepared(array, None, ())
+
+    def whole(self, column: Column, valid: Bools | None) -> Array | None:
+        """The array of a column in one pass; None for files, nulls, and a NaN that is not to be passed on."""
+        if self.fused and isinstance(column, np.ndarray) and (valid is None or valid.all()) and column.flags.c_contiguous:
+            array, has_nan = self.fused.take(column)
+            if not has_nan or self.passes_nan:
+                return array
+        return None
+
+    def prepared(self, column: Column, valid: Bools | None) -> Prepared:
+        """What ``whole`` does not take: files in a pass of their own, the rest by the reference."""
+        if isinstance(self.fused, Images) and isinstance(column, VarColumn):
             return self.fused.take_files(column, valid)
         return prepare(self.input, column, valid, self.dtype)
 
@@ -46,16 +55,17 @@ class Numbers:
 
     def __init__(self, input: Input, work: Sequence[Step]) -> None:
         self.input, self.shape = input, prepared_shape(input)
-        self.is_plain = not work and input.dtype == "float32"
+        self.is_plain, self.is_laid_out = not work and input.dtype == "float32", self.shape == input.shape
+        self.is_looked_through = input.missing != "nan"
         self.scalings = Scalings(prod(input.shape), [scaling(step, input.shape) for step in work])
 
     def take(self, column: Array) -> tuple[Array, bool]:
         """What the steps make of a contiguous column, and whether there was a NaN in it (not looked for where it may pass)."""
-        shape = len(column), *self.shape
         if self.is_plain:
-            return column.reshape(shape), self.input.missing != "nan" and any_nan(column.reshape(-1))
-        array = np.empty(shape, np.float32)
-        return array, take_in(column.reshape(-1), array.reshape(-1), self.scalings.call)
+            array = column if self.is_laid_out else column.reshape(len(column), *self.shape)
+            return array, self.is_looked_through and any_nan(column.ravel())
+        array = np.empty((len(column), *self.shape), np.float32)
+        return array, take_in(column.ravel(), array.ravel(), self.scalings.call)
 
 
 def _fused(input: Input) -> Numbers | Images | None:
