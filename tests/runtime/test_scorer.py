@@ -206,19 +206,10 @@ def test_scores_do_not_depend_on_the_batch_they_travel_in(cut: int) -> None:
 
 
 def _unplanned() -> Astore:
-    """A graph that the references and onnxruntime know, but no plan: a cell with another activation."""
-    m = Maker(7, (5, 3))
-    m.add(
-        "RNN",
-        m.add("Transpose", "x0", perm=(1, 0, 2)),
-        m.weight(1, 4, 3),
-        m.weight(1, 4, 4),
-        outputs=2,
-        activations=("Softsign",),
-        hidden_size=4,
-    )
-    out = m.add("Transpose", m.nodes[-1].outputs[1], perm=(1, 0, 2))
-    return Astore("bent", m.graph(out), (Input("x", "float32", (5, 3)),), (Output(out, "float32", (1, 4)),), digest="ef" * 32)
+    """A graph that the references and onnxruntime know, but no plan."""
+    m = Maker(7, (5,))
+    out = m.add("Hardmax", "x0")
+    return Astore("bent", m.graph(out), (Input("x", "float32", (5,)),), (Output(out, "float32", (5,)),), digest="ef" * 32)
 
 
 class Fakes:
@@ -332,13 +323,13 @@ def test_auto_takes_onnxruntime_for_what_a_plan_cannot_express_and_says_so(caplo
     with caplog.at_level(logging.INFO, "esp"):
         scorer = Scorer.bind(_unplanned())
     assert scorer.backend == "onnxruntime"
-    assert "cannot take RNN: activations softsign" in caplog.text
-    x = np.ones((2, 5, 3), np.float32)
+    assert "cannot take Hardmax: it has no rule" in caplog.text
+    x = np.arange(10, dtype=np.float32).reshape(2, 5)
     np.testing.assert_allclose(scorer.score([x], [None]).outputs[0], run_reference(scorer.astore.graph, [x])[0], atol=1e-5)
 
 
 def test_a_backend_asked_for_that_cannot_take_the_graph_is_refused() -> None:
-    with pytest.raises(BackendError, match=r"model 'bent'.*numba backend cannot take RNN.*; use the backend onnxruntime"):
+    with pytest.raises(BackendError, match=r"model 'bent'.*numba backend cannot take Hardmax.*; use the backend onnxruntime"):
         Scorer.bind(_unplanned(), "numba")
 
 

@@ -19,9 +19,9 @@ TAKEN = {
     "GlobalAveragePool", "GlobalMaxPool", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2",
     "ReduceSumSquare", "ReduceLogSum", "RMSNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "Flatten",
     "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Slice", "Split", "Gather", "Tile", "Expand", "Trilu", "DepthToSpace",
-    "SpaceToDepth", "Pad",
+    "SpaceToDepth", "Pad", "RNN", "GRU", "LSTM",
 }  # fmt: skip
-SOME = {"LayerNormalization", "MatMul", "Gemm", "Pow", "Resize", "MaxPool", "RNN"}  # taken in some of their forms
+SOME = {"LayerNormalization", "MatMul", "Gemm", "Pow", "Resize", "MaxPool"}  # taken in some of their forms
 
 
 def is_within(graph: Graph) -> bool:

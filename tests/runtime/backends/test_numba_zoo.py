@@ -9,7 +9,7 @@ from esp.runtime.backends import numba
 from esp.train.zoo import SMALL, ZOO, build
 from tests.train.zoo.test_zoo import rows_for
 
-REFUSED = {"faster_rcnn", "faster_rcnn_max", "rnn", "gru", "lstm"}  # boxes of the data's choice; lengths of the data's own
+REFUSED = {"faster_rcnn", "faster_rcnn_max"}  # boxes of the data's choice
 
 
 @pytest.mark.parametrize("name", ZOO)

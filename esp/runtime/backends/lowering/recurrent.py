@@ -12,7 +12,8 @@ from esp.kernels import pointwise as kinds
 from esp.kernels import recurrent as kernels
 from esp.kernels.dense import pack, padded
 from esp.runtime.backends.lowering.dense import padded_bias
-from esp.runtime.backends.lowering.lowering import Lowering
+from esp.runtime.backends.lowering.looking import floats
+from esp.runtime.backends.lowering.lowering import Lowering, refuse
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
@@ -68,7 +69,7 @@ def recurrent(made: Lowering, node: Node, attrs: Attrs) -> list[Value | None]:
     reversals = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[attrs["direction"]]
     forms = _forms(node, attrs, len(reversals))
     outputs = [_room(made, name) for name in node.outputs]
-    lengths = made.value(node, 4).buffer if len(node.inputs) > 4 and node.inputs[4] else 0
+    lengths = _lengths(made, node)
     for direction, is_reversed in enumerate(reversals):
         cell = _cell(made, node, direction)
         states = _states(made, node, direction, len(reversals), cell.units)
@@ -86,6 +87,16 @@ def _room(made: Lowering, name: str) -> Value | None:
         return None
     shape = made.net.shapes[name]
     return Value(Buffer(size_of(shape)), shape, plain(shape))
+
+
+def _lengths(made: Lowering, node: Node) -> Buffer | int:
+    """How many steps each row has, as float32; 0 where all have all."""
+    name = node.inputs[4] if len(node.inputs) > 4 else ""
+    if not name:
+        return 0
+    if name not in made.given:
+        refuse(node, "lengths that are not an input of the graph")
+    return floats(made, node, made.given[name], made.net.shapes[name]).buffer
 
 
 def _forms(node: Node, attrs: Attrs, directions: int) -> list[list[list[int]]]:
