@@ -13,28 +13,22 @@ Match = tuple[list[Node], Node]  # the nodes of the pattern, the last being the 
 
 def fuse_activations(net: Net) -> None:
     """Gelu, HardSwish, Mish and LeakyRelu out of Erf, Clip, Tanh, Max and arithmetic; nothing where a part has another use."""
-    found = True
-    while found:
-        found = False
-        for node in net.nodes:
-            match = next((made for pattern in PATTERNS if (made := pattern(net, node)) is not None), None)
-            if match is not None and _is_closed(net, match[0]):
-                _put(net, *match)
-                found = True
-                break
+    for node in net.nodes:
+        match = next((made for pattern in PATTERNS if (made := pattern(net, node)) is not None), None)
+        if match is not None and _is_closed(net, match[0]):
+            _put(net, *match)
 
 
 def _is_closed(net: Net, nodes: Sequence[Node]) -> bool:
     """Whether nothing outside asks for what the inner nodes make."""
     inner = [name for node in nodes[:-1] for name in node.outputs if name]
-    uses = net.uses()
-    return all(uses[name] == sum(node.inputs.count(name) for node in nodes) for name in inner)
+    return all(net.count(name) == sum(node.inputs.count(name) for node in nodes) for name in inner)
 
 
 def _put(net: Net, nodes: list[Node], one: Node) -> None:
     net.merge([nodes[-1]], one)  # where the last stands all inputs are there
-    gone = {id(node) for node in nodes[:-1]}
-    net.nodes = [node for node in net.nodes if id(node) not in gone]
+    for node in nodes[:-1]:
+        net.nodes.remove(node)
 
 
 def _split(net: Net, node: Node | None, op: str) -> tuple[str, float] | None:

@@ -9,6 +9,7 @@ from esp.astore.ops import OPS
 from esp.astore.ops.dims import Rows
 from esp.astore.ops.rules import size_of
 from esp.astore.passes.net import Net
+from esp.astore.passes.nodes import Nodes
 from esp.astore.validation import SPACIOUS, computed
 from esp.errors import GraphError
 
@@ -30,7 +31,7 @@ def fold_constants(net: Net) -> None:
             if name:
                 net.weights[name] = net.facts.numbers[name] = np.ascontiguousarray(array).reshape(array.shape)
     folded = {id(node) for node in cheap}
-    net.nodes = _kept_for_outputs(net, [node for node in net.nodes if id(node) not in folded])
+    net.nodes = Nodes(_kept_for_outputs(net, [node for node in net.nodes if id(node) not in folded]))
 
 
 def constant_nodes(net: Net) -> tuple[list[Node], list[Node]]:
@@ -89,7 +90,7 @@ def _kept_for_outputs(net: Net, nodes: list[Node]) -> list[Node]:
 
 def fold_sizes(net: Net) -> None:
     """Inputs whose numbers are known from the shapes of tensors become weights; a Reshape that keeps the batch names it by 0 or -1."""
-    for at, node in enumerate(net.nodes):
+    for node in net.nodes:
         inputs = list(node.inputs)
         for index, name in enumerate(inputs):
             numbers = net.facts.numbers.get(name)
@@ -102,7 +103,7 @@ def fold_sizes(net: Net) -> None:
                 numbers = target
             inputs[index] = net.put(f"{name}.known", np.ascontiguousarray(numbers).reshape(numbers.shape))
         if inputs != list(node.inputs):
-            net.nodes[at] = Node(node.op, tuple(inputs), node.outputs, node.attrs)
+            net.nodes.swap(node, Node(node.op, tuple(inputs), node.outputs, node.attrs))
 
 
 def _target(net: Net, node: Node) -> "np.typing.NDArray[np.int64] | None":

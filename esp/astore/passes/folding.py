@@ -24,15 +24,19 @@ def fold_bias(net: Net) -> None:
 
 def _fold_all(net: Net, fold: Callable[[Net, Node, Node], Node | None]) -> None:
     """Lets ``fold(net, product, user)`` make one node of two, wherever the user is the product's only one."""
-    at = 0
-    while at < len(net.nodes):
-        node = net.nodes[at]
-        user = net.only_user(node.outputs[0]) if node.op in PRODUCTS else None
-        one = fold(net, node, user) if user is not None else None
-        if one is None or user is None:
-            at += 1
-        else:
-            net.merge([node, user], one)
+    for node in net.nodes:
+        product: Node | None = node if node.op in PRODUCTS else None
+        while product is not None:
+            product = _folded(net, product, fold)
+
+
+def _folded(net: Net, node: Node, fold: Callable[[Net, Node, Node], Node | None]) -> Node | None:
+    """The node made of a product and its user; None where it is left as it is."""
+    user = net.only_user(node.outputs[0])
+    one = fold(net, node, user) if user is not None else None
+    if one is not None and user is not None:
+        net.merge([node, user], one)
+    return one
 
 
 def _normalised(net: Net, node: Node, user: Node) -> Node | None:

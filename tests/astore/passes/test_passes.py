@@ -10,6 +10,7 @@ import pytest
 
 from esp.astore.graph import Array, Attr, Graph, Layer, Node, Value, run_reference
 from esp.astore.passes import PASSES, has_costly_constants, simplify
+from esp.astore.passes.nodes import Nodes
 from esp.astore.validation import validate
 from esp.errors import GraphError
 
@@ -261,3 +262,60 @@ def test_an_index_beyond_a_large_weight_is_an_error_of_the_graph() -> None:
     made = graph([node("Gather", "w at", "s"), node("Add", "x s", "y")], (2,), (2,), w=wide, at=beyond)
     with pytest.raises(GraphError, match="Gather -> 's': its numbers cannot be computed"):
         simplify(made)
+
+
+def test_passes_look_at_each_node_of_a_long_graph_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted by how many nodes are handed out, for a chain of all that passes look for, and for one of twice its length."""
+    looks = 0
+    plain = Nodes._at
+
+    def counted(self: Nodes, place: int) -> Node:
+        nonlocal looks
+        looks += 1
+        return plain(self, place)
+
+    monkeypatch.setattr(Nodes, "_at", counted)
+    counts = []
+    for links in (50, 100):
+        before, looks = _links(links), 0
+        after = simplify(before)
+        counts.append(looks)
+        assert len(after.nodes) == 4 * links
+        check_same(before, after, exact=False)
+    assert counts[1] < 2.2 * counts[0]
+
+
+def _links(count: int) -> Graph:
+    """So many times: a product, its normalisation and bias, an identity, a Mish and a LeakyRelu written out; and a weight."""
+    nodes, x = [], "x"
+    for at in range(count):
+        a, b, c, d, e, f, g, h, i, j = (f"{letter}{at}" for letter in "abcdefghij")
+        nodes += [
+            node("Gemm", f"{x} w", a), node("BatchNormalization", f"{a} one zero zero one", b), node("Identity", b, c),
+            node("Softplus", c, d), node("Tanh", d, e), node("Mul", f"{c} {e}", f), node("Mul", f"{f} tenth", g),
+            node("Max", f"{g} {f}", h), node("Neg", "zero", i), node("Add", f"{i} {h}", j),
+        ]  # fmt: skip
+        x = j
+    nodes[-1] = replace(nodes[-1], outputs=("y",))
+    weights = {"w": np.eye(3, dtype=np.float32), "one": np.ones(3, np.float32), "zero": np.zeros(3, np.float32)}
+    return graph(nodes, (3,), (3,), **weights, tenth=np.float32(0.1))
+
+
+def test_nodes_know_makers_and_readers_after_every_change() -> None:
+    rng, held = np.random.default_rng(8), [node("Tanh", "x", "t0")]
+    for at in range(1, 40):
+        inputs = " ".join(f"t{rng.integers(0, at)}" for _ in range(rng.integers(1, 4)))
+        held.append(node("Sum", inputs, f"t{at}"))
+    nodes = Nodes(held)
+    for _ in range(200):
+        at = int(rng.integers(0, len(held)))
+        if rng.random() < 0.2 and len(held) > 5:
+            nodes.remove(held.pop(at))
+        else:
+            new = replace(held[at], inputs=tuple(f"t{rng.integers(0, 40)}" for _ in range(rng.integers(1, 4))))
+            nodes.swap(held[at], new)
+            held[at] = new
+        assert list(nodes) == held
+        for name in (f"t{at}" for at in range(40)):
+            assert nodes.readers(name) == [one for one in held if name in one.inputs]
+            assert nodes.maker(name) == next((one for one in held if name in one.outputs), None)

@@ -127,9 +127,11 @@ def _place(plan_rows: list[Row]) -> tuple[dict[Buffer, int], int]:
                 last[buffer] = at
     rooms = {buffer: -(-buffer.size * plan_rows[at].times // LINE) * LINE for buffer, at in first.items()}
     places: dict[Buffer, int] = {}
+    busy: list[Buffer] = []
     for buffer, begin in first.items():  # in the order of their first use
-        busy = sorted((places[other], rooms[other]) for other in places if last[other] >= begin)
-        places[buffer] = _gap(rooms[buffer], busy)
+        busy = [other for other in busy if last[other] >= begin]
+        places[buffer] = _gap(rooms[buffer], sorted((places[other], rooms[other]) for other in busy))
+        busy.append(buffer)
     return places, max((place + rooms[buffer] for buffer, place in places.items()), default=0)
 
 

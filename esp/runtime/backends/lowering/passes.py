@@ -1,7 +1,7 @@
 """The graph as it is lowered: after the passes of esp.astore.passes, and with the bias of a product of any rank in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -29,9 +29,17 @@ class Net:
     times: dict[str, int]  # rows an event, of tensors that have not just one
     dtypes: dict[str, str]
     outputs: list[str]
+    readers: dict[str, list[Node]] = field(default_factory=dict)  # of ``nodes``, as ``index`` found them
 
     def users(self, name: str) -> list[Node]:
-        return [node for node in self.nodes if name in node.inputs]
+        return self.readers.get(name, [])
+
+    def index(self) -> None:
+        """Finds out who reads what, after the nodes have changed."""
+        self.readers = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                self.readers.setdefault(name, []).append(node)
 
     def only_user(self, name: str) -> Node | None:
         """The one node that uses a tensor, where there is just one and the tensor is no output of the graph."""
@@ -59,7 +67,9 @@ def simplify(graph: Graph) -> Net:
     net = Net(list(done.nodes), dict(done.weights), _plain_shapes(facts), times, facts.dtypes, outputs)
     _drop_known(net, facts)
     _unname_outputs(net)
+    net.index()
     _fold_biases(net)
+    net.index()
     return net
 
 
@@ -91,12 +101,14 @@ def _unname_outputs(net: Net) -> None:
 
 def _fold_biases(net: Net) -> None:
     """Lets a MatMul take an Add of one number a column that is its only user."""
-    for node in [node for node in net.nodes if node.op == "MatMul"]:
-        user = net.only_user(node.outputs[0])
+    ones: dict[int, Node | None] = {}  # id of a node -> what stands in its place
+    for node in net.nodes:
+        user = net.only_user(node.outputs[0]) if node.op == "MatMul" else None
         one = _biased(net, node, user) if user is not None else None
-        if one is not None and user is not None:
-            net.nodes[net.nodes.index(node)] = one
-            net.nodes.remove(user)
+        if one is not None:
+            ones |= {id(node): one, id(user): None}
+    changed = (ones.get(id(node), node) for node in net.nodes)
+    net.nodes = [node for node in changed if node is not None]
 
 
 def _biased(net: Net, node: Node, user: Node) -> Node | None:
