@@ -95,11 +95,22 @@ def _text() -> Graph:
     return m.graph()
 
 
+def _lengths(op: str, gates: int) -> Graph:
+    """Sequences that end before their last step, in both directions."""
+    m = maker(("float32", (5, 3)), ("int32", ()))
+    steps = m.add("Transpose", "x0", perm=(1, 0, 2))
+    weights = (m.weight(2, gates * 4, 3, fan=3), m.weight(2, gates * 4, 4, fan=4), m.weight(2, 2 * gates * 4))
+    m.add(op, steps, *weights, "x1", outputs=3 if op == "LSTM" else 2, direction="bidirectional", hidden_size=4)
+    m.add("Transpose", m.nodes[-1].outputs[0], perm=(2, 0, 1, 3))
+    return m.graph()
+
+
 GRAPHS = {
     **{f"embedding {dtype}": _embedding(dtype) for dtype in ("int64", "int32")},
     "factor": _factor(), "middle axis": _middle_axis(), "columns": _columns(), "fields": _fields_of_one_table(),
     "float32 ids": _floats_as_numbers("float32"), "float64 ids": _floats_as_numbers("float64"), "both": _both(),
-    "text": _text(), "one-hot last": _one_hot("int64", -1), "one-hot middle": _one_hot("int64", 1, (0.25, -3)),
+    "text": _text(), **{f"lengths {op}": _lengths(op, gates) for op, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4))},
+    "one-hot last": _one_hot("int64", -1), "one-hot middle": _one_hot("int64", 1, (0.25, -3)),
 }  # fmt: skip
 
 
@@ -107,6 +118,9 @@ def ids(graph: Graph, n: int, low: int = 0) -> list[Array]:
     """Random rows: whole numbers from ``low`` on within the tables, with a fraction where the dtype has room for one."""
     rng = np.random.default_rng(5)
     arrays = [rng.integers(low, ROWS, (n, *value.shape[1:])).astype(value.dtype) for value in graph.inputs]
+    arrays = [
+        array % 6 if value.dtype == "int32" and value.shape == (None,) else array for array, value in zip(arrays, graph.inputs)
+    ]
     return [array + array.dtype.type(0.375) * np.sign(array) if array.dtype.kind == "f" else array for array in arrays]
 
 

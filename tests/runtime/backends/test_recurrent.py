@@ -103,7 +103,9 @@ def test_gates_may_have_any_function(op: str, kind: str) -> None:
 def test_parameters_go_to_the_functions_that_take_them_in_order() -> None:
     kinds = ("HardSigmoid", "Tanh", "ScaledTanh", "LeakyRelu", "Affine", "Elu")
     alphas, betas = (0.3, 0.8, 0.1, 0.5, 0.7), (0.4, 0.9, 0.2)
-    graph = node("LSTM", given=("bias",), direction="bidirectional", activations=kinds, activation_alpha=alphas, activation_beta=betas)
+    graph = node(
+        "LSTM", given=("bias",), direction="bidirectional", activations=kinds, activation_alpha=alphas, activation_beta=betas
+    )
     judge(graph)
 
 
@@ -124,6 +126,9 @@ def test_what_is_missing_in_a_row_stays_in_that_row(op: str) -> None:
 def test_a_graph_whose_lengths_are_computed_is_refused() -> None:
     graph = node("RNN", given=("lengths",))
     nodes = (Node("Mul", ("lengths", "lengths"), ("squares",)), *graph.nodes)
-    nodes = tuple(replace(one, inputs=tuple("squares" if name == "lengths" and one.op == "RNN" else name for name in one.inputs)) for one in nodes)
+    nodes = tuple(
+        replace(one, inputs=tuple("squares" if name == "lengths" and one.op == "RNN" else name for name in one.inputs))
+        for one in nodes
+    )
     with pytest.raises(numba.BackendError, match="cannot take"):
         numba.bind(replace(graph, nodes=nodes), 8)

@@ -31,7 +31,7 @@ def gather(made: Lowering, node: Node, attrs: Attrs) -> list[Value | None]:
 
 def one_hot(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     """OneHot of given numbers, the new axis last inside."""
-    given, depth, values = _exact(made, node), made.weight(node, 1), made.weight(node, 2)
+    given, depth, values = _exact(made, node, 0), made.weight(node, 1), made.weight(node, 2)
     assert depth is not None
     assert values is not None
     shape = made.net.shapes[node.outputs[0]]
@@ -47,22 +47,23 @@ def one_hot(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
 
 def cast(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     """Cast of given numbers to float32."""
-    given, shape = _exact(made, node), made.net.shapes[node.outputs[0]]
-    if made.net.dtypes[node.outputs[0]] != "float32":
-        refuse(node, f"numbers of {made.net.dtypes[node.outputs[0]]}")
-    return [floats(made, node, given, shape)]
+    value, dtype = floats(made, node, 0), made.net.dtypes[node.outputs[0]]
+    if dtype != "float32":
+        refuse(node, f"numbers of {dtype}")
+    return [value]
 
 
-def floats(made: Lowering, node: Node, given: Given, shape: tuple[int | None, ...]) -> Value:
-    """Given numbers as float32, which rounds those that it cannot hold."""
+def floats(made: Lowering, node: Node, index: int) -> Value:
+    """Input ``index`` as float32, which rounds the given numbers that it cannot hold."""
+    given, shape = _exact(made, node, index), made.net.shapes[node.inputs[index]]
     out = Value(Buffer(given.places.size), shape, plain(shape))
     made.emit(plan.TO_FLOAT, Buffer(given.size, -1 - given.slot), out.buffer, out.size, _kind(node, given), given.size, given.pairs)
     return out
 
 
-def _exact(made: Lowering, node: Node) -> Given:
-    """The first input, whose numbers are what the caller gave, plus constants."""
-    given = made.given.get(node.inputs[0])
+def _exact(made: Lowering, node: Node, index: int) -> Given:
+    """Input ``index``, whose numbers are what the caller gave, plus constants."""
+    given = made.given.get(node.inputs[index])
     if given is None:
         refuse(node, "numbers that are computed")
     if given.may_wrap:
