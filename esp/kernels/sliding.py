@@ -12,9 +12,10 @@ from numba import types
 
 from esp.kernels.compile import instruction, kernel, part
 from esp.kernels.plan import run
-from esp.kernels.pointers import copy_floats, i8
+from esp.kernels.pointers import copy_floats, f4, i8
 
 ROW = 3  # int64 of a row's state: the count and the number of its last window, and the pass in which it last took a step
+DONE, SORTED, FULL = range(3)
 PLACE = 2  # int64 of a window on its way: the address of its row's rings (0: none), and its number
 
 
@@ -50,29 +51,46 @@ def _write(ring, oldest, size, inner, count, x):
 
 
 @part
-def keep(n, at, phases, size, shift, inner, head, tail, new, x, places, y):
-    """y[n, asked + new, inner] = the first ``head`` positions of each window's ring, those from ``tail`` on, x[n, new, inner].
+def _clear(count, y):
+    target = f4(y)
+    for j in range(count):
+        target[j] = 0
 
-    Then the first ``shift`` positions of x take the place of the oldest in the ring.
+
+@part
+def keep(n, at, phases, size, shift, inner, head, tail, new, left, before, after, x, other, places, y):
+    """Joins what is known of each window's positions, ``inner`` numbers each, and hands them on.
+
+    y[n, :, inner] = ``before`` zeros, other[n, left, inner], the first ``head`` positions of the ring and those from ``tail`` on,
+    x[n, new, inner], ``after`` zeros. Then the first ``shift`` positions of x take the place of the oldest in the ring. So windows
+    of one row may follow one another in a batch.
     """
-    asked, kept = head + size - tail, min(shift, size)
+    kept, line = min(shift, size), 4 * inner
+    asked = head + size - tail
+    step = line * (before + left + asked + new + after)
     for i in range(n):
         ring, oldest = _ring(places + 8 * PLACE * i, at, phases, size, shift, inner)
-        source, target = x + 4 * i * new * inner, y + 4 * i * (asked + new) * inner
+        source, target = x + line * i * new, y + step * i
+        if before:
+            _clear(before * inner, target)
+        if left:
+            copy_floats(target + line * before, other + line * i * left, left * inner)
+        target += line * (before + left)
         if head:
             _read(ring, oldest, size, inner, 0, head, target)
         if tail < size:
-            _read(ring, oldest, size, inner, tail, size - tail, target + 4 * head * inner)
-        copy_floats(target + 4 * asked * inner, source, new * inner)
+            _read(ring, oldest, size, inner, tail, size - tail, target + line * head)
+        copy_floats(target + line * asked, source, new * inner)
+        if after:
+            _clear(after * inner, target + line * (asked + new))
         if kept:
-            start = (oldest + shift - kept) % size
-            _write(ring, start, size, inner, kept, source + 4 * (shift - kept) * inner)
+            _write(ring, (oldest + shift - kept) % size, size, inner, kept, source + line * (shift - kept))
 
 
 @instruction
 def keep_row(n, x, y, b, c, f, scratch):
     g = i8(f)
-    keep(n, g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], x, b, y)
+    keep(n, g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], x, c, b, y)
 
 
 KEEP = keep_row
@@ -92,6 +110,16 @@ def fill(n: int, at: int, phases: int, size: int, shift: int, inner: int, x: int
 def _number(state, count, hop):
     """Which window of its row this is, since it began anew."""
     return state[1] + 1 if state[0] + hop == count else 0
+
+
+@part
+def _is_room(n, rows, capacity, most):
+    """Whether no row is past what there is memory for, while there may be more."""
+    if capacity < most:
+        for i in range(n):
+            if rows[i] >= capacity:
+                return False
+    return True
 
 
 @part
@@ -133,17 +161,20 @@ _I8 = types.Array(types.int64, 1, "C", readonly=True)
 
 @kernel(types.intp(types.intp, _F4, _I8, _I8, types.float32[::1]))
 def advance(call: int, windows: Any, rows: Any, counts: Any, out: Any) -> int:
-    """Sorts windows into steps and fills, and scores them at once where all are steps: 1; else 0, and the lists say what to do.
+    """Sorts windows into steps and fills, and scores them at once where all are steps: DONE; else SORTED, and the lists say what to do.
 
-    ``call`` is the address of int64[17]: the plan of a step (table, rows, chunk, arrays, steps, scratch), then capacity, homes, states,
-    hop, first, stamp, places, the lists of steps and of fills, found, the place of the first output in arrays.
+    ``call`` is the address of int64[18]: the plan of a step (table, rows, chunk, arrays, steps, scratch), then capacity, homes, states,
+    hop, first, stamp, places, the lists of steps and of fills, found, the place of the first output in arrays, the most rows. FULL: a
+    row is past the capacity, and nothing was done.
     """
     c, n = i8(call), len(rows)
+    if not _is_room(n, rows, c[6], c[17]):
+        return FULL
     c[11] += 1
     _sort(n, rows, counts, c[6], c[7], c[8], c[9], c[10], c[11], c[12], c[13], c[14], c[15])
     if i8(c[15])[1] < n:
-        return 0
+        return SORTED
     arrays = i8(c[3])
     arrays[0], arrays[1], arrays[c[16]] = windows.ctypes.data, c[12], out.ctypes.data
     run(c[0], c[1], n, c[2], c[3], c[4], c[5])
-    return 1
+    return DONE

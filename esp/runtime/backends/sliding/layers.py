@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import gcd
+from math import lcm
 from typing import cast
 
 import numpy as np
 
-from esp.astore.graph import Graph, Node, Value
+from esp.astore.graph import Graph, Node, Value, complete_attrs
 from esp.astore.passes import simplify
 from esp.astore.validation import Facts, examine
 from esp.errors import BackendError
 from esp.runtime.backends.lowering.values import Shape
-from esp.runtime.backends.sliding.cuts import Cut, Marks, Range, cut
+from esp.runtime.backends.sliding.cuts import NONE, Cut, Marks, Range, cut
 from esp.runtime.backends.sliding.timeline import MOVES, RULES, Reach, Site
 
 
@@ -50,6 +50,7 @@ class Layers:
     layers: dict[int, Layer] = field(default_factory=dict)  # by the id of its node
     given: set[str] = field(default_factory=set)
     cuts: dict[int, Cut] = field(default_factory=dict)
+    zeros: dict[str, Range] = field(default_factory=dict)  # that lie before and after the positions of a tensor
     marks: dict[tuple[str, int], Marks] = field(default_factory=dict)
     maker: dict[str, Layer] = field(default_factory=dict)
 
@@ -64,6 +65,7 @@ class Layers:
         for node in simple.nodes:
             made._read(node)
         made._cut_all()
+        made._add_zeros()
         return made
 
     def site(self, node: Node) -> Site:
@@ -122,6 +124,9 @@ class Layers:
                 need[value.name][:] = True
         for node in reversed(self.graph.nodes):
             layer = self.layers.get(id(node))
+            if layer is not None and not self.same(layer.outputs[0], self._period(layer)).any():
+                del self.layers[id(node)]  # nothing of it is handed on
+                layer = None
             if layer is None:
                 for name in need.keys() & set(node.inputs):
                     need[name][:] = True
@@ -133,18 +138,37 @@ class Layers:
                     for name in layer.sources:
                         need[name][slice(*self.reading(layer, one))] = True
 
+    def _add_zeros(self) -> None:
+        """How many zeros each tensor that is handed on has beside it: as many as its convolutions read."""
+        zeros = dict[str, Range]()
+        for node in self.graph.nodes:
+            if id(node) not in self.cuts or not _is_padded_by_zeros(node, self.facts):
+                continue
+            layer = self.layers[id(node)]
+            source = layer.sources[0]
+            if source in self.maker and self.cuts[id(self.maker[source].node)].kept is not None:
+                spans = [layer.reach.span(*one) for one in self.cuts[id(node)].computed]
+                before, after = zeros.get(source, NONE)
+                last = max(end for _, end in spans) - self.lines[source].length
+                zeros[source] = max(before, -min(first for first, _ in spans)), max(after, last)
+        self.zeros.update(zeros)
+
+    def _period(self, layer: Layer) -> int:
+        """After how many events a window finds positions of the layer where those of an older one were."""
+        return lcm(self.lines[layer.outputs[0]].events, self.hop)
+
     def _cut(self, layer: Layer, asked: Marks) -> None:
-        line = self.lines[layer.outputs[0]]
-        phases = line.events // gcd(line.events, self.hop)
-        events = phases * self.hop
-        found = cut(asked, self.same(layer.outputs[0], events), events // line.events, phases)
+        line, events = self.lines[layer.outputs[0]], self._period(layer)
+        found = cut(asked, self.same(layer.outputs[0], events), events // line.events, events // self.hop)
         left, right = (self._reading_something(layer, one) for one in (found.left, found.right))
         self.cuts[id(layer.node)] = Cut(left, right, found.kept)
 
     def reading(self, layer: Layer, one: Range) -> Range:
-        """The positions of its sources that a range of a layer reads, padding left out."""
+        """The positions of its sources that a range of a layer reads, padding left out but for zeros that lie with them."""
         first, end = layer.reach.span(*one)
-        return max(first, 0), min(end, self.lines[layer.sources[0]].length)
+        source = layer.sources[0]
+        before, after = self.zeros.get(source, NONE) if _is_padded_by_zeros(layer.node, self.facts) else NONE
+        return max(first, -before), min(end, self.lines[source].length + after)
 
     def _reading_something(self, layer: Layer, one: Range) -> Range:
         """The range, longer where it would read nothing but padding."""
@@ -175,3 +199,11 @@ def _oriented(graph: Graph, length: int) -> Graph:
     perm = (0, 2, 1, *range(3, len(value.shape)))
     turned = Node("Transpose", (name,), (value.name,), {"perm": perm})
     return Graph((turned, *graph.nodes), (window,), graph.outputs, graph.weights)
+
+
+def _is_padded_by_zeros(node: Node, facts: Facts) -> bool:
+    """Whether a node is a convolution that a plan computes over a padded copy of its input: all but depthwise ones."""
+    if node.op != "Conv":
+        return False
+    weights = facts.shapes[node.inputs[1]]
+    return weights[1] != 1 or complete_attrs(node)["group"] != weights[0]

@@ -80,7 +80,8 @@ class Sliding:
         ends = (self.table.rows.ctypes.data, len(self.table.rows))
         self.plan = (self.table.chunk, *(array.ctypes.data for array in (self.arrays, self.bytes, self.scratch)))
         found = self.found.ctypes.data
-        self.call = np.array((*ends, *self.plan, 0, 0, 0, hop, first, 0, 0, 0, 0, found, self.out_at), np.int64)
+        most = self.memory.most_rows
+        self.call = np.array((*ends, *self.plan, 0, 0, 0, hop, first, 0, 0, 0, 0, found, self.out_at, most), np.int64)
         self.called, self.ends = self.call.ctypes.data, ends
 
     def score(self, windows: npt.NDArray[np.float32], rows: I64, counts: I64) -> tuple[Array, ...]:
@@ -91,26 +92,35 @@ class Sliding:
         the strides have phases.
         """
         m = len(rows)
-        outputs = tuple(np.empty((m, *shape), np.float32) for shape in self.shapes)
+        outputs = tuple([np.empty((m, *shape), np.float32) for shape in self.shapes])
         if m:
             with self.lock:
-                self._make_room(m, rows)
+                if m > len(self.steps_at):
+                    self._make_room(m)
                 self._score(windows, rows, counts, outputs)
         return outputs
 
-    def _make_room(self, m: int, rows: I64) -> None:
+    def _make_room(self, m: int) -> None:
+        """Lists for the windows of a call."""
+        self.places, self.steps_at, self.fills_at = (np.zeros(size, np.int64) for size in (2 * kernels.PLACE * m, m, m))
+        self.call[12:15] = [array.ctypes.data for array in (self.places, self.steps_at, self.fills_at)]
+
+    def _grow(self, row: int) -> None:
+        """Memory for a row and those before it."""
         memory = self.memory
-        if m > len(self.steps_at):
-            self.places, self.steps_at, self.fills_at = (np.zeros(size, np.int64) for size in (2 * kernels.PLACE * m, m, m))
-            self.call[12:15] = [array.ctypes.data for array in (self.places, self.steps_at, self.fills_at)]
-        if len(memory.homes) < memory.most_rows and (most := int(rows.max())) >= len(memory.homes):
-            memory.grow(most + 1)
-            self.call[6:9] = len(memory.homes), memory.homes.ctypes.data, memory.states.ctypes.data
+        memory.grow(row + 1)
+        self.call[6:9] = len(memory.homes), memory.homes.ctypes.data, memory.states.ctypes.data
 
     def _score(self, windows: npt.NDArray[np.float32], rows: I64, counts: I64, outputs: Sequence[Array]) -> None:
-        for at, array in enumerate(outputs[1:], self.out_at + 1):
-            self.arrays[at] = address(array.reshape(-1))
-        if kernels.advance(self.called, windows.reshape(-1), rows, counts, outputs[0].reshape(-1)):
+        if len(outputs) > 1:
+            for at, array in enumerate(outputs[1:], self.out_at + 1):
+                self.arrays[at] = address(array.reshape(-1))
+        done = kernels.advance(self.called, windows.reshape(-1), rows, counts, outputs[0].reshape(-1))
+        if done == kernels.DONE:
+            return
+        if done == kernels.FULL:
+            self._grow(int(rows.max()))
+            self._score(windows, rows, counts, outputs)
             return
         seen, stepped, filled = self.found.tolist()
         self._fill(windows, self.fills_at[:filled], kernels.PLACE * len(rows), outputs)

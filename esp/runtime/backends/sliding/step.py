@@ -1,5 +1,6 @@
 """The graph of one step: what a window computes when the windows before it have left the rest; and the graph that makes a first one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ import numpy as np
 from esp.astore.graph import Array, Graph, Node, Value
 from esp.astore.ops.rules import size_of
 from esp.runtime.backends.lowering.values import Shape
-from esp.runtime.backends.sliding.cuts import Cut, Kept, Range
+from esp.runtime.backends.sliding.cuts import NONE, Cut, Kept, Range
 from esp.runtime.backends.sliding.layers import Layer, Layers
 from esp.runtime.backends.sliding.timeline import cuts_of, geometry_of, widths_of
 
@@ -25,15 +26,23 @@ class Ring:
     kept: Kept
     order: tuple[int, ...]
     inner: int
+    left: str  # what lies before the ring; "": nothing
+    new: str  # what lies behind it
+    zeros: Range  # how many positions of zeros lie before and after all that
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """``step``: inputs are the window and the rings; ``first``: input is the window, outputs the scores and the rings of its next step."""
+    """``whole``: the graph, that takes windows time first; ``step``: inputs are the window and the rings; ``first``: input is the window, outputs the scores and the rings of its next step.
 
+    ``wholes``: tensors of the step that are a whole tensor of the graph, by name, with the name of that.
+    """
+
+    whole: Graph
     step: Graph
     first: Graph
     rings: tuple[Ring, ...]
+    wholes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +121,30 @@ class _Maker:
         ring = self.fresh(f"{name}.ring")
         self.inputs.append(Value(ring, "float32", self.sizes(name, kept.asked)))
         order = (0, line.axis, *(axis for axis in range(1, len(shape)) if axis != line.axis))
-        self.rings.append(Ring(ring, f"{name}.kept", kept, order, size_of(shape) // line.length))
         *left, new = computed
-        joined = self.add("Concat", (ring, new.name), f"{name}@{kept.tail}", axis=line.axis)
-        head = kept.head - kept.ring[0]
-        self.pieces[name] = [*left, _Piece(kept.ring[0], kept.head, joined), _Piece(kept.tail, new.end, joined, head)]
+        before, after = zeros = self.layers.zeros.get(name, NONE)
+        first = left[0].name if left else ""
+        self.rings.append(Ring(ring, f"{name}.kept", kept, order, size_of(shape) // line.length, first, new.name, zeros))
+        joined = self.add("Concat", (*filter(None, (first, ring, new.name)),), f"{name}@", axis=line.axis)
+        if before or after:
+            pads = [0] * 2 * len(shape)
+            pads[line.axis], pads[line.axis + len(shape)] = before, after
+            joined = self.add("Pad", (joined, self.number(*pads)), f"{name}@")
+        ranges = [(-before, 0), *((one.first, one.end) for one in left), (kept.ring[0], kept.head), (kept.tail, kept.ring[1])]
+        self.pieces[name] = _lying([*ranges, (new.first, new.end), (line.length, line.length + after)], joined)
+
+
+def _lying(ranges: list[Range], name: str) -> list[_Piece]:
+    """Ranges that lie one after the other in a tensor as pieces, as few as can be."""
+    pieces: list[_Piece] = []
+    at = 0
+    for first, end in ranges:
+        if pieces and pieces[-1].end == first:
+            pieces[-1] = replace(pieces[-1], end=end)
+        elif end > first:
+            pieces.append(_Piece(first, end, name, at))
+        at += end - first
+    return pieces
 
 
 def derive(layers: Layers) -> Steps:
@@ -131,12 +159,13 @@ def derive(layers: Layers) -> Steps:
             _add_layer(made, layer, layers.cuts[id(node)])
     outputs = tuple(replace(value, name=_all_of(made, value.name)) for value in layers.graph.outputs)
     step = Graph(tuple(made.nodes), tuple(made.inputs), outputs, made.weights)
-    return Steps(step, _first(layers, made.rings), tuple(made.rings))
+    wholes = {made.whole[key]: key[0] for key in made.whole if key[1:] == (0, layers.lines[key[0]].length)}
+    return Steps(layers.graph, step, _first(layers, made.rings), tuple(made.rings), wholes)
 
 
 def _all_of(made: _Maker, name: str) -> str:
     line = made.layers.lines.get(name)
-    return made.part(name, 0, line.length) if line and name not in made.layers.given else name
+    return made.part(name, 0, line.length) if line and name in made.pieces and name not in made.layers.given else name
 
 
 def _add_whole(made: _Maker, node: Node) -> None:

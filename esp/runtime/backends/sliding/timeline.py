@@ -11,7 +11,6 @@ import numpy as np
 from esp.astore.graph import Array, Node, complete_attrs
 from esp.astore.ops.convolution import conv_geometry
 from esp.astore.ops.sliding import Geometry, geometry
-from esp.runtime.backends.lowering.folding import FOLDS
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.pointwise import FORMS
 from esp.runtime.backends.lowering.values import Index, Shape
@@ -178,7 +177,8 @@ def _pad(site: Site) -> Found:
     return Reach(-widths_of(site)[site.axis][0]), site.axis
 
 
-# The ops that may slide along time. What is not here, or gives None, sees its input whole.
+# The ops that may slide along time. What is not here, or gives None, sees its input whole: so do sums along other axes, whose
+# order a plan chooses by how its tensors lie.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         **dict.fromkeys((*FORMS, "Clip", "Pow", "PRelu", "Add", "Sub", "Mul", "Div", "Sum", "Mean", "Max", "Min"), _same),
@@ -186,7 +186,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         **dict.fromkeys(("Concat", "Softmax", "LogSoftmax", "Split"), _beside),
         **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _after),
         "Transpose": _transpose, **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
-        **dict.fromkeys(FOLDS, _reduce), **dict.fromkeys(("Conv", "MaxPool", "AveragePool"), _windows),
+        **dict.fromkeys(("ReduceMax", "ReduceMin"), _reduce), **dict.fromkeys(("Conv", "MaxPool", "AveragePool"), _windows),
         "Slice": _slice, "Pad": _pad,
     }
 )  # fmt: skip
