@@ -11,12 +11,15 @@ from typing import Any
 from numba import types
 
 from esp.kernels.compile import instruction, kernel, part
-from esp.kernels.plan import run
+from esp.kernels.plan import ARRAYS, CHUNK, LENGTH, READ, SCRATCH, STEPS, TABLE, enter, walk
 from esp.kernels.pointers import copy_floats, f4, i8
 
-ROW = 3  # int64 of a row's state: the count and the number of its last window, and the pass in which it last took a step
-DONE, SORTED, FULL = range(3)
+STATE = 3  # int64 of a row: the count and the number of its last window, and the pass in which it last took a step
+NEVER = -(1 << 62)  # a count that no window follows
 PLACE = 2  # int64 of a window on its way: the address of its row's rings (0: none), and its number
+DONE, SORTED, FULL = range(3)
+PLAN, CAPACITY, MOST, HOMES, STATES, HOP, FIRST, PASSES, PLACES, STEPPED, FILLED, FOUND = range(12)  # of a call: see ``advance``
+FIELDS = 12
 
 
 @part
@@ -107,12 +110,6 @@ def fill(n: int, at: int, phases: int, size: int, shift: int, inner: int, x: int
 
 
 @part
-def _number(state, count, hop):
-    """Which window of its row this is, since it began anew."""
-    return state[1] + 1 if state[0] + hop == count else 0
-
-
-@part
 def _is_room(n, rows, capacity, most):
     """Whether no row is past what there is memory for, while there may be more."""
     if capacity < most:
@@ -123,58 +120,68 @@ def _is_room(n, rows, capacity, most):
 
 
 @part
-def _sort(n, rows, counts, capacity, homes, states, hop, first, stamp, places, steps, fills, found):
-    """Which of n windows go on from the last of their row, in order, and which are scored whole: found[3] = windows seen, steps, fills.
+def _sort(n, rows, counts, call):
+    """Which of n windows go on from the last of their row, in order, and which are scored whole; found: windows seen, steps, fills.
 
-    It ends where a row that took a step begins anew, for all fills come first. ``places`` gets those of steps from its
-    begin on, those of fills from place n on.
+    It ends where a row that took a step begins anew, for all fills come first. Places of steps begin the list, those of fills stand
+    from place n on.
     """
-    stepped, filled, i = 0, 0, 0
+    c, stepped, filled, i = i8(call), 0, 0, 0
     while i < n:
-        row = rows[i]
-        home, number = 0, 0
-        if row < capacity:
-            home, state = i8(homes)[row], i8(states + 8 * ROW * row)
-            number = _number(state, counts[i], hop)
-            if number < first and state[2] == stamp:
+        row, home, number = rows[i], 0, 0
+        if row < c[CAPACITY]:
+            home, state = i8(c[HOMES])[row], i8(c[STATES] + 8 * STATE * row)
+            number = state[1] + 1 if state[0] + c[HOP] == counts[i] else 0
+            if number < c[FIRST] and state[2] == c[PASSES]:
                 break
             state[0], state[1] = counts[i], number
-            if number >= first:
-                state[2] = stamp
-        if home and number >= first:
-            i8(steps)[stepped] = i
-            place = i8(places + 8 * PLACE * stepped)
+            if number >= c[FIRST]:
+                state[2] = c[PASSES]
+        if home and number >= c[FIRST]:
+            i8(c[STEPPED])[stepped] = i
+            place = i8(c[PLACES] + 8 * PLACE * stepped)
             stepped += 1
         else:
-            i8(fills)[filled] = i
-            place = i8(places + 8 * PLACE * (n + filled))
+            i8(c[FILLED])[filled] = i
+            place = i8(c[PLACES] + 8 * PLACE * (n + filled))
             filled += 1
         place[0], place[1] = home, number
         i += 1
-    f = i8(found)
-    f[0], f[1], f[2] = i, stepped, filled
+    found = i8(c[FOUND])
+    found[0], found[1], found[2] = i, stepped, filled
 
 
-_F4 = types.Array(types.float32, 1, "C", readonly=True)
+@part
+def _step(plan, places, n, windows, out):
+    p = i8(plan)
+    enter(plan, n, windows, out)
+    i8(p[ARRAYS])[1] = places
+    walk(p[TABLE], p[LENGTH], 0, n, p[CHUNK], p[ARRAYS], p[STEPS], p[SCRATCH])
+
+
 _I8 = types.Array(types.int64, 1, "C", readonly=True)
 
 
-@kernel(types.intp(types.intp, _F4, _I8, _I8, types.float32[::1]))
+@kernel(types.intp(types.intp, READ, _I8, _I8, types.float32[::1]))
 def advance(call: int, windows: Any, rows: Any, counts: Any, out: Any) -> int:
-    """Sorts windows into steps and fills, and scores them at once where all are steps: DONE; else SORTED, and the lists say what to do.
+    """Sorts windows into steps and fills, and scores them at once where all are steps: DONE. SORTED: the lists say what is to be done.
 
-    ``call`` is the address of int64[18]: the plan of a step (table, rows, chunk, arrays, steps, scratch), then capacity, homes, states,
-    hop, first, stamp, places, the lists of steps and of fills, found, the place of the first output in arrays, the most rows. FULL: a
-    row is past the capacity, and nothing was done.
+    FULL: a row is past the capacity while there may be more, and nothing was done. ``call`` is the address of int64[FIELDS]: the call
+    of the step's plan (see ``plan.score``, as for ``out``), rows that have rings and that may have them, the addresses of homes and
+    states, the hop, how many windows of a row come before its first step, passes so far, and the addresses of places and lists.
     """
     c, n = i8(call), len(rows)
-    if not _is_room(n, rows, c[6], c[17]):
+    if not _is_room(n, rows, c[CAPACITY], c[MOST]):
         return FULL
-    c[11] += 1
-    _sort(n, rows, counts, c[6], c[7], c[8], c[9], c[10], c[11], c[12], c[13], c[14], c[15])
-    if i8(c[15])[1] < n:
+    c[PASSES] += 1
+    _sort(n, rows, counts, call)
+    if i8(c[FOUND])[1] < n:
         return SORTED
-    arrays = i8(c[3])
-    arrays[0], arrays[1], arrays[c[16]] = windows.ctypes.data, c[12], out.ctypes.data
-    run(c[0], c[1], n, c[2], c[3], c[4], c[5])
+    _step(c[PLAN], c[PLACES], n, windows, out)
     return DONE
+
+
+@kernel(types.void(types.intp, types.intp, READ, types.float32[::1]))
+def step(call: int, n: int, windows: Any, out: Any) -> None:
+    """Scores n windows that are steps, whose places begin the list."""
+    _step(i8(call)[PLAN], i8(call)[PLACES], n, windows, out)

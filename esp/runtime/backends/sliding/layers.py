@@ -15,6 +15,8 @@ from esp.runtime.backends.lowering.values import Shape
 from esp.runtime.backends.sliding.cuts import NONE, Cut, Marks, Range, cut
 from esp.runtime.backends.sliding.timeline import MOVES, RULES, Reach, Site
 
+WHOLE = "score whole windows"
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -185,12 +187,12 @@ class Layers:
 def _oriented(graph: Graph, length: int) -> Graph:
     """The graph with an input of windows, time first."""
     if len(graph.inputs) != 1:
-        raise BackendError(f"the graph has {len(graph.inputs)} inputs", mend="score whole windows")
+        raise BackendError(f"the graph has {len(graph.inputs)} inputs", mend=WHOLE)
     value = graph.inputs[0]
     if value.dtype != "float32" or len(value.shape) < 2 or length not in value.shape[1:3]:
         sizes = ", ".join(map(str, value.shape[1:]))
         raise BackendError(
-            f"input '{value.name}' is {value.dtype}[{sizes}], which has no axis of {length} events", mend="score whole windows"
+            f"input '{value.name}' is {value.dtype}[{sizes}], which has no axis of {length} events", mend=WHOLE
         )
     if value.shape[1] == length:
         return graph

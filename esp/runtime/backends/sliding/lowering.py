@@ -12,7 +12,7 @@ from esp.runtime.backends.lowering.assembly import Table, assemble
 from esp.runtime.backends.lowering.lowering import Lowering, Operand, Row, lower
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.rules import CLAMPED, RULES
-from esp.runtime.backends.lowering.values import Buffer, Value
+from esp.runtime.backends.lowering.values import Buffer, Scattered, Value
 from esp.runtime.backends.sliding.cuts import NONE
 from esp.runtime.backends.sliding.step import Ring, Steps
 
@@ -84,7 +84,7 @@ def _joined(made: Lowering, node: Node, ring: Ring, at: int) -> Value:
 
 
 # Where an instruction says how far the rows of its x lie apart, among its fields.
-X_STEPS = {plan.MULTIPLY: 1, plan.MAX_POOL: 4, plan.AVERAGE_POOL: 5, plan.DEPTHWISE: 5, plan.GATHER: 2, plan.GATHER_RUNS: 3, plan.COPY: 2}
+X_STEPS = {plan.MULTIPLY: 1, plan.MAX_POOL: 4, plan.AVERAGE_POOL: 5, plan.GATHER: 2, plan.GATHER_OR: 2, plan.GATHER_RUNS: 3, plan.COPY: 2}
 
 
 def viewed(rows: Sequence[Row]) -> list[Row]:
@@ -120,6 +120,8 @@ def _moved(row: Row, copy: Row) -> Row:
 
 def _lying_as(made: Lowering, value: Value, model: Value) -> Value:
     """The value with its numbers where they lie in a whole window's plan, whose sums go in that order."""
+    if _is_scattered(model):  # for a pool, whose windows are summed in the same order however they lie
+        return value
     mine, theirs = (one.positions().reshape(-1) for one in (value, model))
     buffer = value.buffer
     if (mine != theirs).any():
@@ -130,6 +132,11 @@ def _lying_as(made: Lowering, value: Value, model: Value) -> Value:
     return _laid(model, buffer)
 
 
+def _is_scattered(model: Value) -> bool:
+    return isinstance(model.flat, Scattered) or (model.flat is not None and _is_scattered(model.flat))
+
+
 def _laid(model: Value, buffer: Buffer) -> Value:
     """The same note of where numbers lie, for another buffer."""
-    return Value(buffer, model.shape, model.order, model.flat and _laid(model.flat, buffer))
+    flat = _laid(model.flat, buffer) if isinstance(model.flat, Value) else None
+    return Value(buffer, model.shape, model.order, flat)
