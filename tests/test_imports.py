@@ -17,7 +17,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "train": (("esp.train",), ("errors", "kernels", "astore")),
     "events": (("esp.runtime.schema", "esp.runtime.events", "esp.runtime.durations"), ("errors", "kernels")),
     "backends": (("esp.runtime.backends",), ("errors", "kernels", "astore", "events")),
-    "scorer": (("esp.runtime.scorer", "esp.runtime.drift"), ("errors", "kernels", "astore", "events", "backends")),
+    "scorer": (("esp.runtime.scorer", "esp.runtime.drift", "esp.runtime.stateful", "esp.runtime.windowed"), ("errors", "kernels", "astore", "events", "backends")),
     "columns": (
         ("esp.runtime.expressions", "esp.runtime.codecs", "esp.runtime.state", "esp.runtime.keys", "esp.runtime.headers", "esp.runtime.dead_letters"),
         ("errors", "kernels", "events"),

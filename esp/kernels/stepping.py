@@ -10,13 +10,12 @@ import numpy as np
 from numba import types
 
 from esp.kernels.compile import kernel, part
-from esp.kernels.plan import run
+from esp.kernels.plan import ARRAYS, CHUNK, LENGTH, READ, SCRATCH, STEPS, TABLE, walk
 from esp.kernels.pointers import copy_floats, i8
 
 COUNT, LAST_NS, STATES, SEEN, INITIAL, WIDTH, MAX_GAP_NS = range(7)  # places in ``memory``
 FIELDS = 7
 _LONGS = types.Array(types.int64, 1, "C", readonly=True)
-_READ = types.Array(types.float32, 1, "C", readonly=True)
 
 
 @part
@@ -72,7 +71,7 @@ def enter(rows: np.ndarray, ts_ns: np.ndarray, memory: int, states: np.ndarray) 
         _enter(rows[i], ts_ns[i], memory, start + 4 * i * width)
 
 
-@kernel(types.void(_LONGS, _READ, types.intp))
+@kernel(types.void(_LONGS, READ, types.intp))
 def leave(rows: np.ndarray, states: np.ndarray, memory: int) -> None:
     """Keeps the states after an event, float32[n * width], in the rows."""
     kept, width, start = i8(memory)[STATES], i8(memory)[WIDTH], states.ctypes.data
@@ -80,7 +79,7 @@ def leave(rows: np.ndarray, states: np.ndarray, memory: int) -> None:
         copy_floats(kept + 4 * rows[i] * width, start + 4 * i * width, width)
 
 
-@kernel(types.void(types.intp, types.intp, types.intp, types.intp, types.intp, _LONGS, _LONGS, _READ, types.float32[::1]))
+@kernel(types.void(types.intp, types.intp, types.intp, types.intp, types.intp, _LONGS, _LONGS, READ, types.float32[::1]))
 def advance(
     call: int, memory: int, sizes: int, outputs: int, room: int, rows: np.ndarray, ts_ns: np.ndarray, x: np.ndarray, out: np.ndarray
 ) -> None:
@@ -91,7 +90,7 @@ def advance(
     space for int64[3 * n] and float32[n, 2 * width + sizes of x and outputs].
     """
     c, m, size_of, n = i8(call), i8(memory), i8(sizes), len(rows)
-    arrays, width, x_size, start, target = i8(c[3]), m[WIDTH], size_of[0], x.ctypes.data, out.ctypes.data
+    arrays, width, x_size, start, target = i8(c[ARRAYS]), m[WIDTH], size_of[0], x.ctypes.data, out.ctypes.data
     order, ends = i8(room), i8(room + 8 * n)
     states = room + 24 * n
     after = states + 4 * n * width
@@ -110,7 +109,7 @@ def advance(
             arrays[2 + o] = at
             at += 4 * n * size_of[1 + o]
         arrays[2 + outputs] = after
-        run(c[0], c[1], count, c[2], c[3], c[4], c[5])
+        walk(c[TABLE], c[LENGTH], 0, count, c[CHUNK], c[ARRAYS], c[STEPS], c[SCRATCH])
         for j in range(count):
             i = order[begin + j]
             copy_floats(m[STATES] + 4 * rows[i] * width, after + 4 * j * width, width)

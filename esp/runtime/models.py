@@ -37,7 +37,7 @@ class Models:
                 check_swap(named, astore, self.query.windows[window])
             scorer = self.scorers[window] = self._bind(astore, self.query.windows[window])
             line = "query %s window %s scores with %s (%s) on %s"
-            log.info(line, self.query.name, window, astore.name, astore.short_digest, scorer.backend)
+            log.info(line, self.query.name, window, astore.name, astore.short_digest, told(scorer))
 
     def scoring(self, window: str) -> tuple[PlannedWindow, ScoreSettings]:
         """A score window; QueryError when it is none."""
@@ -63,7 +63,8 @@ class Models:
             except Exception:
                 await asyncio.to_thread(self.deployments.tidy)  # what was stored of it
                 raise
-        log.info("query %s window %s: %s scores in the place of %s", self.query.name, window, scorer.digest[:12], old.short_digest)
+        line = "query %s window %s: %s scores in the place of %s, on %s"
+        log.info(line, self.query.name, window, scorer.digest[:12], old.short_digest, told(scorer))
         return {"window": f"{self.query.name}/{window}", "old": old.digest, "new": scorer.digest, "backend": scorer.backend}
 
     def _prepare(self, data: bytes, digest: str, old: Astore, planned: PlannedWindow) -> Scorer:
@@ -76,6 +77,11 @@ class Models:
     def _bind(self, astore: Astore, planned: PlannedWindow) -> Scorer:
         assert isinstance(planned.settings, ScoreSettings)
         limits = self.query.settings.limits
-        scorer = Scorer.bind(astore, planned.settings.backend, limits.max_batch, threads=limits.threads)
+        scorer = planned.settings.bind(astore, limits.max_batch, limits.threads)
         scorer.warm()
         return scorer
+
+
+def told(scorer: Scorer) -> str:
+    """The backend of a scorer, and how it goes along the stream."""
+    return f"{scorer.backend}, {scorer.way}" if scorer.way else scorer.backend

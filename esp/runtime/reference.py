@@ -12,6 +12,7 @@ from esp.errors import UsageError
 from esp.runtime.connect import CONNECTORS
 from esp.runtime.durations import DURATION_EXAMPLES, duration_text, parse_duration
 from esp.runtime.kinds import KINDS
+from esp.runtime.kinds.scoring.inputs import SequenceOf, StatefulOf
 from esp.runtime.query import Limits, ModelSettings, QuerySettings
 from esp.settings import unknown_key
 
@@ -21,7 +22,12 @@ Rows = list[dict[str, str]]
 def tables() -> Mapping[str, type[pydantic.BaseModel]]:
     """Every table that a query file may hold, by the name that the reference gives it."""
     connectors = {f"connect.{name}": row.settings for name, row in CONNECTORS.items()}
-    return {"query": QuerySettings, "query.limits": Limits, "models": ModelSettings, **KINDS, **connectors}
+    inner: dict[str, type[pydantic.BaseModel]] = {
+        "query.limits": Limits,
+        "score.sequence": SequenceOf,
+        "score.stateful": StatefulOf,
+    }
+    return {"query": QuerySettings, "models": ModelSettings, **KINDS, **inner, **connectors}
 
 
 def key_rows(name: str = "") -> Rows:

@@ -50,6 +50,7 @@ class Scorer:
     def __init__(self, astore: Astore, backend: str, bound: Bound, max_batch: int, threads: int = 1) -> None:
         self.astore, self.digest, self.backend = astore, astore.digest, backend
         self.bound, self.max_batch, self.threads = bound, max_batch, threads
+        self.way = ""  # how it goes along the stream, where it does not score events one by one
         is_lifted = backend == "numba"
         self.drifts = [Drift(item) for item in astore.inputs]
         self.intakes = [Intake(item, value.dtype, is_lifted) for item, value in zip(astore.inputs, astore.graph.inputs)]
@@ -90,7 +91,7 @@ class Scorer:
             )
             for rows in (slice(at, min(n, at + self.max_batch)) for at in range(0, n, self.max_batch))
         ]
-        return _whole(parts)
+        return whole(parts)
 
     def _score(self, columns: Sequence[Column], validity: Sequence[Bools | None]) -> Scores:
         """The scores of ``max_batch`` rows at most."""
@@ -104,12 +105,12 @@ class Scorer:
                 array = taken[-1].array
             arrays.append(array)
         try:
-            return self._kept(arrays, *_join(n, taken)) if taken else Scores(self._run(n, arrays))
+            return self._kept(arrays, *join(n, taken)) if taken else Scores(self._run(n, arrays))
         except BackendError:
             beyond = refused_by(self.bars, arrays)
             if beyond is None:
                 raise
-            return self._kept(arrays, *_join(n, [*taken, Prepared(arrays[0], *beyond)]))
+            return self._kept(arrays, *join(n, [*taken, Prepared(arrays[0], *beyond)]))
 
     def _kept(self, arrays: Sequence[Array], refused: Bools | None, reasons: tuple[str, ...]) -> Scores:
         """The scores of the rows that are not refused; zeros for the others."""
@@ -117,12 +118,7 @@ class Scorer:
         if refused is None:
             return Scores(self._run(n, arrays))
         kept = np.flatnonzero(~refused)
-        outputs = []
-        for some in self._run(len(kept), [array[kept] for array in arrays]):
-            full = np.zeros((n, *some.shape[1:]), some.dtype)
-            full[kept] = some
-            outputs.append(full)
-        return Scores(tuple(outputs), refused, reasons)
+        return among_refused(self._run(len(kept), [array[kept] for array in arrays]), refused, reasons)
 
     @cached_property
     def bars(self) -> list[Bar]:
@@ -134,7 +130,7 @@ class Scorer:
         for size in WARM_SIZES:
             if size <= self.max_batch:
                 self.score([_zeros(item, size) for item in self.astore.inputs], [None] * len(self.astore.inputs))
-        self.drifts = [Drift(item) for item in self.astore.inputs]  # these were no events
+        self.drifts = [Drift(item) for item in self.astore.inputs[: len(self.drifts)]]  # these were no events
 
     def trial(self, size: int) -> Callable[[], object]:
         """What scores ``size`` events of zeros, at most ``max_batch``, again and again."""
@@ -200,7 +196,17 @@ def _part(column: Column, rows: slice) -> Column:
     return column.take(np.arange(rows.start, rows.stop)) if isinstance(column, VarColumn) else column[rows]
 
 
-def _whole(parts: Sequence[Scores]) -> Scores:
+def among_refused(outputs: Sequence[Array], refused: Bools, reasons: tuple[str, ...]) -> Scores:
+    """The outputs of the rows that were not refused, zeros among them for those that were."""
+    spread = []
+    for some in outputs:
+        full = np.zeros((len(refused), *some.shape[1:]), some.dtype)
+        full[~refused] = some
+        spread.append(full)
+    return Scores(tuple(spread), refused, reasons)
+
+
+def whole(parts: Sequence[Scores]) -> Scores:
     """The scores of consecutive rows as one."""
     outputs = tuple(np.concatenate(column) for column in zip(*(part.outputs for part in parts)))
     if all(part.refused is None for part in parts):
@@ -225,7 +231,7 @@ def _bind(astore: Astore, backend: str, max_batch: int, threads: int) -> Bound:
         raise BackendError(err.what, where=where, mend=err.mend) from err
 
 
-def _join(n: int, taken: Sequence[Prepared]) -> tuple[Bools | None, tuple[str, ...]]:
+def join(n: int, taken: Sequence[Prepared]) -> tuple[Bools | None, tuple[str, ...]]:
     """The rows that any input refuses, and the reason of the first that does."""
     refusing = [one for one in taken if one.refused is not None]
     if len(refusing) < 2:

@@ -75,13 +75,12 @@ def _warmed(path: Path) -> Iterable[Warmed]:
     """Binds the models of a query's score windows as a start does."""
     from esp.runtime.kinds.score import ScoreSettings  # these bring kernels in, which are to be compiled by then
     from esp.runtime.query import load_query, models_used
-    from esp.runtime.scorer import Scorer
 
     query = load_query(path)
     for window in models_used(query):
         settings = query.windows[window].settings
         assert isinstance(settings, ScoreSettings)
         limits = query.settings.limits
-        scorer = Scorer.bind(query.models[settings.model], settings.backend, limits.max_batch, threads=limits.threads)
+        scorer = settings.bind(query.models[settings.model], limits.max_batch, limits.threads)
         scorer.warm()
         yield Warmed(f"{query.name}/{window}", scorer.astore.name, scorer.digest, scorer.backend)

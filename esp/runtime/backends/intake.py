@@ -25,7 +25,7 @@ class Intake:
     """
 
     def __init__(self, input: Input, dtype: str, is_lifted: bool) -> None:
-        kept = _split(input.steps)[0] if is_lifted else input.steps
+        kept = split_steps(input.steps)[0] if is_lifted else input.steps
         self.input, self.dtype = replace(input, steps=kept), dtype  # with the steps that are done here
         self.fused = _fused(self.input) if dtype == "float32" else None
         self.passes_nan = input.missing == "nan"
@@ -70,7 +70,7 @@ class Numbers:
 
 def _fused(input: Input) -> Numbers | Images | None:
     """The pass for the steps of an input; None where they are not one."""
-    work, layout = _split(input.steps)
+    work, layout = split_steps(input.steps)
     is_scaled = all(step.op in CODES for step in work) and all(step.op == "reshape" for step in layout)
     if input.dtype != "blob" and is_scaled:
         return Numbers(input, work)
@@ -78,7 +78,7 @@ def _fused(input: Input) -> Numbers | Images | None:
     return Images(input, steps) if steps else None
 
 
-def _split(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+def split_steps(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """The steps, and those at the end that only change the layout."""
     at = len(steps)
     while at and steps[at - 1].op in _LAYOUT:
@@ -96,7 +96,7 @@ def lift(astore: Astore) -> Graph:
 
 
 def _lift_input(graph: Graph, at: int, input: Input) -> Graph:
-    work, layout = _split(input.steps)
+    work, layout = split_steps(input.steps)
     shapes = [prepared_shape(replace(input, steps=(*work, *layout[:step]))) for step in range(len(layout) + 1)]
     target, weights = graph.inputs[at].name, dict(graph.weights)
     names = [_fresh(graph, f"{target}.taken{step}") for step in range(len(layout))] + [target]

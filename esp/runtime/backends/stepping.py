@@ -1,5 +1,6 @@
 """Stepping a bound graph of one event over the states of many keys: all rounds in one call on numba, a call a round elsewhere."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -87,11 +88,11 @@ class Stepper:
 
 
 class NumbaStepper(Stepper):
-    """The same in one nopython call a block."""
+    """The same in one nopython call a block, for a plan of float32 alone."""
 
     def __init__(self, bound: NumbaBound, inputs: Sequence[Value], outputs: Sequence[Value], max_batch: int) -> None:
         super().__init__(bound, inputs, outputs, max_batch)
-        self.plan = bound
+        self.places, self.lock = bound.places, threading.Lock()  # the room serves one block at a time
         self.sizes = np.array([size_of(value.shape) for value in (inputs[0], *outputs[:-1])], np.int64)
         self.ends = np.cumsum([0, *self.sizes[1:]]).tolist()
         self.row_bytes = 24 + 4 * int(2 * self.width + self.sizes.sum())
@@ -105,17 +106,20 @@ class NumbaStepper(Stepper):
     def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...]:
         n, ends = len(rows), self.ends
         out = np.empty(n * ends[-1], np.float32)
-        if n > self.capacity:
-            self._make_room(n)
-        place = self.plan.places.take()
-        try:
-            kernels.advance(place.call, memory.address(), *self.fixed, self.room_at, rows, ts_ns, x.reshape(-1), out)
-        finally:
-            self.plan.places.give_back(place)
+        with self.lock:
+            if n > self.capacity:
+                self._make_room(n)
+            place = self.places.take()
+            try:
+                kernels.advance(place.call, memory.address(), *self.fixed, self.room_at, rows, ts_ns, x.reshape(-1), out)
+            finally:
+                self.places.give_back(place)
         return tuple(out[n * a : n * b].reshape(n, *shape) for a, b, (shape, _) in zip(ends, ends[1:], self.outputs))
 
 
 def stepper(bound: Bound, inputs: Sequence[Value], outputs: Sequence[Value], max_batch: int) -> Stepper:
     """What steps a bound graph of one event."""
-    kind = NumbaStepper if isinstance(bound, NumbaBound) else Stepper
-    return kind(bound, inputs, outputs, max_batch)  # type: ignore[arg-type]
+    is_float = all(value.dtype == "float32" for value in (*inputs, *outputs))
+    if isinstance(bound, NumbaBound) and is_float and not bound.bars:
+        return NumbaStepper(bound, inputs, outputs, max_batch)
+    return Stepper(bound, inputs, outputs, max_batch)

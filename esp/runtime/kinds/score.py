@@ -1,26 +1,33 @@
-"""The score kind: a model scores every event, and the scores become fields beside those that came in."""
+"""The score kind: a model scores every event, or the last events of a key, and the scores become fields beside those that came in."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol
 
-import numpy as np
 import pydantic
 
-from esp.astore.graph import Array
 from esp.astore.model import Astore, Output
 from esp.errors import QueryError
-from esp.runtime.events import I64, Block, Bools, Column, DeadBlock, EventBlock, Opcode, VarColumn
-from esp.runtime.kinds.keyed import require_field
-from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
-from esp.runtime.schema import ELEMENTS, NUMBERS, Field, FieldType, Schema
+from esp.runtime.kinds.keyed import KeyedSettings
+from esp.runtime.kinds.rings import Rings
+from esp.runtime.kinds.scoring.feeds import EventFeed, Feed, SequenceFeed, StatefulFeed
+from esp.runtime.kinds.scoring.inputs import SequenceOf, StatefulOf, model_of_steps, plain_fields, sequence_fields, stateful_fields
+from esp.runtime.kinds.scoring.outputs import TEXT, Adding, Part, parts_of
+from esp.runtime.kinds.scoring.window import ScoreWindow
+from esp.runtime.kinds.window import Environment, Settings, Stream, Window
+from esp.runtime.schema import Field, Schema
+from esp.runtime.scorer import Scorer
+from esp.runtime.stateful import StatefulScorer
+from esp.runtime.windowed import WindowScorer
 
-TEXT = FieldType("string")
 
-
-class ScoreSettings(Settings):
+class ScoreSettings(KeyedSettings):
     """Scores every event with a model; a deployment may swap the model between two blocks.
+
+    With ``sequence`` the model scores the last events of each key, and what leaves are the events that complete a sequence. With
+    ``stateful`` every event is one step of a recurrent network, whose states are kept for each key: what leaves is what the network
+    makes of all the key's events so far. Both keep state for each key (``by``, ``scope``) and take no updates or deletes.
 
     Deletes are not scored, for the model may be another one by then: where the input retracts, the fields that are added are
     ``unretracted``, and what would have to take their values back is refused at load. A row that the model refuses passes there with
@@ -37,6 +44,13 @@ class ScoreSettings(Settings):
     input: dict[str, str] = pydantic.Field(
         default_factory=dict, description="the model's input = the field that feeds it; the field of the same name, if left out"
     )
+    sequence: SequenceOf | None = pydantic.Field(
+        None, description="score the last events of a key: { length = 128, hop = 1, fields = [...], max_gap = '2s' }"
+    )
+    stateful: StatefulOf | None = pydantic.Field(
+        None,
+        description="true, or { fields = [...], max_gap = '2s' }: one step of a recurrent network an event, its states kept by key",
+    )
     output: dict[str, str] = pydantic.Field(
         default_factory=dict,
         description="what is added = the name of its field (empty: left out): label and probability of the likeliest class "
@@ -45,9 +59,16 @@ class ScoreSettings(Settings):
     )
     model_field: str = pydantic.Field("", description="a string field of this name is added: 12 digits of the digest of the model")
 
+    @pydantic.field_validator("stateful", mode="before")
+    @classmethod
+    def _said(cls, value: Any) -> Any:
+        """``true`` says that all is as it is by default."""
+        return ({} if value else None) if isinstance(value, bool) else value
+
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
         assert stream is not None
         astore = self.astore(env)
+        self._check_keys(stream, env)
         self.fields_in(astore, stream, env)
         schema = self.schema_out(astore, stream.schema, env)
         added = schema.names[len(stream.schema) :] if stream.retracts else ()
@@ -56,9 +77,17 @@ class ScoreSettings(Settings):
     def build(self, stream: Stream | None, env: Environment) -> Window:
         assert stream is not None
         astore = self.astore(env)
-        feeding = [stream.schema.index(name) for name in self.fields_in(astore, stream, env)]
-        parts = self.parts(astore, env)
-        return ScoreWindow(self, self.schema_out(astore, stream.schema, env), feeding, parts, stream.retracts)
+        adding = Adding(self.parts(astore, env), bool(self.model_field))
+        feed = self._feed(astore, stream, env)
+        return ScoreWindow(self.model, self.schema_out(astore, stream.schema, env), feed, adding, stream.retracts)
+
+    def bind(self, astore: Astore, max_batch: int, threads: int = 1) -> Scorer:
+        """Binds a model as this window scores it; BackendError, or GraphError, when it cannot be."""
+        if self.stateful is not None:
+            return StatefulScorer.bind(astore, self.backend, max_batch, threads=threads)
+        if self.sequence is not None:
+            return WindowScorer.bind(astore, self.backend, max_batch, threads=threads, hop=self.sequence.hop)
+        return Scorer.bind(astore, self.backend, max_batch, threads=threads)
 
     def astore(self, env: Environment) -> Astore:
         """The model at load; QueryError when the query has none of that name."""
@@ -72,49 +101,19 @@ class ScoreSettings(Settings):
         return env.models[self.model]
 
     def fields_in(self, astore: Astore, stream: Stream, env: Environment) -> list[str]:
-        """The field that feeds each input of the model; QueryError when it is missing or of another type."""
-        where, names = f"{env.where}.input", [item.name for item in astore.inputs]
-        for name in self.input:
-            if name not in names:
-                raise QueryError(f"model '{self.model}' has no input '{name}'", where=where, mend=f"its inputs: {', '.join(names)}")
-        fields = []
-        for item in astore.inputs:
-            name = self.input.get(item.name, item.name)
-            require_field(stream, name, f"{where}.{item.name}")
-            found, wanted = stream.schema[name].type, FieldType(item.dtype, item.shape)
-            if (found.base, found.shape) != (wanted.base, wanted.shape):
-                raise QueryError(
-                    f"field '{name}' is {found}, but input '{item.name}' of model '{self.model}' takes {wanted}",
-                    where=f"{where}.{item.name}", mend="name another field, or make it that type before",
-                )  # fmt: skip
-            fields.append(name)
-        return fields
+        """The fields that feed the model; QueryError when one is missing, or they are not what it takes."""
+        if self.sequence is not None:
+            return sequence_fields(self.sequence, astore, self.model, self.input, stream, env)
+        if self.stateful is not None:
+            return stateful_fields(self.stateful, astore, self.model, self.input, stream, env)
+        return plain_fields(astore, self.model, self.input, stream, env)
 
-    def parts(self, astore: Astore, env: Environment) -> "list[Part]":
-        """What is added, in order: for each output its label and probability, or itself; QueryError for keys that are none."""
-        labelled = [output for output in astore.outputs if _is_labelled(output)]
-        parts: list[Part] = []
-        known: list[str] = []
-        for at, output in enumerate(astore.outputs):
-            several = len(labelled) > 1
-            for key in ("label", "probability") if _is_labelled(output) else ():
-                known.append(f"{output.name}.{key}" if several else key)
-                name = self.output.get(known[-1], f"{output.name}_{key}" if several else key)
-                parts += [Part(name, at, key, _type(output, key, env))] if name else []
-            if output.name in known:
-                raise QueryError(
-                    f"output '{output.name}' of model '{self.model}' has a name that means another thing here",
-                    where=f"{env.where}.output", mend="name the output otherwise when the model is made",
-                )  # fmt: skip
-            known.append(output.name)
-            name = self.output.get(output.name, "" if _is_labelled(output) else output.name)
-            parts += [Part(name, at, "tensor", _type(output, "tensor", env))] if name else []
-        for key in self.output:
-            if key not in known:
-                raise QueryError(
-                    f"model '{self.model}' gives no '{key}'", where=f"{env.where}.output", mend=f"it gives: {', '.join(known)}"
-                )
-        return parts
+    def parts(self, astore: Astore, env: Environment) -> list[Part]:
+        """What is added, in order; QueryError for keys of ``output`` that are none."""
+        outputs: Sequence[Output] = astore.outputs
+        if self.stateful is not None:
+            outputs = model_of_steps(astore, self.model, env).outputs
+        return parts_of(outputs, self.output, self.model, env)
 
     def schema_out(self, astore: Astore, schema: Schema, env: Environment) -> Schema:
         """The fields that come in, and those that are added; QueryError when a name is there already."""
@@ -131,32 +130,28 @@ class ScoreSettings(Settings):
             names.append(field.name)
         return Schema((*schema.fields, *added))
 
+    def _check_keys(self, stream: Stream, env: Environment) -> None:
+        """QueryError unless keys are said where state is kept for them, and only there."""
+        if self.sequence is not None and self.stateful is not None:
+            raise QueryError("sequence and stateful exclude each other", where=f"{env.where}.stateful", mend="take one of them out")
+        if self.sequence is not None or self.stateful is not None:
+            self.key_fields(stream, env)
+            return
+        for key in ("by", "scope"):
+            if key in self.model_fields_set:
+                raise QueryError(
+                    "nothing is kept by key here", where=f"{env.where}.{key}", mend="take it out, or say sequence or stateful"
+                )
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One field that is added: of output ``at``, the label, the probability of the likeliest class, or the tensor itself."""
-
-    name: str
-    at: int
-    what: str
-    type: FieldType
-
-
-def _is_labelled(output: Output) -> bool:
-    return output.kind == "probabilities" and bool(output.labels) and len(output.shape) == 1
-
-
-def _type(output: Output, what: str, env: Environment) -> FieldType:
-    if what == "label":
-        return TEXT
-    if what == "probability":
-        return FieldType(output.dtype)
-    if output.dtype not in (ELEMENTS if output.shape else NUMBERS):
-        raise QueryError(
-            f"output '{output.name}' is {output.dtype}, which no field can hold", where=f"{env.where}.output",
-            mend=f'leave it out: output = {{ {output.name} = "" }}',
-        )  # fmt: skip
-    return FieldType(output.dtype, output.shape)
+    def _feed(self, astore: Astore, stream: Stream, env: Environment) -> Feed:
+        fields = self.fields_in(astore, stream, env)
+        if self.sequence is not None:
+            length, channels = astore.inputs[0].shape
+            rings = Rings(self.key_fields(stream, env), fields, (length, channels), self.sequence.hop, self.sequence.max_gap)
+            return SequenceFeed(rings)
+        if self.stateful is not None:
+            return StatefulFeed(self.key_fields(stream, env), fields, bool(self.stateful.fields), self.stateful.max_gap)
+        return EventFeed(fields)
 
 
 class Planned(Protocol):
@@ -186,109 +181,3 @@ def check_swap(old: Astore, new: Astore, planned: Planned) -> None:
         raise QueryError(f"it takes other fields, or in another order (wanted {fields})", where=where, mend=mend)
     if before != after:
         raise QueryError(f"the events that leave would be ({after}), but others rely on ({before})", where=where, mend=mend)
-
-
-class ScoreWindow:
-    """Scores blocks. Deletes pass unscored, with nulls in the fields added; events that the model refuses leave by ``dead``.
-
-    A refused event that comes from no record has no dead letter: it passes with nulls too.
-    """
-
-    def __init__(self, settings: ScoreSettings, schema: Schema, feeding: list[int], parts: list[Part], retracts: bool) -> None:
-        self.settings, self.schema, self.feeding, self.parts, self.retracts = settings, schema, feeding, parts, retracts
-        self.labels: tuple[Astore | None, Mapping[int, VarColumn]] = (None, {})  # label tables of the model at work
-
-    def open(self, context: Context) -> None:
-        self.context = context
-
-    def close(self) -> None:
-        pass
-
-    def on_block(self, port: str, block: Block) -> Ports:
-        assert isinstance(block, EventBlock)
-        scorer = self.context.scorer(self.settings.model)
-        rows = _rows_to_score(block)
-        taken = block if rows is None else block.take(rows)
-        scores = scorer.score([taken.columns[at] for at in self.feeding], [taken.validity[at] for at in self.feeding])
-        outputs, refused = scores.outputs, None
-        if scores.refused is not None:
-            rows = np.arange(len(block)) if rows is None else rows
-            refused, rows = rows[scores.refused], rows[~scores.refused]
-            outputs = tuple(output[~scores.refused] for output in outputs)
-        added = self._added(scorer.astore, outputs, _Place(len(block), rows))
-        columns, validity = zip(*added) if added else ((), ())
-        scored = replace(
-            block, schema=self.schema, columns=(*block.columns, *columns), validity=(*block.validity, *validity),
-            models=(*block.models, scorer.astore.short_digest),
-        )  # fmt: skip
-        if refused is None:
-            return [("out", scored)]
-        return self._without_dead(scored, refused, scores.reasons)
-
-    def _without_dead(self, scored: EventBlock, refused: I64, reasons: tuple[str, ...]) -> Ports:
-        """Sends the refused events that come from a record to the dead-letter output; they go on only where deletes may follow."""
-        if scored.raw is None or scored.raw_row is None:
-            return [("out", scored)]
-        is_dead = scored.raw_row[refused] >= 0
-        dead = refused[is_dead]
-        why = tuple(reason for reason, gone in zip(reasons, is_dead) if gone)
-        ports: Ports = [("out", scored if self.retracts else scored.take(np.delete(np.arange(len(scored)), dead)))]
-        return [*ports, ("dead", DeadBlock(scored.raw, scored.raw_row[dead], why, self.context.window))] if len(dead) else ports
-
-    def _added(self, astore: Astore, outputs: tuple[Array, ...], place: "_Place") -> list[tuple[Column, Bools | None]]:
-        """The new columns with their validity, in the order of the schema."""
-        best = {at: outputs[at].argmax(axis=1) for at in {part.at for part in self.parts if part.what != "tensor"}}
-        added: list[tuple[Column, Bools | None]] = []
-        for part in self.parts:
-            output = outputs[part.at]
-            if part.what == "tensor":
-                added.append((place.spread(output), place.is_scored))
-                continue
-            probability = output[np.arange(len(output)), best[part.at]]
-            if part.what == "probability":
-                added.append((place.spread(probability), place.is_scored))
-            else:
-                added.append(self._label(astore, part.at, best[part.at], probability, place))
-        if self.settings.model_field:
-            which = place.spread(np.zeros(place.scored, np.int64), 1)
-            added.append((VarColumn.of([astore.short_digest, ""]).take(which), place.is_scored))
-        return added
-
-    def _label(self, astore: Astore, at: int, best: I64, probability: Array, place: "_Place") -> tuple[Column, Bools | None]:
-        """The likeliest class by name; null where the probability is NaN."""
-        if astore is not self.labels[0]:
-            tables = {n: VarColumn.of([*output.labels, ""]) for n, output in enumerate(astore.outputs)}
-            self.labels = astore, tables
-        none = len(astore.outputs[at].labels)
-        unsure = np.isnan(probability)
-        which = place.spread(np.where(unsure, none, best) if unsure.any() else best, none)
-        is_there = which != none if unsure.any() else place.is_scored
-        return self.labels[1][at].take(which), is_there
-
-
-class _Place:
-    """Where scored rows stand among all rows of a block: ``rows`` of them, or all (None)."""
-
-    def __init__(self, n: int, rows: I64 | None) -> None:
-        self.n, self.rows = n, rows
-        self.scored = n if rows is None else len(rows)
-        self.is_scored: Bools | None = None
-        if rows is not None:
-            self.is_scored = np.zeros(n, np.bool_)
-            self.is_scored[rows] = True
-
-    def spread(self, values: Array, fill: int = 0) -> Array:
-        """Values of the scored rows as a column of all rows; the others hold ``fill``."""
-        if self.rows is None:
-            return values
-        full = np.full((self.n, *values.shape[1:]), fill, values.dtype)
-        full[self.rows] = values
-        return full
-
-
-def _rows_to_score(block: EventBlock) -> I64 | None:
-    """The rows that are no deletes; None = all."""
-    if block.opcode is None:
-        return None
-    is_delete = (block.opcode == Opcode.DELETE) | (block.opcode == Opcode.SAFEDELETE)
-    return np.flatnonzero(~is_delete) if is_delete.any() else None

@@ -13,7 +13,10 @@ from esp.runtime.events import END_NS, EventBlock, RawBlock, raw_block
 from esp.runtime.kinds.window import Environment, Stream
 from esp.runtime.schema import Schema
 from esp.runtime.scorer import Scorer
+from esp.runtime.stateful import StatefulScorer
+from esp.runtime.windowed import WindowScorer
 from tests.runtime.kinds.laws import Case, block_of
+from tests.runtime.kinds.series import convolutional_model, recurrent_model
 
 SENSOR = "device*:string, lane:int32, p:float64, n:int64, acc:float32[2], note:blob"
 
@@ -97,10 +100,30 @@ def tiny_scorer() -> dict[str, Any]:
     return {"tiny": Scorer.bind(tiny_model(), "numpy")}
 
 
+SERIES = Environment("query.toml: windows.w", {"waves": convolutional_model(4), "course": recurrent_model(4)})
+BY_CHANNELS = {"fields": ["acc", "p"], "max_gap": "700ms"}
+
+
 CASES = [
     Case("compute", {"kind": "compute", "fields": {"twice": "p * 2", "named": "device == 'a'"}}, RETAINED, retained_events(12)),
     Case("score", {"kind": "score", "model": "tiny", "model_field": "model"}, STREAM, sensor_events(13), MODELS, tiny_scorer),
     Case("score of deletes", {"kind": "score", "model": "tiny"}, RETAINED, retained_events(14), MODELS, tiny_scorer),
+    Case(
+        "score of sequences", {"kind": "score", "model": "waves", "sequence": {"length": 4, "hop": 2, **BY_CHANNELS}, "model_field": "model"},
+        STREAM, sensor_events(17, 200), SERIES, lambda: {"waves": WindowScorer.bind(SERIES.models["waves"], "numba", hop=2)},
+    ),
+    Case(
+        "score of sequences at every event", {"kind": "score", "model": "waves", "sequence": {"length": 4, "fields": ["acc", "p"]}},
+        STREAM, sensor_events(23, 150), SERIES, lambda: {"waves": WindowScorer.bind(SERIES.models["waves"], "numba", max_batch=8)},
+    ),
+    Case(
+        "score with states", {"kind": "score", "model": "course", "stateful": BY_CHANNELS, "output": {"p": "scores"}}, STREAM,
+        sensor_events(18, 150), SERIES, lambda: {"course": StatefulScorer.bind(SERIES.models["course"], "numba", max_batch=8)},
+    ),
+    Case(
+        "score with states by partition", {"kind": "score", "model": "course", "stateful": BY_CHANNELS, "by": ["lane"], "scope": "partition"},
+        STREAM, sensor_events(19), SERIES, lambda: {"course": StatefulScorer.bind(SERIES.models["course"], "numba")},
+    ),
     Case("sink of records", {"kind": "sink", "format": "json"}, STREAM, sensor_events(15)),
     Case(
         "sink of deletes", {"kind": "sink", "format": "msgpack", "key": ["device", "lane"], "deletes": "tombstone"}, RETAINED, retained_events(16)

@@ -191,9 +191,7 @@ def _oriented(graph: Graph, length: int) -> Graph:
     value = graph.inputs[0]
     if value.dtype != "float32" or len(value.shape) < 2 or length not in value.shape[1:3]:
         sizes = ", ".join(map(str, value.shape[1:]))
-        raise BackendError(
-            f"input '{value.name}' is {value.dtype}[{sizes}], which has no axis of {length} events", mend=WHOLE
-        )
+        raise BackendError(f"input '{value.name}' is {value.dtype}[{sizes}], which has no axis of {length} events", mend=WHOLE)
     if value.shape[1] == length:
         return graph
     name = f"{value.name}.window"

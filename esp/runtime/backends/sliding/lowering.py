@@ -84,7 +84,15 @@ def _joined(made: Lowering, node: Node, ring: Ring, at: int) -> Value:
 
 
 # Where an instruction says how far the rows of its x lie apart, among its fields.
-X_STEPS = {plan.MULTIPLY: 1, plan.MAX_POOL: 4, plan.AVERAGE_POOL: 5, plan.GATHER: 2, plan.GATHER_OR: 2, plan.GATHER_RUNS: 3, plan.COPY: 2}
+X_STEPS = {
+    plan.MULTIPLY: 1,
+    plan.MAX_POOL: 4,
+    plan.AVERAGE_POOL: 5,
+    plan.GATHER: 2,
+    plan.GATHER_OR: 2,
+    plan.GATHER_RUNS: 3,
+    plan.COPY: 2,
+}
 
 
 def viewed(rows: Sequence[Row]) -> list[Row]:
