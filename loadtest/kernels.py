@@ -134,7 +134,7 @@ class Bench:
     def __init__(self, case: Case, threads: int, pairs: int) -> None:
         self.case, self.threads, self.pairs = case, threads, pairs
         self.graph = build(case.network, seed=1, **case.settings)
-        self.session = _session(self.graph, threads)
+        self.session = open_session(self.graph, threads)
         self.bound = None
         try:
             self.bound = numba.bind(self.graph, max(case.batches), threads)
@@ -161,7 +161,7 @@ class Bench:
         inputs = _inputs(self.graph, batch)
         feeds = {value.name: array for value, array in zip(self.graph.inputs, inputs)}
         theirs = partial(self.session.run, None, feeds)
-        return _interleaved(partial(bound.run, inputs) if bound else theirs, theirs, self.pairs)
+        return interleaved(partial(bound.run, inputs) if bound else theirs, theirs, self.pairs)
 
     def _scorer(self) -> Scorer:
         inputs = tuple(Input(value.name, value.dtype, value.shape[1:]) for value in self.graph.inputs)  # type: ignore[arg-type]
@@ -171,7 +171,7 @@ class Bench:
             return Scorer.bind(astore, "auto", max(self.case.batches), Chooser(Path(folder)), self.threads)
 
 
-def _session(graph: Graph, threads: int) -> Any:
+def open_session(graph: Graph, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -185,7 +185,7 @@ def _inputs(graph: Graph, batch: int) -> list[Any]:
     return [rng.standard_normal((batch, *value.shape[1:])).astype(np.float32) for value in graph.inputs]  # type: ignore[arg-type]
 
 
-def _interleaved(ours: Run, theirs: Run, pairs: int) -> tuple[float, float]:
+def interleaved(ours: Run, theirs: Run, pairs: int) -> tuple[float, float]:
     """Medians of one call of each, in microseconds."""
     calls = [_calls(run) for run in (ours, theirs)]
     samples: tuple[list[float], list[float]] = ([], [])
