@@ -79,17 +79,36 @@ def leave(rows: np.ndarray, states: np.ndarray, memory: int) -> None:
         copy_floats(kept + 4 * rows[i] * width, start + 4 * i * width, width)
 
 
-@kernel(types.void(types.intp, types.intp, types.intp, types.intp, types.intp, _LONGS, _LONGS, READ, types.float32[::1]))
+@part
+def _has_nan(x):
+    found = 0
+    for value in x:
+        found |= value != value
+    return found != 0
+
+
+@kernel(types.boolean(types.intp, types.intp, types.intp, types.intp, types.intp, _LONGS, _LONGS, READ, types.float32[::1]))
 def advance(
-    call: int, memory: int, sizes: int, outputs: int, room: int, rows: np.ndarray, ts_ns: np.ndarray, x: np.ndarray, out: np.ndarray
-) -> None:
+    call: int,
+    memory: int,
+    fixed: int,
+    room: int,
+    is_whole: int,
+    rows: np.ndarray,
+    ts_ns: np.ndarray,
+    x: np.ndarray,
+    out: np.ndarray,
+) -> bool:
     """All rounds of a block through a plan in one call; ``call`` as ``plan.score`` takes it.
 
-    The plan's arrays are the event, the states, the ``outputs`` outputs and the new states; sizes int64[1 + outputs] are the
-    floats an event of the first and of the outputs. x[n, sizes[0]]; out holds each output [n, size], one after the other. room has
-    space for int64[3 * n] and float32[n, 2 * width + sizes of x and outputs].
+    The plan's arrays are the event, the states, the outputs and the new states; ``fixed`` is int64[2 + outputs]: how many outputs
+    there are, and the floats of an event and of each of them. x[n, size]; out holds each output [n, size], one after the
+    other. room has space for int64[3 * n] and float32[n, 2 * width + sizes of x and outputs]. ``is_whole``: where there is a NaN in
+    x, nothing is done but to tell so.
     """
-    c, m, size_of, n = i8(call), i8(memory), i8(sizes), len(rows)
+    if is_whole and _has_nan(x):
+        return True
+    c, m, outputs, size_of, n = i8(call), i8(memory), i8(fixed)[0], i8(fixed + 8), len(rows)
     arrays, width, x_size, start, target = i8(c[ARRAYS]), m[WIDTH], size_of[0], x.ctypes.data, out.ctypes.data
     order, ends = i8(room), i8(room + 8 * n)
     states = room + 24 * n
@@ -121,3 +140,4 @@ def advance(
                 at += 4 * n * size
                 source += 4 * n * size
         begin = ends[k]
+    return False

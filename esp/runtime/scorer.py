@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,7 @@ BLACK_PIXEL = b"P6 1 1 255 " + bytes(3)  # the smallest image file, a PPM
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """The outputs of n rows of events, in the order of ``astore.outputs``.
 
     ``refused`` marks the rows that the missing policy turns away (their outputs are zeros), with one of ``reasons`` each,

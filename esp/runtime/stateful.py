@@ -11,7 +11,7 @@ from esp.runtime.backends.bars import refused_by
 from esp.runtime.backends.choice import Chooser
 from esp.runtime.backends.intake import lift, split_steps
 from esp.runtime.backends.stepping import Memory, stepper
-from esp.runtime.events import I64, Bools, Column
+from esp.runtime.events import I64, Bools
 from esp.runtime.scorer import Scorer, Scores, among_refused, join
 
 __all__ = ["Memory", "StatefulScorer", "StepModel", "step_model"]
@@ -100,6 +100,8 @@ class StatefulScorer(Scorer):
         self.model, self.initial, self.way = model, model.initial, "one step an event"
         self.drifts = self.drifts[:1]  # states are no events
         graph = model.astore.graph
+        (event, _) = model.astore.inputs
+        self.is_plain = not event.steps and event.dtype == "float32"  # it goes to the network as it comes
         self.stepper = stepper(scorer.bound, graph.inputs, graph.outputs, scorer.max_batch)
 
     @classmethod
@@ -111,9 +113,13 @@ class StatefulScorer(Scorer):
         apart = replace(model.astore, digest=f"{astore.digest}-step" if astore.digest else "")
         return cls(model, Scorer.bind(apart, backend, max_batch, chooser, threads))
 
-    def step(self, column: Column, valid: Bools | None, rows: I64, ts_ns: I64, memory: Memory) -> Scores:
+    def step(self, column: Array, valid: Bools | None, rows: I64, ts_ns: I64, memory: Memory) -> Scores:
         """Scores n events of the keys in ``rows``, in stream order; what the model refuses leaves the key's states as they were."""
         self.drifts[0].observe(column)
+        if valid is None and self.is_plain and column.flags.c_contiguous:
+            outputs = self.stepper.advance_whole(column, rows, ts_ns, memory)
+            if outputs is not None:
+                return Scores(outputs)
         taken = self.intakes[0].take(column, valid)
         refused, reasons = taken.refused, taken.reasons
         beyond = refused_by(self.bars, [taken.array]) if self.bars else None  # before any state has moved

@@ -78,6 +78,10 @@ class Stepper:
                     whole[at] = some
         return out
 
+    def advance_whole(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...] | None:
+        """The same in less time where it can be, for float32 events; None, and nothing has been done, where not, or for a NaN in x."""
+        return None
+
     def _step(self, x: Array, rows: I64, ts_ns: I64, place: int) -> tuple[Array, ...]:
         """One event each of different keys."""
         states = np.empty((len(rows), self.width), np.float32)
@@ -95,8 +99,10 @@ class NumbaStepper(Stepper):
         self.places, self.lock = bound.places, threading.Lock()  # the room serves one block at a time
         self.sizes = np.array([size_of(value.shape) for value in (inputs[0], *outputs[:-1])], np.int64)
         self.ends = np.cumsum([0, *self.sizes[1:]]).tolist()
+        self.shape = self.outputs[0][0] if len(self.outputs) == 1 else None  # that of the only output
         self.row_bytes = 24 + 4 * int(2 * self.width + self.sizes.sum())
-        self.fixed = (self.sizes.ctypes.data, len(self.outputs))
+        self.fixed = np.array([len(self.outputs), *self.sizes], np.int64)
+        self.fixed_at = address(self.fixed)
         self._make_room(SMALLEST)
 
     def _make_room(self, n: int) -> None:
@@ -104,17 +110,28 @@ class NumbaStepper(Stepper):
         self.room_at = address(self.room)
 
     def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...]:
+        outputs = self._advance(x, rows, ts_ns, memory, is_whole=False)
+        assert outputs is not None
+        return outputs
+
+    def advance_whole(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...] | None:
+        return self._advance(x, rows, ts_ns, memory, is_whole=True)
+
+    def _advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory, is_whole: bool) -> tuple[Array, ...] | None:
         n, ends = len(rows), self.ends
         out = np.empty(n * ends[-1], np.float32)
         with self.lock:
             if n > self.capacity:
                 self._make_room(n)
             place = self.places.take()
-            try:
-                kernels.advance(place.call, memory.address(), *self.fixed, self.room_at, rows, ts_ns, x.reshape(-1), out)
-            finally:
-                self.places.give_back(place)
-        return tuple(out[n * a : n * b].reshape(n, *shape) for a, b, (shape, _) in zip(ends, ends[1:], self.outputs))
+            at = memory.address()
+            has_nan = kernels.advance(place.call, at, self.fixed_at, self.room_at, is_whole, rows, ts_ns, x.ravel(), out)
+            self.places.give_back(place)
+        if has_nan:
+            return None
+        if self.shape is not None:
+            return (out.reshape(n, *self.shape),)
+        return tuple([out[n * a : n * b].reshape(n, *shape) for a, b, (shape, _) in zip(ends, ends[1:], self.outputs)])
 
 
 def stepper(bound: Bound, inputs: Sequence[Value], outputs: Sequence[Value], max_batch: int) -> Stepper:
