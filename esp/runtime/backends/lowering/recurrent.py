@@ -13,7 +13,7 @@ from esp.kernels import recurrent as kernels
 from esp.kernels.dense import pack, padded
 from esp.runtime.backends.lowering.dense import padded_bias
 from esp.runtime.backends.lowering.looking import floats
-from esp.runtime.backends.lowering.lowering import Lowering, refuse
+from esp.runtime.backends.lowering.lowering import Lowering
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
