@@ -84,6 +84,11 @@ def test_fused_intake_gives_the_bits_that_prepare_gives(dtype: str) -> None:
         (Step("reshape", {"shape": (5, 4, 2)}), Step("reshape", {"shape": (4, 5, 2)}), Step("channels_first")),
         (Step("channels_first"), Step("scale", {"scale": 0.5, "offset": 1.0})),
         (Step("resize", {"height": 4, "width": 5}), Step("channels_first")),
+        (
+            Step("reshape", {"shape": (5, 4, 2)}),
+            Step("letterbox", {"height": 4, "width": 5, "fill": (0.5, 9)}),
+            Step("channels_first"),
+        ),
         (Step("scale", {"scale": (0.5, 2.0), "offset": 1.0}), Step("reshape", {"shape": (2, 4, 5)})),
     ],
 )
@@ -93,15 +98,23 @@ def test_any_chain_of_steps_scores_as_prepare_says(steps: tuple[Step, ...], back
     np.testing.assert_allclose(Scorer.bind(astore, backend).score([column], [None]).outputs[0], expected(astore, column), atol=1e-5)
 
 
-def test_image_files_are_decoded_and_a_broken_one_is_refused() -> None:
-    steps = Step("decode", {"channels": 3}), Step("resize", {"height": 4, "width": 5}), Step("channels_first")
+@pytest.mark.parametrize("backend", ["numba", "onnxruntime"])
+@pytest.mark.parametrize(
+    "between",
+    [
+        (Step("resize", {"height": 4, "width": 5}),),
+        (Step("letterbox", {"height": 4, "width": 5, "fill": 114}), Step("reverse_channels")),
+    ],
+)
+def test_image_files_are_decoded_and_a_broken_one_is_refused(between: tuple[Step, ...], backend: str) -> None:
+    steps = Step("decode", {"channels": 3}), *between, Step("channels_first")
     astore = classifier(steps, dtype="blob", shape=(), channels=3)
     files = []
     for picture in np.random.default_rng(2).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8):
         files.append(BytesIO())
         Image.fromarray(picture).save(files[-1], "PNG")
     column = VarColumn.of([files[0].getvalue(), b"no image", files[1].getvalue()])
-    scores = Scorer.bind(astore).score([column], [None])
+    scores = Scorer.bind(astore, backend).score([column], [None])
     assert scores.refused is not None
     assert scores.refused.tolist() == [False, True, False]
     assert len(scores.reasons) == 1
