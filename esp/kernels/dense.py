@@ -14,8 +14,8 @@ from esp.kernels.tile import make_tile
 
 F4 = npt.NDArray[np.float32]
 R0, R1, R2, _ = TILE_ROWS
-BLOCK_ROWS = 64 * R0  # rows that share a panel of weights while it is near
-BLOCK_K = 384  # as many rows of a panel stay in the first cache
+BLOCK_ROWS = 16 * R0  # rows that share a panel of weights while it is near
+BLOCK_K = 1024  # as many columns of a block of rows stay in the second cache, beside as many rows of a panel
 SCRATCH = BLOCK_ROWS + 1  # int64 that ``multiply`` works with
 LOW, HIGH = np.float32(-np.inf), np.float32(np.inf)
 _8x2, _4x2, _2x2, _1x2 = (make_tile(rows, 2) for rows in TILE_ROWS)

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
 from numba import types
 
 from esp.kernels.compile import instruction, part
 from esp.kernels.lanes import LANES
-from esp.kernels.pointers import copy_floats, declare, divide, emitted, f4, from_bits, i8
-from esp.kernels.tile import F32, I64, VEC, Tile, counted, store
+from esp.kernels.pointers import copy_floats, divide, emitted, f4, from_bits, i8
+from esp.kernels.tile import Tile
+from esp.kernels.vector_ir import F32, I64, entry, floats, load, loop, spread
 
 F4 = npt.NDArray[np.float32]
 MANY, FEW = 4, 2  # channels of a tile
@@ -40,21 +40,18 @@ def make_planar(rows: int, vectors: int) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             left, x, taps, count, weights, bias, out, out_step, columns, low, high = args
             shape, b = Tile(builder, rows, vectors), builder
-            x, weights, bias, out = (b.inttoptr(address, F32.as_pointer()) for address in (x, weights, bias, out))
-            taps = b.inttoptr(taps, I64.as_pointer())
-            fma = declare(b.module, ir.FunctionType(VEC, [VEC] * 3), f"llvm.fma.v{LANES}f32")
+
+            def ones(base: Any, first: Any) -> list[Any]:
+                return [spread(b, b.load(floats(b, base, first, I64(row)), typ=F32)) for row in range(rows)]
 
             def step(i: Any, sums: list[Any]) -> list[Any]:
-                pixels = shape.at(x, b.load(b.gep(taps, [i], source_etype=I64), typ=I64))
-                line = shape.at(weights, b.mul(i, I64(rows)))
-                many = [shape.load(shape.at(pixels, I64(v * LANES))) for v in range(vectors)]
-                ones = [shape.spread(shape.load(shape.at(line, I64(row)), F32)) for row in range(rows)]
-                return [b.call(fma, [many[k % vectors], ones[k // vectors], sums[k]]) for k in range(rows * vectors)]
+                pixels = floats(b, x, entry(b, taps, i))
+                many = [load(b, floats(b, pixels, I64(v * LANES))) for v in range(vectors)]
+                return shape.add_products(sums, ones(weights, b.mul(i, I64(rows))), many)
 
-            first = [shape.spread(shape.load(shape.at(bias, I64(row)), F32)) for row in range(rows)]
-            sums = counted(shape, count, [one for one in first for _ in range(vectors)], step)
-            lines = [shape.at(out, b.mul(out_step, number)) for number in shape.numbers(left)]
-            store(shape, sums, shape.grid(lambda row, v: shape.at(lines[row], I64(v * LANES))), columns, low, high)
+            first = [one for one in ones(bias, I64(0)) for _ in range(vectors)]
+            sums = loop(b, I64(0), count, first, step)
+            shape.keep(sums, shape.places(out, out_step, left), columns, low, high)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 9, types.float32, types.float32), codegen

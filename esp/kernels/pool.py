@@ -12,51 +12,48 @@ from numba import types
 
 from esp.kernels.compile import instruction, part
 from esp.kernels.lanes import LANES
-from esp.kernels.pointers import emitted, f4, fma, i8
-from esp.kernels.tile import F32, I64, VEC, Tile, counted, first_lanes, load_masked, store_masked
+from esp.kernels.pointers import emitted, i8
+from esp.kernels.vector_ir import F32, I64, VEC, entry, first_lanes, floats, fma, load, loop, spread, store
 
-MAX, AVERAGE = range(2)
-NEUTRAL = (float("-inf"), -0.0)  # what a window without numbers would give
+MAX, AVERAGE, BLEND = range(3)
+NEUTRAL = (float("-inf"), -0.0, 0.0)  # what a window begins with: that changes no number
+FORMS = ((4, False), (2, False), (1, False), (1, True))  # how many vectors at once; whether they are a tail
 
 
-def _joined(builder: Any, kind: int, total: Any, value: Any) -> Any:
+def _joined(b: Any, kind: int, total: Any, value: Any, share: Any) -> Any:
     """What a window's numbers so far and one more give; for MAX, NaN if either is."""
     if kind == AVERAGE:
-        return builder.fadd(total, value)
-    is_more = builder.or_(builder.fcmp_ordered(">", value, total), builder.fcmp_unordered("uno", value, value))
-    return builder.select(is_more, value, total)
+        return b.fadd(total, value)
+    if kind == BLEND:
+        return fma(b, value, share, total)
+    return b.select(b.or_(b.fcmp_ordered(">", value, total), b.fcmp_unordered("uno", value, value)), value, total)
 
 
 def make_window(kind: int, vectors: int, is_tail: bool) -> Any:
-    """An intrinsic: the largest or the average of a window for ``vectors * LANES`` channels, or the fewer that are left of one vector.
+    """An intrinsic: what a window gives for ``vectors * LANES`` channels, or for those that are left of one vector.
 
-    ``window(x, taps, count, channels, out, left, total)``: x and out at the first of these channels; ``taps`` the ``count`` (at
-    least 1) pixels of the window, ``channels`` floats each; an average is the sum divided by ``total``.
+    ``window(x, taps, count, channels, out, left, total)``: x and out at the first of these channels; ``taps`` the ``count`` pixels of
+    the window, ``channels`` floats each. An average is the sum divided by ``total``; a blend multiplies each pixel with a
+    float at the address ``total``.
     """
 
     @emitted
     def window(typingctx: Any, x: Any, taps: Any, count: Any, channels: Any, out: Any, left: Any, total: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            x, taps, count, channels, out, left, total = args
-            shape, b = Tile(builder, 1, vectors), builder
-            x, out, taps = (b.inttoptr(at, kind.as_pointer()) for at, kind in ((x, F32), (out, F32), (taps, I64)))
+            (x, taps, count, channels, out, left, total), b = args, builder
             mask = first_lanes(b, left) if is_tail else None
 
             def step(t: Any, totals: list[Any]) -> list[Any]:
-                base = shape.at(x, b.mul(channels, b.load(b.gep(taps, [t], source_etype=I64), typ=I64)))
-                places = [shape.at(base, I64(v * LANES)) for v in range(vectors)]
-                values = [load_masked(b, place, mask) if is_tail else shape.load(place) for place in places]
-                return [_joined(b, kind, so_far, value) for so_far, value in zip(totals, values)]
+                pixel = floats(b, x, b.mul(channels, entry(b, taps, t)))
+                share = spread(b, b.load(floats(b, total, t), typ=F32)) if kind == BLEND else None
+                values = [load(b, floats(b, pixel, I64(v * LANES)), mask) for v in range(vectors)]
+                return [_joined(b, kind, so_far, value, share) for so_far, value in zip(totals, values)]
 
-            ends = counted(shape, count, [ir.Constant(VEC, [NEUTRAL[kind]] * LANES)] * vectors, step)
+            ends = loop(b, I64(0), count, [ir.Constant(VEC, [NEUTRAL[kind]] * LANES)] * vectors, step)
             if kind == AVERAGE:
-                ends = [b.fdiv(value, shape.spread(b.sitofp(total, F32))) for value in ends]
+                ends = [b.fdiv(value, spread(b, b.sitofp(total, F32))) for value in ends]
             for v, value in enumerate(ends):
-                place = shape.at(out, I64(v * LANES))
-                if is_tail:
-                    store_masked(b, value, place, mask)
-                else:
-                    b.store(value, b.bitcast(place, VEC.as_pointer())).align = 4
+                store(b, value, floats(b, out, I64(v * LANES)), mask)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 7), codegen
@@ -64,60 +61,41 @@ def make_window(kind: int, vectors: int, is_tail: bool) -> Any:
     return window
 
 
-_max_4, _max_2, _max_1, _max_tail = (make_window(MAX, *form) for form in ((4, False), (2, False), (1, False), (1, True)))
-_sum_4, _sum_2, _sum_1, _sum_tail = (make_window(AVERAGE, *form) for form in ((4, False), (2, False), (1, False), (1, True)))
+def _pixel(kind: int) -> Any:
+    """The function of one output pixel: all its channels, under a name of its own, for linked kernels know functions by their names."""
+    four, two, one, tail = (make_window(kind, *form) for form in FORMS)
+
+    def pixel(x, taps, count, channels, out, total):
+        at = 0
+        while channels - at >= LANES:
+            left = channels - at
+            if left >= 4 * LANES:
+                four(x + 4 * at, taps, count, channels, out + 4 * at, left, total)
+                at += 4 * LANES
+            elif left >= 2 * LANES:
+                two(x + 4 * at, taps, count, channels, out + 4 * at, left, total)
+                at += 2 * LANES
+            else:
+                one(x + 4 * at, taps, count, channels, out + 4 * at, left, total)
+                at += LANES
+        if at < channels:
+            tail(x + 4 * at, taps, count, channels, out + 4 * at, channels - at, total)
+
+    pixel.__name__ = pixel.__qualname__ = f"pixel_{kind}"
+    return part(pixel)
 
 
-@part
-def _largest(x, taps, count, channels, out):
-    """One pixel of a max pool."""
-    at = 0
-    while channels - at >= LANES:
-        left = channels - at
-        if left >= 4 * LANES:
-            _max_4(x + 4 * at, taps, count, channels, out + 4 * at, left, 0)
-            at += 4 * LANES
-        elif left >= 2 * LANES:
-            _max_2(x + 4 * at, taps, count, channels, out + 4 * at, left, 0)
-            at += 2 * LANES
-        else:
-            _max_1(x + 4 * at, taps, count, channels, out + 4 * at, left, 0)
-            at += LANES
-    if at < channels:
-        _max_tail(x + 4 * at, taps, count, channels, out + 4 * at, channels - at, 0)
-
-
-@part
-def _average(x, taps, count, channels, out, total):
-    """One pixel of an average pool; a window of pads alone is 0."""
-    at, result = 0, f4(out)
-    if count == 0:
-        for c in range(channels):
-            result[c] = 0
-        return
-    while channels - at >= LANES:
-        left = channels - at
-        if left >= 4 * LANES:
-            _sum_4(x + 4 * at, taps, count, channels, out + 4 * at, left, total)
-            at += 4 * LANES
-        elif left >= 2 * LANES:
-            _sum_2(x + 4 * at, taps, count, channels, out + 4 * at, left, total)
-            at += 2 * LANES
-        else:
-            _sum_1(x + 4 * at, taps, count, channels, out + 4 * at, left, total)
-            at += LANES
-    if at < channels:
-        _sum_tail(x + 4 * at, taps, count, channels, out + 4 * at, channels - at, total)
+_largest, _average, _blend = (_pixel(kind) for kind in (MAX, AVERAGE, BLEND))
 
 
 @part
 def max_pool(n, pixels, channels, starts, taps, x, x_step, y):
-    """y[p, c] = max over taps t of p of x[taps[t], c], NaN if any is; ``starts[p] : starts[p + 1]`` are the taps of p, at least one."""
+    """y[p, c] = max over taps t of p of x[taps[t], c], NaN if any is; ``starts[p] : starts[p + 1]`` are the taps of p."""
     begin = i8(starts)
     for i in range(n):
         for p in range(pixels):
             count, out = begin[p + 1] - begin[p], y + 4 * (i * pixels + p) * channels
-            _largest(x + 4 * i * x_step, taps + 8 * begin[p], count, channels, out)
+            _largest(x + 4 * i * x_step, taps + 8 * begin[p], count, channels, out, 0)
 
 
 @part
@@ -133,16 +111,11 @@ def average_pool(n, pixels, channels, starts, taps, counts, x, x_step, y):
 @part
 def blend(n, pixels, channels, starts, taps, weights, x, x_step, y):
     """y[p, c] = sum over taps t of p of x[taps[t], c] * weights[t]."""
-    begin, tap, weight = i8(starts), i8(taps), f4(weights)
+    begin = i8(starts)
     for i in range(n):
         for p in range(pixels):
-            out = f4(y + 4 * (i * pixels + p) * channels)
-            for c in range(channels):
-                out[c] = 0
-            for t in range(begin[p], begin[p + 1]):
-                source, times = f4(x + 4 * (i * x_step + tap[t] * channels)), weight[t]
-                for c in range(channels):
-                    out[c] = fma(source[c], times, out[c])
+            count, out = begin[p + 1] - begin[p], y + 4 * (i * pixels + p) * channels
+            _blend(x + 4 * i * x_step, taps + 8 * begin[p], count, channels, out, weights + 4 * begin[p])
 
 
 @instruction
