@@ -71,7 +71,7 @@ def score(
 
     if as_json and output is None:
         raise UsageError("--json tells how it went, and so do the scores", where="score", mend="write the scores to a file by -o")
-    scorer = Scorer.bind(read(model), backend, max_batch)
+    scorer = Scorer.bind(read(model), backend, max_batch, threads=0)
     with progress_bar(f"scoring {file.name}") as progress:
         tally = score_file(scorer, file, output, label, progress)
     told = {

@@ -19,7 +19,10 @@ from esp.runtime.backends import numpy as numpy_backend
 from esp.runtime.backends.choice import Chooser
 from esp.runtime.drift import Drift
 from esp.runtime.events import VarColumn
+from esp.runtime.models import Models
+from esp.runtime.query import load_query
 from esp.runtime.scorer import Scorer
+from tests.runtime import streams
 from tests.runtime.backends.nets import Maker
 
 LABELS = ("cat", "dog", "owl")
@@ -403,3 +406,14 @@ def test_a_scorer_on_several_threads_gives_the_same_bits(monkeypatch: pytest.Mon
     (wanted,) = alone.score([column], [None]).outputs
     for n in (1, 2, 5, 63, 64, 65, 300):
         np.testing.assert_array_equal(together.score([column[:n]], [None]).outputs[0], wanted[:n])
+
+
+@pytest.mark.parametrize(("setting", "wanted"), [("", 5), (", threads = 1", 1), (", threads = 3", 3)])
+def test_a_query_says_how_many_threads_score(setting: str, wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esp.runtime.backends.cores.cores", lambda quota: 6)
+    path = streams.query_file(tmp_path, streams.memory("threads", 1))
+    path.write_text(path.read_text().replace("queue_events = 4096", f"queue_events = 4096{setting}"))
+    models = Models(load_query(path), tmp_path / "models")
+    models.start(is_fresh=True)
+    bound: Any = models.scorers["scored"].bound
+    assert (models.scorers["scored"].threads, bound.threads) == (wanted, wanted)

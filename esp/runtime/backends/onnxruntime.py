@@ -18,7 +18,7 @@ class OnnxruntimeBound:
     def __init__(self, graph: Graph, threads: int = 1, disabled: Sequence[str] = ()) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would burn the cores of the stream
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads sleep between batches
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 4  # what goes wrong is raised

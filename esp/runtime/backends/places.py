@@ -74,8 +74,9 @@ class Places:
             with self.changed:
                 if self.made == MOST_CALLERS + self.helpers:
                     return None
+                place = self._new()
                 self.made += 1
-            return self._new()
+                return place
 
     def give_back(self, place: Place) -> None:
         self.free.append(place)
