@@ -401,6 +401,7 @@ def test_both_backends_get_the_same_number_of_threads() -> None:
 
 def test_a_scorer_on_several_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("esp.runtime.backends.numba.PART_NS", 1.0)
+    monkeypatch.setattr("esp.runtime.backends.numba.Payoff.is_due", lambda self: True)
     astore, column = classifier(STEPS), pictures(300)
     alone, together = (Scorer.bind(astore, "numba", 64, threads=threads) for threads in (1, 4))
     (wanted,) = alone.score([column], [None]).outputs

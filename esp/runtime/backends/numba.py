@@ -1,6 +1,7 @@
 """The numba backend: a graph becomes a table of integers, and one call of one kernel scores a batch."""
 
 from collections.abc import Sequence
+from time import perf_counter_ns
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from esp.runtime.backends.lowering.assembly import Table, assemble
 from esp.runtime.backends.lowering.given import Limits
 from esp.runtime.backends.lowering.lowering import lower
 from esp.runtime.backends.lowering.rules import CLAMPED, RULES
+from esp.runtime.backends.payoff import Payoff
 from esp.runtime.backends.places import Ends, Place, Places
 from esp.runtime.backends.threads import POOL
 
@@ -28,7 +30,8 @@ PIECES = 4  # for each thread: one that wakes late, or is held up, leaves its pi
 class NumbaBound:
     """A plan with its places. A row's scores are the same bits in whatever batch, in whatever thread and at whatever place it comes.
 
-    Threads may score at the same time. A batch of ``split_rows`` or more is split over ``threads``, as many as are idle.
+    Threads may score at the same time. A batch of ``split_rows`` or more is split over ``threads``, as many as are idle, while that
+    pays.
     """
 
     def __init__(self, graph: Graph, table: Table, limits: Limits, threads: int = 1, row_ns: float = 1.0) -> None:
@@ -40,6 +43,7 @@ class NumbaBound:
         self.first, self.others = ends.first, [slot for slot in range(ends.inputs) if slot != ends.first]
         self.bars, self.places = bars_of(graph, limits), Places(table, ends, threads - 1)
         self.split_rows = max(2, int(2 * PART_NS / row_ns)) if threads > 1 else None
+        self.payoff = Payoff()
         POOL.reserve(threads - 1)
 
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -64,12 +68,22 @@ class NumbaBound:
             if self.split_rows is None or n < self.split_rows:
                 score(place.call, n, x, out)
             else:
-                self._split(place, n, x, out)
+                self._large(place, n, x, out)
         finally:
             self.places.give_back(place)
 
-    def _split(self, place: Place, n: int, x: Array, out: Array) -> None:
-        """``score`` with as many idle helpers as have enough to do."""
+    def _large(self, place: Place, n: int, x: Array, out: Array) -> None:
+        """``score`` with helpers, where that has paid of late."""
+        started = perf_counter_ns()
+        if self.payoff.is_due() and self._split(place, n, x, out):
+            self.payoff.split((perf_counter_ns() - started) / n)
+        else:
+            started = perf_counter_ns()
+            score(place.call, n, x, out)
+            self.payoff.alone((perf_counter_ns() - started) / n)
+
+    def _split(self, place: Place, n: int, x: Array, out: Array) -> bool:
+        """``score`` with as many idle helpers as have enough to do; False where none is idle."""
         helpers, others = POOL.claim(min(self.threads, int(n * self.row_ns / PART_NS), n) - 1), list[Place]()
         try:
             for helper in helpers:
@@ -78,8 +92,11 @@ class NumbaBound:
                 helper.lend(other.call)
                 place.team[len(others)] = helper.address
                 others.append(other)
+            if not others:
+                return False
             place.batch[ROWS], place.batch[PIECE] = n, self._piece(n, 1 + len(others))
             score_split(place.call, n, x, out, place.batch_at, place.team_at, len(others), *LOCKS)
+            return True
         finally:
             POOL.give_back(helpers)
             for other in others:

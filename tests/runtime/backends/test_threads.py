@@ -15,6 +15,7 @@ from esp.astore.graph import Array
 from esp.kernels.compile import compilations
 from esp.runtime.backends import bind, cores, places, threads
 from esp.runtime.backends import numba as backend
+from esp.runtime.backends.payoff import LONGEST, Payoff
 from tests.runtime.backends.nets import NETS, events
 
 THREADS = (1, 2, 3, 4)
@@ -23,7 +24,8 @@ each_net = pytest.mark.parametrize("name", NETS)
 
 @pytest.fixture
 def split_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of two rows and more are split, into pieces of a row and more."""
+    """Batches of two rows and more are split, into pieces of a row and more, whether it pays or not."""
+    monkeypatch.setattr(backend.Payoff, "is_due", lambda self: True)
     monkeypatch.setattr(backend, "PART_NS", 1e-3)
     monkeypatch.setattr(backend, "PIECE_NS", 1e-3)
     monkeypatch.setattr(backend, "TILE_ROWS", (1,))
@@ -51,6 +53,7 @@ def test_a_rows_result_is_the_same_bits_on_every_number_of_threads(name: str) ->
 @each_net
 def test_batches_of_every_size_around_the_splits_give_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = NETS[name]()
+    monkeypatch.setattr(backend.Payoff, "is_due", lambda self: True)
     monkeypatch.setattr(backend, "PART_NS", 7.0)
     monkeypatch.setattr(backend, "PIECE_NS", 3.0)
     bound: Any = backend.NumbaBound(graph, bind("numba", graph, 16).table, {}, 4, 1.0)  # type: ignore[attr-defined]  # a nanosecond a row
@@ -64,6 +67,7 @@ def test_batches_of_every_size_around_the_splits_give_the_same_bits(name: str, m
 def test_helpers_take_part_in_large_batches_and_in_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     claims: list[int] = []
     claim = threads.POOL.claim
+    monkeypatch.setattr(backend.Payoff, "is_due", lambda self: True)
     monkeypatch.setattr(threads.POOL, "claim", lambda count: claims.append(count) or claim(count))
     graph = NETS["convolutional"]()
     bound = backend.NumbaBound(graph, bind("numba", graph, 64).table, {}, 4, 10_000.0)  # type: ignore[attr-defined]  # 10 us a row
@@ -157,6 +161,7 @@ import numpy as np
 from esp.runtime.backends import bind, numba, threads
 from tests.runtime.backends.nets import NETS, events
 numba.PART_NS = numba.PIECE_NS = 1e-3
+numba.Payoff.is_due = lambda self: True
 graph = NETS["convolutional"]()
 bound, x = bind("numba", graph, 8, 3), events(graph, 40)
 wanted = bind("numba", graph, 8).run(x)
@@ -250,3 +255,53 @@ def test_one_core_is_left_to_the_event_loop_unless_a_number_is_asked_for(monkeyp
     assert [cores.threads_of(wanted) for wanted in (0, 1, 8, 20)] == [7, 1, 8, 20]
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
     assert cores.threads_of(0) == 1
+
+
+def splits(batches: int, alone_ns: float, split_ns: float) -> list[int]:
+    """Which of so many batches are split, where a row costs so much alone and so much when split."""
+    payoff, done = Payoff(), list[int]()
+    for at in range(batches):
+        if payoff.is_due():
+            done.append(at)
+            payoff.split(split_ns)
+        else:
+            payoff.alone(alone_ns)
+    return done
+
+
+def test_splits_that_pay_go_on_and_are_compared_anew_from_time_to_time() -> None:
+    assert splits(600, 10.0, 6.0) == [at for at in range(600) if at not in (0, LONGEST + 1, 2 * LONGEST + 2)]
+
+
+def test_splits_that_lose_time_are_tried_ever_more_rarely() -> None:
+    assert splits(1000, 10.0, 10.0) == [1, 3, 6, 11, 20, 37, 70, 135, 264, 521, 778]
+
+
+def test_a_split_pays_again_when_the_machine_is_quiet_again() -> None:
+    payoff = Payoff()
+    payoff.is_due()
+    payoff.alone(10.0)
+    for _ in range(3):
+        payoff.split(30.0)
+    assert [payoff.is_due() for _ in range(5)] == [False] * 4 + [True]
+    payoff.split(6.0)
+    assert [payoff.is_due() for _ in range(3)] == [True] * 3
+
+
+def test_a_batch_that_was_held_up_is_no_measure() -> None:
+    payoff = Payoff()
+    for row_ns in (10.0, 1000.0):
+        payoff.alone(row_ns)
+    assert payoff.alone_ns == 12.5
+
+
+def test_a_bound_compares_before_it_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "PART_NS", 1e-3)
+    seen: list[str] = []
+    monkeypatch.setattr(Payoff, "alone", lambda self, row_ns: seen.append("alone"))
+    monkeypatch.setattr(Payoff, "split", lambda self, row_ns: seen.append("split"))
+    graph = NETS["convolutional"]()
+    bound, x = bind("numba", graph, 16, 2), events(graph, 40)
+    results = [bound.run(x) for _ in range(3)]
+    assert seen == ["alone", "split", "split"]
+    assert same(results[0], results[1])
