@@ -15,6 +15,7 @@ from esp.kernels.pointers import copy_floats, f4, from_bits, i8
 from esp.kernels.vectors import (
     F32,
     I64,
+    Extreme,
     Place,
     Vec,
     at_least,
@@ -32,7 +33,6 @@ from esp.kernels.vectors import (
     where,
 )
 
-LOWEST = float("-inf")
 ADD, SUB, MUL, DIV, REVERSED_SUB, REVERSED_DIV, MAX, MIN, PRELU = range(9)
 _OPERATIONS: tuple[Callable[[Vec, Vec], Vec], ...] = (  # in the order of the kinds
     lambda a, b: a + b,
@@ -93,24 +93,29 @@ affine = routine("iiiiffi", _affine)
 
 def _softmax(b: Any, is_log: Any, size: Any, x: Any, y: Any) -> None:
     """y[size] = exp(x - max x) / its sum, or the logarithm of that; a NaN makes all NaN."""
-    (tops,) = span(b, size, lambda place, state: [larger(state[0], place.load(x, LOWEST))], filled(b, LOWEST))
-    top = spread(b, folded(tops, larger))
+    best = Extreme(is_largest=True)
+    top = spread(b, best.one(span(b, size, lambda place, state: best.step(place.load(x, best.worst), state), *best.start(b))))
 
-    def raised(place: Place, state: list[Vec]) -> list[Vec]:
-        power = exp_below(place.load(x, LOWEST) - top)
-        place.store(power, y)
-        return [state[0] + power]
+    def powers(keep: Callable[[Place, Vec], None]) -> Vec:
+        """Their sum in every place."""
 
-    (powers,) = span(b, size, raised, filled(b, 0.0))
-    whole = spread(b, folded(powers, total))
+        def step(place: Place, state: list[Vec]) -> list[Vec]:
+            power = exp_below(place.load(x, best.worst) - top)
+            keep(place, power)
+            return [state[0] + power]
 
-    def plain() -> None:
-        span(b, size, lambda place, state: place.store(place.load(y) * (1 / whole), y))
+        (sums,) = span(b, size, step, filled(b, 0.0))
+        return spread(b, folded(sums, total))
 
-    def logarithm() -> None:
-        span(b, size, lambda place, state: place.store(place.load(x) - top - log(whole), y))
+    def shares() -> None:
+        share = 1 / powers(lambda place, power: place.store(power, y))
+        span(b, size, lambda place, state: place.store(place.load(y) * share, y))
 
-    choose(b, is_log, [plain, logarithm])
+    def logarithms() -> None:
+        whole = log(powers(lambda place, power: None))
+        span(b, size, lambda place, state: place.store(place.load(x) - top - whole, y))
+
+    choose(b, is_log, [shares, logarithms])
 
 
 softmax = routine("iiii", _softmax)

@@ -1,6 +1,6 @@
 """Work along an axis: sums, means, largest and smallest numbers, and normalisation by statistics of each row.
 
-Sums along what lies together are taken in double precision, SIZE at a time in a fixed order: a row's result depends neither
+Sums are taken in double precision, those along what lies together SIZE at a time in a fixed order: a row's result depends neither
 on the others nor on how wide the target's vectors are.
 """
 
@@ -18,6 +18,7 @@ from esp.kernels.vectors import (
     F64,
     I64,
     WIDE,
+    Extreme,
     Place,
     Vec,
     called,
@@ -25,11 +26,10 @@ from esp.kernels.vectors import (
     filled,
     fma,
     folded,
-    larger,
     loop,
+    narrow,
     near,
     routine,
-    smaller,
     span,
     spread,
     total,
@@ -37,8 +37,7 @@ from esp.kernels.vectors import (
 )
 
 SUM, MEAN, MAX, MIN = range(4)
-INF = float("inf")
-Join = Callable[[Vec, Vec], Vec]
+Step = Callable[[Vec, list[Vec]], list[Vec]]
 
 
 def _fold_run(b: Any, kind: Any, count: Any, x: Any, y: Any) -> None:
@@ -49,11 +48,11 @@ def _fold_run(b: Any, kind: Any, count: Any, x: Any, y: Any) -> None:
         sum_ = _sum(b, count, lambda place: wide(place.load(x)))
         b.store(b.fptrunc(b.fdiv(sum_, b.sitofp(count, F64)) if is_mean else sum_, F32), target)
 
-    def extreme(join: Join, worst: float) -> None:
-        (best,) = span(b, count, lambda place, state: [join(state[0], place.load(x, worst))], filled(b, worst))
-        b.store(folded(best, join), target)
+    def extreme(best: Extreme) -> None:
+        state = span(b, count, lambda place, state: best.step(place.load(x, best.worst), state), *best.start(b))
+        b.store(best.one(state), target)
 
-    ways = [partial(summed, False), partial(summed, True), partial(extreme, larger, -INF), partial(extreme, smaller, INF)]
+    ways = [partial(summed, False), partial(summed, True), partial(extreme, Extreme(True)), partial(extreme, Extreme(False))]
     choose(b, kind, ways)
 
 
@@ -66,24 +65,27 @@ def _sum(b: Any, count: Any, number: Callable[[Place], Vec]) -> Any:
 def _fold_lines(b: Any, kind: Any, count: Any, inner: Any, x: Any, y: Any) -> None:
     """y[inner] out of x[count, inner], line by line."""
 
-    def folds(join: Join, is_mean: bool) -> None:
-        def step(place: Place, state: list[Vec]) -> None:
+    def lines(start: list[Vec], join: Step, last: Callable[[list[Vec]], Vec]) -> None:
+        def columns(place: Place, state: list[Vec]) -> None:
             def line(j: Any, state: list[Vec]) -> list[Vec]:
-                at = b.add(x, b.mul(b.add(j, I64(1)), b.mul(inner, I64(4))))
-                return [join(state[0], place.load(at))]
+                return join(place.load(b.add(x, b.mul(j, b.mul(inner, I64(4))))), state)
 
-            (value,) = loop(b, b.sub(count, I64(1)), [place.load(x)], line)
-            place.store(value / spread(b, b.sitofp(count, F32)) if is_mean else value, y)
+            place.store(last(loop(b, count, start, line)), y)
 
-        span(b, inner, step)
+        span(b, inner, columns)
 
-    ways = [
-        partial(folds, total, False),
-        partial(folds, total, True),
-        partial(folds, larger, False),
-        partial(folds, smaller, False),
-    ]
-    choose(b, kind, ways)
+    def summed(last: Callable[[Vec], Vec]) -> None:
+        lines([filled(b, 0.0, WIDE)], lambda value, state: [state[0] + wide(value)], lambda state: narrow(last(state[0])))
+
+    def extreme(best: Extreme) -> None:
+        lines(best.start(b), best.step, best.each)
+
+    means = [lambda sums: sums, lambda sums: sums / spread(b, b.sitofp(count, F64))]
+    choose(
+        b,
+        kind,
+        [*(partial(summed, last) for last in means), *(partial(extreme, Extreme(is_largest)) for is_largest in (True, False))],
+    )
 
 
 fold_run, fold_lines = routine("iiii", _fold_run), routine("iiiii", _fold_lines)
@@ -111,7 +113,7 @@ def _normalise(b: Any, size: Any, is_centred: Any, epsilon: Any, x: Any, y: Any)
 
     variance = b.fdiv(_sum(b, size, square), among)
     root = called("sqrt", spread(b, b.fadd(variance, b.fpext(epsilon, F64))))
-    centre, scale = spread(b, b.fptrunc(mean, F32)), 1 / Vec(b, b.fptrunc(root.v, filled(b, 0.0).v.type))
+    centre, scale = spread(b, b.fptrunc(mean, F32)), 1 / narrow(root)
     span(b, size, lambda place, state: place.store((place.load(x) - centre) * scale, y))
 
 

@@ -56,62 +56,6 @@ def divide(typingctx: Any, a: Any, b: Any) -> Any:
 
 
 @emitted
-def whole(typingctx: Any, value: Any) -> Any:
-    """The int32 nearest to zero of a float32 in its range."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fptosi(args[0], ir.IntType(32))
-
-    return types.int32(types.float32), codegen
-
-
-@emitted
-def times_power_of_two(typingctx: Any, value: Any, power: Any) -> Any:
-    """value * 2**power for a power in [-252, 254], in two steps, for 2**power alone may be out of range."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value, power = args
-        number = ir.IntType(32)
-        first = builder.ashr(power, number(1))
-        for part in (first, builder.sub(power, first)):
-            bits = builder.shl(builder.add(part, number(127)), number(23))
-            value = builder.fmul(value, builder.bitcast(bits, ir.FloatType()))
-        return value
-
-    return types.float32(types.float32, types.int32), codegen
-
-
-# The bits of float32's half of the square root of two: below it a mantissa is doubled, so that it lies about 1.
-_HALF_ROOT = 0x3F3504F3
-
-
-def _exponent(builder: Any, bits: Any) -> Any:
-    return builder.ashr(builder.sub(bits, ir.IntType(32)(_HALF_ROOT)), ir.IntType(32)(23))
-
-
-@emitted
-def exponent(typingctx: Any, value: Any) -> Any:
-    """The whole e, as float32, of a normal positive value = m * 2**e with m in [0.7071, 1.4142)."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.sitofp(_exponent(builder, builder.bitcast(args[0], ir.IntType(32))), ir.FloatType())
-
-    return types.float32(types.float32), codegen
-
-
-@emitted
-def mantissa(typingctx: Any, value: Any) -> Any:
-    """The m that belongs to ``exponent``."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], ir.IntType(32))
-        whole = builder.shl(_exponent(builder, bits), ir.IntType(32)(23))
-        return builder.bitcast(builder.sub(bits, whole), ir.FloatType())
-
-    return types.float32(types.float32), codegen
-
-
-@emitted
 def from_bits(typingctx: Any, bits: Any) -> Any:
     """The float32 whose bits are the low half of an int64."""
 

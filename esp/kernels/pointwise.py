@@ -99,7 +99,7 @@ activate = routine("iiffii", _activate)
 
 
 @part
-def _power(count, exponent, x, y):
+def power(count, exponent, x, y):
     """In double precision, by the system's own function: rare, and every special case is as IEEE 754 has it."""
     source, target = f4(x), f4(y)
     for j in range(count):
@@ -111,6 +111,6 @@ def activate_row(n, x, y, b, c, f, scratch):
     """Fields: kind, numbers a row, the two parameters."""
     g = i8(f)
     if g[0] == POW:
-        _power(n * g[1], from_bits(g[2]), x, y)
+        power(n * g[1], from_bits(g[2]), x, y)
     else:
         activate(n * g[1], g[0], from_bits(g[2]), from_bits(g[3]), x, y)

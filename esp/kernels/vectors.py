@@ -125,6 +125,11 @@ def wide(x: Vec) -> Vec:
     return Vec(x.b, x.b.fpext(x.v, WIDE))
 
 
+def narrow(x: Vec) -> Vec:
+    """The numbers of double precision as float32."""
+    return Vec(x.b, x.b.fptrunc(x.v, VEC))
+
+
 def bits_of(x: Vec) -> Any:
     return x.b.bitcast(x.v, WHOLE)
 
@@ -182,6 +187,38 @@ def folded(x: Vec, join: Callable[[Vec, Vec], Vec]) -> Any:
 
 def total(a: Vec, b: Vec) -> Vec:
     return a + b
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """The largest of many numbers, or the smallest, and NaN if any is: kept as two numbers a place, that a step may be short."""
+
+    is_largest: bool
+
+    @property
+    def worst(self) -> float:
+        return float("-inf") if self.is_largest else float("inf")
+
+    def start(self, b: Any) -> list[Vec]:
+        """The best so far, and a NaN where one has been."""
+        return [filled(b, self.worst), filled(b, 0.0)]
+
+    def step(self, x: Vec, state: list[Vec]) -> list[Vec]:
+        return [self._better(x, state[0]), where(x.is_nan, x, state[1])]
+
+    def each(self, state: list[Vec]) -> Vec:
+        """The result of each place."""
+        return where(state[1].is_nan, state[1], state[0])
+
+    def one(self, state: list[Vec]) -> Any:
+        """The result of all places, a scalar."""
+        b = state[0].b
+        reduce = declare(b.module, ir.FunctionType(ir.IntType(1), [MASK]), f"llvm.vector.reduce.or.v{SIZE}i1")
+        has_nan = b.call(reduce, [state[1].is_nan])
+        return b.select(has_nan, F32(float("nan")), folded(state[0], self._better))
+
+    def _better(self, a: Vec, b: Vec) -> Vec:
+        return where(a > b if self.is_largest else a < b, a, b)
 
 
 @dataclass(frozen=True, slots=True)
