@@ -1,9 +1,11 @@
 """How kernels are compiled: eagerly, once a machine, into a cache that is named by everything the result depends on."""
 
+import atexit
 import hashlib
 import logging
 import os
 import re
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -55,8 +57,33 @@ def _sources(path: Path) -> str:
     return _digest(found[one] for one in sorted(found))
 
 
+def is_filled(path: Path) -> bool:
+    """Whether a cache holds the kernels of these sources: the plan's, which import nearly all others."""
+    return (path / f"plan-{_sources(_HERE / 'plan.py')}").is_dir()
+
+
+def _linked(cache: Path) -> Path:
+    """A directory of this process alone with all that a cache holds, for a cache that cannot be written."""
+    mine = _temporary()
+    for folder, _, files in os.walk(cache):
+        here = mine / Path(folder).relative_to(cache)
+        here.mkdir(exist_ok=True)
+        for name in files:
+            (here / name).symlink_to(Path(folder, name).absolute())
+    return mine
+
+
+def _temporary() -> Path:
+    made = tempfile.mkdtemp(prefix="esp-kernels-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
 def _cache_dir() -> Path:
-    """The first place that can be written: ESP_CACHE_DIR, the user's cache directory, a temporary one."""
+    """The first place of ESP_CACHE_DIR and the user's cache directory that can be written, or that holds the kernels already.
+
+    What such a one lacks, or all where there is none, goes to a temporary directory, which ends with the process.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     for root in (os.environ.get("ESP_CACHE_DIR"), os.path.join(home, "esp")):
         if not root:
@@ -67,11 +94,13 @@ def _cache_dir() -> Path:
             with tempfile.TemporaryFile(dir=path):
                 return path
         except OSError:
-            continue
-    return Path(tempfile.mkdtemp(prefix="esp-kernels-"))
+            if is_filled(path):
+                return _linked(path)
+    return _temporary()
 
 
 CACHE_DIR = _cache_dir()
+IS_KEPT = not CACHE_DIR.name.startswith("esp-kernels-")  # whether what is written there outlasts the process
 
 
 class _Compilations(event.Listener):
@@ -153,7 +182,8 @@ def _tell_once() -> None:
     """Says, once, that this machine's cache is being filled: it takes a minute that would be hard to explain."""
     if _COMPILATIONS.count and not _COMPILATIONS.is_told:
         _COMPILATIONS.is_told = True
-        log.warning("compiling kernels for this machine into %s; this happens once", CACHE_DIR)
+        lasts = "this happens once" if IS_KEPT else "no cache can be written (ESP_CACHE_DIR names another), so each start does so"
+        log.warning("compiling kernels for this machine into %s; %s", CACHE_DIR, lasts)
 
 
 def part(function: F) -> F:

@@ -16,7 +16,7 @@ from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends import Bound, bind, choice
 from esp.runtime.backends.bars import Bar, find_bars, refused_by
-from esp.runtime.backends.choice import Choice, Chooser
+from esp.runtime.backends.choice import Case, Choice, Chooser
 from esp.runtime.backends.cores import threads_of
 from esp.runtime.backends.intake import Intake, lift
 from esp.runtime.drift import Drift
@@ -144,7 +144,8 @@ class Scorer:
 
 def _faster(astore: Astore, max_batch: int, threads: int, chooser: Chooser) -> Scorer:
     """The backend that is remembered for the model, or measured now: beside whatever scores meanwhile, in a bounded time."""
-    kept = chooser.recall(astore.digest)
+    case = Case(astore.digest, max_batch, threads)
+    kept = chooser.recall(case)
     if kept and (scorer := _tried(astore, kept.backend, max_batch, threads)):
         return _told(scorer, f"{kept}, remembered")
     ours, theirs = (_tried(astore, backend, max_batch, threads) for backend in ("numba", "onnxruntime"))
@@ -157,7 +158,7 @@ def _faster(astore: Astore, max_batch: int, threads: int, chooser: Chooser) -> S
         except BackendError as err:
             log.warning("model %s: %s; it takes numba unmeasured", astore.name, err.what)
             return _told(ours, "numba")
-    chooser.keep(astore.digest, found)
+    chooser.keep(case, found)
     return _told(theirs if theirs and found.backend == "onnxruntime" else ours, f"{found}")
 
 
@@ -174,7 +175,7 @@ def _tried(astore: Astore, backend: str, max_batch: int, threads: int) -> Scorer
     try:
         return Scorer(astore, backend, _bind(astore, backend, max_batch, threads), max_batch, threads)
     except BackendError as err:
-        log.warning("model %s: %s; trying the next backend", astore.name, err.what)
+        log.warning("%s: %s; trying the next backend", err.where or f"model '{astore.name}'", err.what)
         return None
 
 

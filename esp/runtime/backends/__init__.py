@@ -34,5 +34,8 @@ def bind(backend: str, graph: Graph, max_batch: int, threads: int = 1) -> Bound:
     """
     if backend not in BACKENDS:
         raise BackendError(f"there is no backend '{backend}'", mend=f"use one of auto, {', '.join(BACKENDS)}")
-    module: Any = importlib.import_module(BACKENDS[backend])
+    try:
+        module: Any = importlib.import_module(BACKENDS[backend])
+    except ImportError as err:
+        raise BackendError(f"the backend {backend} is not to be had: {err}", mend="install it, or use another") from err
     return cast(Bound, module.bind(graph, max_batch, threads))

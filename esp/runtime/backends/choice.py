@@ -41,26 +41,47 @@ class Choice:
         return f"{self.backend} (onnxruntime's time by numba's: {told})" if told else f"{self.backend} (onnxruntime cannot take it)"
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is chosen for: a model, by its digest, scored in batches of at most ``max_batch`` rows on so many threads."""
+
+    digest: str
+    max_batch: int = 1024
+    threads: int = 1
+
+    @property
+    def file(self) -> str:
+        return f"{self.digest}-{self.max_batch}-{self.threads}.json"
+
+
 class _Kept(pydantic.BaseModel):
     """The file of a choice."""
 
     versions: dict[str, str]
+    max_batch: int
+    threads: int
     backend: Name
     ratios: dict[int, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Chooser:
-    """Measures by ``clock`` (seconds) and remembers in ``folder``, a file a model; a folder that cannot be used only costs time."""
+    """Measures by ``clock`` (seconds) and remembers in ``folder``, a file a case; a folder that cannot be used only costs time."""
 
     folder: Path
     clock: Callable[[], float] = time.perf_counter
 
-    def recall(self, digest: str) -> Choice | None:
-        """The choice that was kept for a model by these versions; None where there is none that can be read."""
-        path = self.folder / f"{digest}.json"
-        if not digest:  # it was never in a file
-            return None
+    def recall(self, case: Case) -> Choice | None:
+        """The choice that was kept for a case by these versions; None where there is none that can be read."""
+        kept = self._read(self.folder / case.file) if case.digest else None  # a model without one was never in a file
+        return None if kept is None else Choice(kept.backend, kept.ratios)
+
+    def recall_all(self, digest: str) -> dict[Case, Choice]:
+        """All choices that were kept for a model by these versions."""
+        kept = [self._read(path) for path in sorted(self.folder.glob(f"{digest}-*.json"))] if digest else []
+        return {Case(digest, one.max_batch, one.threads): Choice(one.backend, one.ratios) for one in kept if one is not None}
+
+    def _read(self, path: Path) -> _Kept | None:
         try:
             kept = _Kept.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -68,14 +89,16 @@ class Chooser:
         except (OSError, ValueError) as error:
             log.warning("%s: the backend kept there cannot be read (%s); it is measured anew", path, type(error).__name__)
             return None
-        return Choice(kept.backend, kept.ratios) if kept.versions == _versions() else None
+        return kept if kept.versions == _versions() else None
 
-    def keep(self, digest: str, choice: Choice) -> None:
+    def keep(self, case: Case, choice: Choice) -> None:
         """Remembers a choice; where it cannot, the log says so."""
-        if not digest:
+        if not case.digest:
             return
-        kept = _Kept(versions=_versions(), backend=choice.backend, ratios=dict(choice.ratios))
-        path = self.folder / f"{digest}.json"
+        kept = _Kept(
+            versions=_versions(), max_batch=case.max_batch, threads=case.threads, backend=choice.backend, ratios=dict(choice.ratios)
+        )
+        path = self.folder / case.file
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, [kept.model_dump_json().encode()])
@@ -125,7 +148,14 @@ def _seconds(run: Run, count: int, clock: Callable[[], float]) -> float:
 @cache
 def _versions() -> dict[str, str]:
     """What a choice depends on beside the model; the folder's name stands for the CPU."""
-    return {"esp": esp.__version__, "kernels": SOURCES} | {name: metadata.version(name) for name in ("numba", "onnxruntime")}
+    return {"esp": esp.__version__, "kernels": SOURCES} | {name: _version(name) for name in ("numba", "onnxruntime")}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 CHOOSER = Chooser(CACHE_DIR / "backends")

@@ -3,14 +3,16 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from esp.runtime.backends import choice
-from esp.runtime.backends.choice import LIMIT_S, PAIRS, Choice, Chooser
+from esp.runtime.backends.choice import LIMIT_S, PAIRS, Case, Choice, Chooser
 
 DIGEST = "ab" * 32
+CASE = Case(DIGEST, 512, 2)
 Costs = Callable[[int], float]
 
 
@@ -96,13 +98,13 @@ def test_backends_that_take_equally_long_leave_it_to_numba_even_by_a_clock_that_
 
 def test_a_choice_is_remembered_by_model_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Choice("onnxruntime", {1: 0.5, 8: 0.75})
-    Chooser(tmp_path / "new" / "folder").keep(DIGEST, kept)
+    Chooser(tmp_path / "new" / "folder").keep(CASE, kept)
     again = Chooser(tmp_path / "new" / "folder")
-    assert again.recall(DIGEST) == kept
-    assert again.recall("cd" * 32) is None
-    assert [path.name for path in again.folder.iterdir()] == [f"{DIGEST}.json"]  # nothing half is left beside it
+    assert again.recall(CASE) == kept
+    assert again.recall(replace(CASE, digest="cd" * 32)) is None
+    assert [path.name for path in again.folder.iterdir()] == [CASE.file]  # nothing half is left beside it
     monkeypatch.setattr(choice, "_versions", lambda: {"esp": "0.0.0"})
-    assert again.recall(DIGEST) is None
+    assert again.recall(CASE) is None
 
 
 def test_what_depends_on_versions_names_them() -> None:
@@ -118,12 +120,12 @@ def test_what_depends_on_versions_names_them() -> None:
 
 def test_a_model_without_a_digest_is_not_remembered(tmp_path: Path) -> None:
     chooser = Chooser(tmp_path)
-    chooser.keep("", Choice("numba"))
-    assert chooser.recall("") is None
+    chooser.keep(Case(""), Choice("numba"))
+    assert chooser.recall(Case("")) is None
     assert list(tmp_path.iterdir()) == []
 
 
-GOOD = {"versions": {}, "backend": "numba", "ratios": {"1": 2.0}}
+GOOD = {"versions": {}, "max_batch": 512, "threads": 2, "backend": "numba", "ratios": {"1": 2.0}}
 DAMAGED = {
     "empty": b"",
     "cut short": json.dumps(GOOD).encode()[:20],
@@ -137,23 +139,42 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_file_is_no_choice_and_the_log_says_so(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / f"{DIGEST}.json").write_bytes(DAMAGED[name])
+    (tmp_path / CASE.file).write_bytes(DAMAGED[name])
     chooser = Chooser(tmp_path)
-    assert chooser.recall(DIGEST) is None
+    assert chooser.recall(CASE) is None
     (record,) = caplog.records
-    assert (record.levelno, f"{DIGEST}.json" in record.message, "measured anew" in record.message) == (logging.WARNING, True, True)
-    chooser.keep(DIGEST, Choice("numba", {1: 2.0}))
-    assert chooser.recall(DIGEST) == Choice("numba", {1: 2.0})
+    assert (record.levelno, CASE.file in record.message, "measured anew" in record.message) == (logging.WARNING, True, True)
+    chooser.keep(CASE, Choice("numba", {1: 2.0}))
+    assert chooser.recall(CASE) == Choice("numba", {1: 2.0})
 
 
 def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     chooser = Chooser(tmp_path / "file" / "backends")
-    chooser.keep(DIGEST, Choice("numba", {1: 2.0}))
+    chooser.keep(CASE, Choice("numba", {1: 2.0}))
     assert "cannot be kept (Not a directory)" in caplog.text
-    assert chooser.recall(DIGEST) is None
+    assert chooser.recall(CASE) is None
 
 
 def test_the_log_line_tells_the_ratios() -> None:
     assert str(Choice("numba", {1: 2.345, 8: 1.5})) == "numba (onnxruntime's time by numba's: 2.35 at batch 1, 1.50 at batch 8)"
     assert str(Choice("numba")) == "numba (onnxruntime cannot take it)"
+
+
+def test_a_choice_is_that_of_one_batch_size_and_one_number_of_threads(tmp_path: Path) -> None:
+    chooser, other = Chooser(tmp_path), replace(CASE, threads=1)
+    chooser.keep(CASE, Choice("numba", {1: 2.0}))
+    assert chooser.recall(other) is None
+    assert chooser.recall(replace(CASE, max_batch=64)) is None
+    chooser.keep(other, Choice("onnxruntime", {1: 0.5}))
+    assert chooser.recall(CASE) == Choice("numba", {1: 2.0})
+    assert chooser.recall_all(DIGEST) == {other: Choice("onnxruntime", {1: 0.5}), CASE: Choice("numba", {1: 2.0})}
+    assert chooser.recall_all("cd" * 32) == chooser.recall_all("") == {}
+
+
+def test_versions_are_told_where_onnxruntime_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise choice.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(choice.metadata, "version", version)
+    assert choice._version("onnxruntime") == "none"
