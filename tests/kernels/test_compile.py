@@ -1,12 +1,17 @@
 """The cache of compiled kernels: filled by several processes at once, and where there is no place to write."""
 
+import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from esp.kernels import compile
+from esp.runtime.backends.choice import Case, Choice, Chooser
 
 # A module of few kernels: it uses one, and tells what that gave, how many functions were compiled, and where the cache is.
 PROGRAM = """
@@ -63,3 +68,65 @@ def test_a_home_that_cannot_be_written_is_no_failure(make: Callable[[Path], Path
     _, cache = told(start(tmp_path, HOME=str(home)))
     assert cache.is_relative_to(tmp_path)
     assert not cache.is_relative_to(home)
+
+
+# Gives up root's right to write everywhere, imports all that a plan runs, and asks for a choice that was kept.
+ENGINE = """
+import ctypes, logging, os, sys
+if os.geteuid() == 0:
+    libc, head, rights = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc.capget(head, rights)
+    rights[0] &= ~2  # CAP_DAC_OVERRIDE, of those in effect
+    libc.capset(head, rights)
+if os.access(sys.argv[1], os.W_OK, effective_ids=True):
+    sys.exit("it can be written")
+logging.basicConfig()
+import esp.kernels.intake, esp.kernels.plan
+from esp.kernels.compile import CACHE_DIR, compilations
+from esp.runtime.backends.choice import CHOOSER, Case
+
+print(compilations(), CACHE_DIR, CHOOSER.recall(Case("ab" * 32)), sep="|")
+"""
+
+
+def _filled(root: Path) -> Path:
+    """A cache with all kernels and a choice."""
+    importlib.import_module("esp.kernels.plan")
+    cache = root / "kernels" / compile._host()
+    shutil.copytree(compile.CACHE_DIR, cache)
+    Chooser(cache / "backends").keep(Case("ab" * 32), Choice("numba", {1: 2.0}))
+    return cache
+
+
+def _locked_engine(folder: Path, root: Path) -> tuple[int, Path, str, str]:
+    """An engine's start in which ``root`` cannot be written: compilations, its cache, the choice, and what it logged."""
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    home = _file(folder / "home")
+    env = os.environ | {"ESP_CACHE_DIR": str(root), "TMPDIR": str(folder), "HOME": str(home), "XDG_CACHE_HOME": ""}
+    done = subprocess.run([sys.executable, "-c", ENGINE, root], env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    compiled, cache, choice = done.stdout.strip().split("|")
+    return int(compiled), Path(cache), choice, done.stderr
+
+
+def test_a_filled_cache_that_cannot_be_written_is_used_as_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    _filled(root)
+    compiled, cache, choice, log = _locked_engine(tmp_path, root)
+    assert (compiled, log) == (0, "")
+    assert choice == str(Choice("numba", {1: 2.0}))
+    assert not cache.exists()  # the links to it went with the process
+
+
+def test_what_a_cache_that_cannot_be_written_lacks_is_compiled_aside_and_said_once(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    cache = _filled(root)
+    for lost in cache.glob("intake-*"):
+        shutil.rmtree(lost)
+    before = sorted(root.rglob("*"))
+    compiled, _, choice, log = _locked_engine(tmp_path, root)
+    assert compiled > 0
+    assert choice == str(Choice("numba", {1: 2.0}))
+    assert log.count("no cache can be written") == 1
+    assert sorted(root.rglob("*")) == before
