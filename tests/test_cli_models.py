@@ -15,6 +15,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from esp.astore.binary import read
+from esp.errors import BackendError
+from esp.runtime import backends
+from esp.runtime.backends import choice
+from esp.runtime.backends.choice import Case, Choice
 from esp.runtime.scorer import Scorer
 from tests.command import Answer, Esp, esp_in
 
@@ -75,6 +79,58 @@ def test_inspect_tells_layers_and_signature_and_draws(esp_command: Esp, tmp_path
     assert (told["layers"][1]["kernel"], told["layers"][1]["stride"], told["layers"][1]["activation"]) == ([3, 3], [1, 1], "Relu")
     assert (told["signed_by"], told["signature"]) == ("", "none")
     assert ElementTree.parse(tmp_path / "digits.svg").getroot().tag.endswith("svg")
+
+
+def test_inspect_tells_which_backends_take_the_model_and_why_not(esp_command: Esp, tmp_path: Path) -> None:
+    assert {told["takes"] for told in json.loads(esp_command("inspect", DIGITS, "--json").out)["backends"].values()} == {True}
+    write_onnx(tmp_path / "net.onnx", op="Hardmax")
+    esp_command("import", "net.onnx", "-o", "net.astore")
+    told = json.loads(esp_command("inspect", "net.astore", "--json").out)
+    why = "node of 'y': the numba backend cannot take Hardmax: it has no rule"
+    assert told["backends"] == {
+        "numba": {"takes": False, "reason": why},
+        "onnxruntime": {"takes": True, "reason": ""},
+        "numpy": {"takes": True, "reason": ""},
+    }
+    assert told["choices"] == []
+    text = esp_command("inspect", "net.astore").out
+    assert why in " ".join(text.split())
+    assert "What auto has kept" not in text
+
+
+def test_inspect_tells_what_auto_has_kept_on_this_host(esp_command: Esp) -> None:
+    digest = read(DIGITS).digest
+    choice.CHOOSER.keep(Case(digest, 256, 2), Choice("onnxruntime", {1: 0.5, 8: 0.875}))
+    choice.CHOOSER.keep(Case(digest, 64), Choice("numba"))
+    assert json.loads(esp_command("inspect", DIGITS, "--json").out)["choices"] == [
+        {"backend": "onnxruntime", "max_batch": 256, "threads": 2, "ratios": {"1": 0.5, "8": 0.875}},
+        {"backend": "numba", "max_batch": 64, "threads": 1, "ratios": {}},
+    ]
+    text = " ".join(esp_command("inspect", DIGITS).out.split())
+    assert "onnxruntime 256 2 1: 0.50, 8: 0.88" in text
+    assert "numba 64 1 not measured: only this one takes it" in text
+
+
+def test_inspect_works_where_onnxruntime_is_not_installed(esp_command: Esp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "esp.runtime.backends.onnxruntime", raising=False)
+    monkeypatch.delattr(backends, "onnxruntime", raising=False)
+    told = json.loads(esp_command("inspect", DIGITS, "--json").out)["backends"]
+    assert told["numba"]["takes"] is True
+    assert told["onnxruntime"]["takes"] is None
+    assert told["onnxruntime"]["reason"].startswith("it is not to be had here: ")
+    with pytest.raises(BackendError, match=r"the backend onnxruntime is not to be had: .*; install it, or use another"):
+        backends.bind("onnxruntime", read(DIGITS).graph, 8)
+
+
+def test_inspect_compiles_nothing_on_a_machine_without_kernels(tmp_path: Path) -> None:
+    env = os.environ | {"ESP_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "esp", "inspect", str(DIGITS), "--json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)["backends"]["numba"]
+    assert told == {"takes": None, "reason": "its kernels are not compiled on this machine yet (esp warmup does so)"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_model_is_signed_verified_and_refused_without_trust(esp_command: Esp, tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ def type_text(dtype: str, shape: Sequence[int | None]) -> str:
 
 
 def render(description: Mapping[str, Any]) -> RenderableType:
-    """The description as tables; print it with a rich console."""
+    """The description as tables; print it with a rich console.
+
+    It may have ``backends`` and ``choices`` beside what ``describe`` gives: which backends take the model, and what ``auto`` has kept.
+    """
     parts: list[RenderableType] = [
         Text(f"{_printable(description['name'])}  {description['digest'] or '(not written yet)'}", style="bold"),
         Text(SIGNED[description["signature"]].format(description["signed_by"])),
@@ -72,6 +75,12 @@ def render(description: Mapping[str, Any]) -> RenderableType:
     parts.append(_table("Outputs", ("name", "type", "kind", "labels"), map(_output_cells, description["outputs"])))
     if description["card"]:
         parts.append(_table("Training card", ("what", "value"), _card_cells(description["card"])))
+    if "backends" in description:
+        rows = [_backend_cells(name, told) for name, told in description["backends"].items()]
+        parts.append(_table("Backends", ("backend", "takes it", "why not"), rows))
+    if description.get("choices"):
+        columns = ("backend", "max_batch", "threads", "onnxruntime's time by numba's, at a batch of")
+        parts.append(_table("What auto has kept on this host", columns, map(_choice_cells, description["choices"])))
     return Group(*parts, *_layer_parts(description))
 
 
@@ -134,6 +143,15 @@ def _card_cells(card: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
         nested = isinstance(value, dict) and value
         rows += _card_cells(value, f"{prefix}{key}.") if nested else [(prefix + key, _value_text(value))]
     return rows
+
+
+def _backend_cells(name: str, told: Mapping[str, Any]) -> tuple[str, ...]:
+    return name, {True: "yes", False: "no", None: "not known"}[told["takes"]], told["reason"]
+
+
+def _choice_cells(kept: Mapping[str, Any]) -> tuple[str, ...]:
+    ratios = ", ".join(f"{size}: {ratio:.2f}" for size, ratio in kept["ratios"].items()) or "not measured: only this one takes it"
+    return kept["backend"], str(kept["max_batch"]), str(kept["threads"]), ratios
 
 
 def _layer_parts(description: Mapping[str, Any]) -> list[RenderableType]:

@@ -31,11 +31,12 @@ def inspect(
     picture: Annotated[Path | None, typer.Option("--svg", metavar="FILE.svg", help="Draw the graph into this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what an astore says of itself."""
+    """Show what an astore says of itself, and which backends can score it here."""
     from esp.astore.binary import read, signature_of
     from esp.astore.inspect import describe, render
     from esp.astore.picture import svg
     from esp.astore.signing import is_valid
+    from esp.runtime.eligibility import eligibility
 
     astore = read(model)
     if picture:
@@ -45,6 +46,7 @@ def inspect(
         description = describe(astore, signature.key, is_valid(signature, bytes.fromhex(astore.digest)))
     else:
         description = describe(astore)
+    description |= eligibility(astore)
     show(description, as_json, lambda: tell(render(description)))
 
 
