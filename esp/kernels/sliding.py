@@ -162,23 +162,36 @@ def _step(plan, places, n, windows, out):
 _I8 = types.Array(types.int64, 1, "C", readonly=True)
 
 
-@kernel(types.intp(types.intp, READ, _I8, _I8, types.float32[::1]))
-def advance(call: int, windows: Any, rows: Any, counts: Any, out: Any) -> int:
-    """Sorts windows into steps and fills, and scores them at once where all are steps: DONE. SORTED: the lists say what is to be done.
-
-    FULL: a row is past the capacity while there may be more, and nothing was done. ``call`` is the address of int64[FIELDS]: the call
-    of the step's plan (see ``plan.score``, as for ``out``), rows that have rings and that may have them, the addresses of homes and
-    states, the hop, how many windows of a row come before its first step, passes so far, and the addresses of places and lists.
-    """
+@part
+def _sorted(call, rows, counts):
+    """SORTED or FULL."""
     c, n = i8(call), len(rows)
     if not _is_room(n, rows, c[CAPACITY], c[MOST]):
         return FULL
     c[PASSES] += 1
     _sort(n, rows, counts, call)
-    if i8(c[FOUND])[1] < n:
-        return SORTED
-    _step(c[PLAN], c[PLACES], n, windows, out)
-    return DONE
+    return SORTED
+
+
+@kernel(types.intp(types.intp, _I8, _I8))
+def sort(call: int, rows: Any, counts: Any) -> Any:
+    """Sorts windows into steps and fills, as the lists then say. FULL: a row is past the capacity while there may be more.
+
+    ``call`` is the address of int64[FIELDS]: the call of the step's plan (see ``plan.score``), rows that have rings and that may have
+    them, the addresses of homes and states, the hop, how many windows of a row come before its first step, passes so far, and the
+    addresses of places, lists and found.
+    """
+    return _sorted(call, rows, counts)
+
+
+@kernel(types.intp(types.intp, READ, _I8, _I8, types.float32[::1]))
+def advance(call: int, windows: Any, rows: Any, counts: Any, out: Any) -> Any:
+    """``sort``, and where all are steps ``step``: DONE."""
+    done = _sorted(call, rows, counts)
+    if done == SORTED and i8(i8(call)[FOUND])[1] == len(rows):
+        _step(i8(call)[PLAN], i8(call)[PLACES], len(rows), windows, out)
+        return DONE
+    return done
 
 
 @kernel(types.void(types.intp, types.intp, READ, types.float32[::1]))

@@ -126,9 +126,6 @@ class Layers:
                 need[value.name][:] = True
         for node in reversed(self.graph.nodes):
             layer = self.layers.get(id(node))
-            if layer is not None and not self.same(layer.outputs[0], self._period(layer)).any():
-                del self.layers[id(node)]  # nothing of it is handed on
-                layer = None
             if layer is None:
                 for name in need.keys() & set(node.inputs):
                     need[name][:] = True

@@ -19,7 +19,8 @@ from esp.runtime.backends.sliding.lowering import Rings, lower_step
 from esp.runtime.backends.sliding.memory import MOST_BYTES, Memory
 from esp.runtime.backends.sliding.step import Steps, derive
 
-F32, I64 = npt.NDArray[np.float32], npt.NDArray[np.int64]
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
 MOST_WORK = 0.7  # of a whole window's; a step that does more is not worth its memory
 
 
@@ -92,24 +93,18 @@ class Sliding:
         return tuple([part.reshape(m, *shape) for part, shape in zip(parts, self.shapes)])
 
     def _score_mixed(self, windows: F32, rows: I64, counts: I64, done: int) -> tuple[Array, ...]:
-        """Goes on from what ``advance`` did last, until all windows are scored."""
-        outputs, start, m = self._outputs(self._room(len(rows)), len(rows)), 0, len(rows)
+        """Goes on from what ``advance`` found last, until all windows are scored."""
+        start, m = 0, len(rows)
+        outputs = self._outputs(self._room(m), m)
         while start < m:
             if done == kernels.FULL:
                 self._grow(int(rows.max()) + 1)
-                seen = 0
-            elif done == kernels.SORTED:
+            else:
                 seen, stepped, filled = self.found.tolist()
                 self._fill(windows, start + self.filled[:filled], kernels.PLACE * (m - start), outputs)
                 self._step(windows, start + self.stepped[:stepped], outputs)
-            else:
-                seen = m - start
-                for output, scores in zip(outputs, self._outputs(out, seen)):
-                    output[start:] = scores
-            start += seen
-            if start < m:
-                out = self._room(m - start)
-                done = kernels.advance(self.called, windows[start:].ravel(), rows[start:], counts[start:], out)
+                start += seen
+            done = kernels.sort(self.called, rows[start:], counts[start:])
         return outputs
 
     def _fill(self, windows: F32, which: I64, place: int, outputs: tuple[Array, ...]) -> None:

@@ -66,6 +66,7 @@ class _Maker:
     rings: list[Ring] = field(default_factory=list)
     pieces: dict[str, list[_Piece]] = field(default_factory=dict)
     whole: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    joined: set[str] = field(default_factory=set)  # what Concats and Slices of our own have made
 
     def fresh(self, name: str) -> str:
         taken = {*self.layers.facts.shapes, *self.weights, *(value.name for value in self.inputs)}
@@ -101,6 +102,7 @@ class _Maker:
                 at = min(end, piece.end)
             axis = self.layers.lines[name].axis
             self.whole[key] = parts[0] if len(parts) == 1 else self.add("Concat", tuple(parts), f"{name}@{first}", axis=axis)
+            self.joined.update([self.whole[key]] if len(parts) > 1 else [])
         return self.whole[key]
 
     def _cut(self, name: str, piece: _Piece, first: int, end: int) -> str:
@@ -108,8 +110,14 @@ class _Maker:
         ends = max(one.at + one.end - one.first for one in self.pieces[name] if one.name == piece.name)
         if start == 0 and end - first == ends:
             return piece.name
-        bounds = self.number(start), self.number(start + end - first), self.number(self.layers.lines[name].axis)
-        return self.add("Slice", (piece.name, *bounds), f"{name}@{first}")
+        return self.slice(name, piece.name, start, start + end - first)
+
+    def slice(self, name: str, source: str, first: int, end: int) -> str:
+        """Positions of a tensor that holds some of ``name``'s."""
+        bounds = self.number(first), self.number(end), self.number(self.layers.lines[name].axis)
+        made = self.add("Slice", (source, *bounds), f"{name}@{first}")
+        self.joined.add(made)
+        return made
 
     def keep(self, name: str, cut: Cut, computed: list[_Piece]) -> None:
         """Notes where the positions of a tensor lie; what it keeps and what is new behind that become one tensor."""
@@ -130,6 +138,8 @@ class _Maker:
             pads = [0] * 2 * len(shape)
             pads[line.axis], pads[line.axis + len(shape)] = before, after
             joined = self.add("Pad", (joined, self.number(*pads)), f"{name}@")
+        else:
+            self.joined.add(joined)
         ranges = [(-before, 0), *((one.first, one.end) for one in left), (kept.ring[0], kept.head), (kept.tail, kept.ring[1])]
         self.pieces[name] = _lying([*ranges, (new.first, new.end), (line.length, line.length + after)], joined)
 
@@ -164,8 +174,14 @@ def derive(layers: Layers) -> Steps:
 
 
 def _all_of(made: _Maker, name: str) -> str:
+    """All positions of a tensor; what no part of the step has joined gets a name of its own, under which it is told where to lie."""
     line = made.layers.lines.get(name)
-    return made.part(name, 0, line.length) if line and name in made.pieces and name not in made.layers.given else name
+    if line is None or name in made.layers.given:
+        return name
+    part = made.part(name, 0, line.length)
+    if part not in made.joined:
+        made.whole[name, 0, line.length] = part = made.slice(name, part, 0, line.length)
+    return part
 
 
 def _add_whole(made: _Maker, node: Node) -> None:
