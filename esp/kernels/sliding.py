@@ -8,11 +8,12 @@ since it began anew) takes the ring ``number % phases``, whose oldest position l
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 
 from esp.kernels.compile import instruction, kernel, part
 from esp.kernels.plan import ARRAYS, CHUNK, LENGTH, READ, SCRATCH, STEPS, TABLE, enter, walk
-from esp.kernels.pointers import copy_floats, f4, i8
+from esp.kernels.pointers import copy_floats, declare, emitted, f4, i8
 
 STATE = 3  # int64 of a row: the count and the number of its last window, and the pass in which it last took a step
 NEVER = -(1 << 62)  # a count that no window follows
@@ -20,6 +21,22 @@ PLACE = 2  # int64 of a window on its way: the address of its row's rings (0: no
 DONE, SORTED, FULL = range(3)
 PLAN, CAPACITY, MOST, HOMES, STATES, HOP, FIRST, PASSES, PLACES, STEPPED, FILLED, FOUND = range(12)  # of a call: see ``advance``
 FIELDS = 12
+LINE = 64  # bytes of a cache line
+AHEAD = 3  # windows
+
+
+@emitted
+def _prefetch(typingctx: Any, at: Any) -> Any:
+    """Asks for the cache line of an address, which will soon be read."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        read, near, data = number(0), number(3), number(1)
+        builder.call(declare(builder.module, kind, "llvm.prefetch.p0"), [builder.inttoptr(args[0], byte), read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
 
 
 @part
@@ -42,6 +59,18 @@ def _read(ring, oldest, size, inner, first, count, y):
     copy_floats(y, ring + 4 * start * inner, run * inner)
     if run < count:
         copy_floats(y + 4 * run * inner, ring, (count - run) * inner)
+
+
+@part
+def _call_up(ring, oldest, size, inner, first, count):
+    """Asks for what ``_read`` will copy."""
+    start = oldest + first
+    start -= size if start >= size else 0
+    run = min(count, size - start)
+    for at in range(ring + 4 * start * inner, ring + 4 * (start + run) * inner, LINE):
+        _prefetch(at)
+    for at in range(ring, ring + 4 * (count - run) * inner, LINE):
+        _prefetch(at)
 
 
 @part
@@ -72,6 +101,10 @@ def keep(n, at, phases, size, shift, inner, head, tail, new, left, before, after
     asked = head + size - tail
     step = line * (before + left + asked + new + after)
     for i in range(n):
+        if i + AHEAD < n:  # rings of many rows are not near
+            ring, oldest = _ring(places + 8 * PLACE * (i + AHEAD), at, phases, size, shift, inner)
+            _call_up(ring, oldest, size, inner, 0, head)
+            _call_up(ring, oldest, size, inner, tail, size - tail)
         ring, oldest = _ring(places + 8 * PLACE * i, at, phases, size, shift, inner)
         source, target = x + line * i * new, y + step * i
         if before:

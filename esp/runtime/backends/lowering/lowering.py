@@ -120,10 +120,10 @@ def refuse(node: Node, what: str) -> NoReturn:
     )  # fmt: skip
 
 
-def lower(graph: Graph, rules: Mapping[str, Rule], clamped: Sequence[str]) -> Lowering:
-    """Lowers a graph; ``clamped`` names the ops whose rules heed ``low``. BackendError for what a plan cannot express."""
+def lower(graph: Graph, rules: Mapping[str, Rule], clamped: Sequence[str], is_simple: bool = False) -> Lowering:
+    """Lowers a graph; ``clamped`` names the ops whose rules heed ``low``; one that is simple goes through no pass. BackendError for what a plan cannot express."""
     _check_outputs(graph)
-    net = simplify(graph)
+    net = simplify(graph, is_simple)
     given = trace(net, graph.inputs)
     made = Lowering(net, given=given, limits=limits(net, given))
     for slot, value in enumerate(graph.inputs):

@@ -118,8 +118,17 @@ class Layers:
             within &= (inside & marks[np.clip(reads, 0, len(marks) - 1)]).all(axis=1)
         return within
 
+    def _mark_all(self) -> None:
+        """``same`` of every layer that is asked for, from the first on, for each looks back at those before it."""
+        layers = [self.layers[id(node)] for node in self.graph.nodes if id(node) in self.layers]
+        for events in sorted({self._period(layer) for layer in layers}):
+            for layer in layers:
+                if events % self.lines[layer.outputs[0]].events == 0:
+                    self.same(layer.outputs[0], events)
+
     def _cut_all(self) -> None:
         """From the last layer to the first: what is asked of each, and so what each computes."""
+        self._mark_all()
         need = {name: np.zeros(line.length, np.bool_) for name, line in self.lines.items()}
         for value in self.graph.outputs:
             if value.name in need:

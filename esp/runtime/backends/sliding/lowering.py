@@ -1,11 +1,13 @@
 """The plan of a step: as any graph is lowered, but that what joins a ring with what is new reads and writes the ring."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from esp.astore.graph import Node
+from esp.astore.graph import Array, Node
 from esp.kernels import plan
 from esp.kernels.sliding import KEEP
 from esp.runtime.backends.lowering.assembly import Table, assemble
@@ -38,7 +40,7 @@ class Rings:
 def lower_step(steps: Steps, rings: Rings, max_batch: int) -> Table:
     """BackendError for what a plan cannot express."""
     known = {ring.name: ring for ring in steps.rings}
-    whole = lower(steps.whole, RULES, CLAMPED).values
+    whole = lower(steps.whole, RULES, CLAMPED, is_simple=True).values
     joined: dict[str, Value] = {}
 
     def laid(made: Lowering, node: Node, value: Value) -> list[Value]:
@@ -61,7 +63,8 @@ def lower_step(steps: Steps, rings: Rings, max_batch: int) -> Table:
     def cut(made: Lowering, node: Node, attrs: Attrs) -> Sequence[Value | None]:
         return laid(made, node, _one(RULES["Slice"](made, node, attrs)))
 
-    return assemble(viewed(lower(steps.step, {**RULES, "Concat": concat, "Pad": pad, "Slice": cut}, CLAMPED).rows), max_batch)
+    rules = {**RULES, "Concat": concat, "Pad": pad, "Slice": cut}
+    return assemble(shared(viewed(lower(steps.step, rules, CLAMPED, is_simple=True).rows)), max_batch)
 
 
 def _one(values: Sequence[Value | None]) -> Value:
@@ -148,3 +151,15 @@ def _laid(model: Value, buffer: Buffer) -> Value:
     """The same note of where numbers lie, for another buffer."""
     flat = _laid(model.flat, buffer) if isinstance(model.flat, Value) else None
     return Value(buffer, model.shape, model.order, flat)
+
+
+def shared(rows: Sequence[Row]) -> list[Row]:
+    """The rows with equal constants as one: the ranges of a layer have the same weights."""
+    known: dict[tuple[str, tuple[int, ...], bytes], Array] = {}
+
+    def one(item: Any) -> Any:
+        if not isinstance(item, np.ndarray):
+            return item
+        return known.setdefault((item.dtype.str, item.shape, hashlib.sha256(np.ascontiguousarray(item)).digest()), item)
+
+    return [replace(row, x=one(row.x), b=one(row.b), c=one(row.c), fields=tuple(one(item) for item in row.fields)) for row in rows]

@@ -35,8 +35,10 @@ class Sliding:
         self.rings = Rings.of(steps.rings)
         self.memory = Memory(self.rings.floats, most_bytes)
         self.first = numba.bind(steps.first, max_batch)
-        self.shapes = [tuple(size for size in value.shape if isinstance(size, int)) for value in steps.step.outputs]
-        self.sizes = [size_of(value.shape) for value in steps.step.outputs]
+        shapes = [tuple(size for size in value.shape if isinstance(size, int)) for value in steps.step.outputs]
+        cuts = np.cumsum([0, *(size_of(value.shape) for value in steps.step.outputs)]).tolist()
+        self.cuts, self.size = list(zip(cuts, cuts[1:], shapes)), cuts[-1]  # of a window's outputs
+        self.shape = shapes[0] if len(shapes) == 1 else (self.size,)
         ends = Ends.of(steps.step)
         ends.steps[1] = 8 * kernels.PLACE  # the plan finds places where the graph's first ring is
         self.table = lower_step(steps, self.rings, max_batch)
@@ -72,30 +74,24 @@ class Sliding:
         """
         m = len(rows)
         if not m:
-            return tuple([np.empty((0, *shape), np.float32) for shape in self.shapes])
+            return self._outputs(np.empty(0, np.float32), 0)
         with self.lock:
             if m > len(self.stepped):
                 self._make_room(m)
-            out = self._room(m)
-            done = kernels.advance(self.called, windows.ravel(), rows, counts, out)
-            if done == kernels.DONE:
-                return self._outputs(out, m)
-            return self._score_mixed(windows, rows, counts, done)
-
-    def _room(self, m: int) -> F32:
-        return np.empty(m * sum(self.sizes), np.float32)
+            out = np.empty((m, *self.shape), np.float32)
+            done = kernels.advance(self.called, windows.ravel(), rows, counts, out.ravel())
+            if done != kernels.DONE:
+                return self._score_mixed(windows, rows, counts, done)
+        return (out,) if len(self.cuts) == 1 else self._outputs(out.ravel(), m)
 
     def _outputs(self, out: F32, m: int) -> tuple[Array, ...]:
         """The outputs, that lie one after the other."""
-        if len(self.sizes) == 1:
-            return (out.reshape(m, *self.shapes[0]),)
-        parts = np.split(out, m * np.cumsum(self.sizes)[:-1])
-        return tuple([part.reshape(m, *shape) for part, shape in zip(parts, self.shapes)])
+        return tuple([out[m * start : m * end].reshape(m, *shape) for start, end, shape in self.cuts])
 
     def _score_mixed(self, windows: F32, rows: I64, counts: I64, done: int) -> tuple[Array, ...]:
         """Goes on from what ``advance`` found last, until all windows are scored."""
         start, m = 0, len(rows)
-        outputs = self._outputs(self._room(m), m)
+        outputs = self._outputs(np.empty(m * self.size, np.float32), m)
         while start < m:
             if done == kernels.FULL:
                 self._grow(int(rows.max()) + 1)
@@ -123,7 +119,7 @@ class Sliding:
     def _step(self, windows: F32, which: I64, outputs: tuple[Array, ...]) -> None:
         """Scores windows by steps; their places begin the list."""
         if len(which):
-            out = self._room(len(which))
+            out = np.empty(len(which) * self.size, np.float32)
             kernels.step(self.called, len(which), windows[which].ravel(), out)
             for output, scores in zip(outputs, self._outputs(out, len(which))):
                 output[which] = scores
@@ -138,4 +134,7 @@ def slide(graph: Graph, length: int, hop: int, max_batch: int) -> Sliding:
     work = flops(steps.step) / max(flops(layers.graph), 1)
     if work > MOST_WORK:
         raise BackendError(f"{work:.0%} of a window's work changes with a hop of {hop}, more than {MOST_WORK:.0%}", mend=WHOLE)
+    size = 4 * Rings.of(steps.rings).floats
+    if size > MOST_BYTES:
+        raise BackendError(f"what a window hands on takes {size >> 20} MiB a key, at most {MOST_BYTES >> 20} are kept", mend=WHOLE)
     return Sliding(steps, hop, max_batch)

@@ -1,5 +1,6 @@
 """The graph of one step: what a window computes when the windows before it have left the rest; and the graph that makes a first one."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -66,6 +67,7 @@ class _Maker:
     rings: list[Ring] = field(default_factory=list)
     pieces: dict[str, list[_Piece]] = field(default_factory=dict)
     whole: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    uses: Counter[str] = field(default_factory=Counter)  # how often the whole graph asks for a tensor
     joined: set[str] = field(default_factory=set)  # what Concats and Slices of our own have made
 
     def fresh(self, name: str) -> str:
@@ -160,6 +162,8 @@ def _lying(ranges: list[Range], name: str) -> list[_Piece]:
 def derive(layers: Layers) -> Steps:
     """The graphs of a step and of a first window."""
     made = _Maker(layers, weights=dict(layers.graph.weights), inputs=[layers.graph.inputs[0]])
+    made.uses.update(name for node in layers.graph.nodes for name in node.inputs)
+    made.uses.update(value.name for value in layers.graph.outputs)
     made.pieces.update((name, [_Piece(0, layers.length, name)]) for name in layers.given)
     for node in layers.graph.nodes:
         layer = layers.layers.get(id(node))
@@ -196,12 +200,20 @@ def _add_layer(made: _Maker, layer: Layer, cut: Cut) -> None:
 
 
 def _add_range(made: _Maker, layer: Layer, one: Range) -> list[str]:
-    """The node over a range of its positions; gives the names of its outputs."""
+    """The node over a range of its positions; gives the names of its outputs.
+
+    Where the whole tensor has several readers its parts get a second one too, which computes nothing: what is fused with its only
+    reader in one plan, and so rounded otherwise, is fused in the other.
+    """
     node, reading = layer.node, made.layers.reading(layer, one)
     inputs = tuple(made.part(name, *reading) if name in layer.sources else name for name in node.inputs)
     outputs = tuple(name and made.fresh(f"{name}@{one[0]}") for name in node.outputs)
     made.nodes.append(replace(_refitted(made, layer, one), inputs=inputs[:1] + inputs[1:], outputs=outputs))
     _settle(made, layer, one)
+    for name, part in zip(node.outputs, outputs):
+        if made.uses[name] > 1:
+            rank = len(made.layers.facts.shapes[name])
+            made.add("Transpose", (part,), f"{part}.too", perm=tuple(range(rank)))
     return list(outputs)
 
 

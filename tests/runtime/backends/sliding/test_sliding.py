@@ -24,8 +24,9 @@ def _steps(seed: int) -> tuple[Steps, int, int]:
     return derive(Layers.of(graph, length, hop)), length, hop
 
 
-def _same_bits(steps: Steps, streams: Streams, **more: Any) -> Sliding:
-    sliding, whole = Sliding(steps, streams.hop, 16, **more), numba.bind(steps.whole, 16)
+def _same_bits(steps: Steps, streams: Streams, graph: Graph | None = None, **more: Any) -> Sliding:
+    """Holds a stream against whole windows of ``graph``, or of the one that the steps are made from."""
+    sliding, whole = Sliding(steps, streams.hop, 16, **more), numba.bind(graph or steps.whole, 16)
     for windows, rows, counts in streams:
         for ours, theirs in zip(sliding.score(windows, rows, counts), whole.run([windows]), strict=True):
             assert ours.tobytes() == theirs.tobytes()
@@ -39,7 +40,11 @@ def _streams(steps: Steps, length: int, hop: int, **more: Any) -> Streams:
 @pytest.mark.parametrize("seed", [seed for seed in range(60) if _steps(seed)[0].rings])
 def test_random_graphs_score_with_the_bits_of_whole_windows(seed: int) -> None:
     steps, length, hop = _steps(seed)
-    _same_bits(steps, _streams(steps, length, hop, seed=seed))
+    _same_bits(steps, _streams(steps, length, hop, seed=seed), _time_first(random_series(seed)[0], length))
+
+
+def _time_first(graph: Graph, length: int) -> Graph | None:
+    return graph if graph.inputs[0].shape[1] == length else None
 
 
 @pytest.mark.parametrize("name", ["conv_1d", "tcn"])
@@ -56,6 +61,26 @@ def test_random_graphs_score_as_onnxruntime_does(seed: int) -> None:
     for windows, rows, counts in _streams(steps, length, hop, calls=3):
         for ours, theirs in zip(sliding.score(windows, rows, counts), whole.run([windows]), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * max(1.0, float(np.abs(theirs).max())))
+
+
+def _two_readers(op: str) -> Graph:
+    """A layer and what would be fused with it, were it not for the last step that another reader takes."""
+    m = Maker(1, (24, 5))
+    x = m.add("Conv", m.add("Transpose", "x0", perm=(0, 2, 1)), m.weight(6, 5, 3, fan=15), pads=(1, 1))
+    if op == "MatMul":
+        y = m.add("MatMul", m.add("Transpose", m.add("Tanh", x), perm=(0, 2, 1)), m.weight(6, 7, fan=6))
+        z = m.add("Add", y, m.weight(7))
+    else:
+        y = m.add("Conv", x, m.weight(7, 6, 3, fan=18), pads=(1, 1))
+        z = m.add("BatchNormalization", y, *[m.const(np.abs(m.rng.standard_normal(7)).astype("f") + 0.5) for _ in range(4)])
+    last = m.add("Slice", y, *(m.const(np.array([number])) for number in (23, 24, 1 if op == "MatMul" else 2)))
+    return m.graph(z, m.add("Flatten", last))
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Conv"])
+def test_what_has_two_readers_is_fused_in_a_step_no_more_than_in_the_whole(op: str) -> None:
+    steps = derive(Layers.of(_two_readers(op), 24, 1))
+    _same_bits(steps, _streams(steps, 24, 1))
 
 
 def test_a_network_over_channels_and_time_takes_windows_of_time_and_channels() -> None:
