@@ -100,7 +100,7 @@ def tiny_scorer() -> dict[str, Any]:
     return {"tiny": Scorer.bind(tiny_model(), "numpy")}
 
 
-SERIES = Environment("query.toml: windows.w", {"waves": convolutional_model(4), "course": recurrent_model(4)})
+SERIES = Environment("query.toml: windows.w", {"waves": convolutional_model(12), "course": recurrent_model(4)})
 BY_CHANNELS = {"fields": ["acc", "p"], "max_gap": "700ms"}
 
 
@@ -109,11 +109,11 @@ CASES = [
     Case("score", {"kind": "score", "model": "tiny", "model_field": "model"}, STREAM, sensor_events(13), MODELS, tiny_scorer),
     Case("score of deletes", {"kind": "score", "model": "tiny"}, RETAINED, retained_events(14), MODELS, tiny_scorer),
     Case(
-        "score of sequences", {"kind": "score", "model": "waves", "sequence": {"length": 4, "hop": 2, **BY_CHANNELS}, "model_field": "model"},
+        "score of sequences", {"kind": "score", "model": "waves", "sequence": {**BY_CHANNELS, "length": 12, "hop": 2, "max_gap": "3s"}, "model_field": "model"},
         STREAM, sensor_events(17, 200), SERIES, lambda: {"waves": WindowScorer.bind(SERIES.models["waves"], "numba", hop=2)},
     ),
     Case(
-        "score of sequences at every event", {"kind": "score", "model": "waves", "sequence": {"length": 4, "fields": ["acc", "p"]}},
+        "score of sequences at every event", {"kind": "score", "model": "waves", "sequence": {"length": 12, "fields": ["acc", "p"]}},
         STREAM, sensor_events(23, 150), SERIES, lambda: {"waves": WindowScorer.bind(SERIES.models["waves"], "numba", max_batch=8)},
     ),
     Case(
