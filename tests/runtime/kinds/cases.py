@@ -100,7 +100,10 @@ def tiny_scorer() -> dict[str, Any]:
     return {"tiny": Scorer.bind(tiny_model(), "numpy")}
 
 
-SERIES = Environment("query.toml: windows.w", {"waves": convolutional_model(12), "course": recurrent_model(4)})
+SERIES = Environment(
+    "query.toml: windows.w",
+    {"waves": convolutional_model(12), "filled": convolutional_model(12, missing="impute"), "course": recurrent_model(4)},
+)
 BY_CHANNELS = {"fields": ["acc", "p"], "max_gap": "700ms"}
 
 
@@ -109,12 +112,12 @@ CASES = [
     Case("score", {"kind": "score", "model": "tiny", "model_field": "model"}, STREAM, sensor_events(13), MODELS, tiny_scorer),
     Case("score of deletes", {"kind": "score", "model": "tiny"}, RETAINED, retained_events(14), MODELS, tiny_scorer),
     Case(
-        "score of sequences", {"kind": "score", "model": "waves", "sequence": {**BY_CHANNELS, "length": 12, "hop": 2, "max_gap": "3s"}, "model_field": "model"},
-        STREAM, sensor_events(17, 200), SERIES, lambda: {"waves": WindowScorer.bind(SERIES.models["waves"], "numba", hop=2)},
+        "score of sequences", {"kind": "score", "model": "filled", "sequence": {**BY_CHANNELS, "length": 12, "hop": 2, "max_gap": "3s"}, "model_field": "model"},
+        STREAM, sensor_events(17, 200), SERIES, lambda: {"filled": WindowScorer.bind(SERIES.models["filled"], "numba", hop=2)},
     ),
     Case(
         "score of sequences at every event", {"kind": "score", "model": "waves", "sequence": {"length": 12, "fields": ["acc", "p"]}},
-        STREAM, sensor_events(23, 150), SERIES, lambda: {"waves": WindowScorer.bind(SERIES.models["waves"], "numba", max_batch=8)},
+        STREAM, sensor_events(23, 500), SERIES, lambda: {"waves": WindowScorer.bind(SERIES.models["waves"], "numba", max_batch=8)},
     ),
     Case(
         "score with states", {"kind": "score", "model": "course", "stateful": BY_CHANNELS, "output": {"p": "scores"}}, STREAM,

@@ -1,5 +1,8 @@
 """Small models of series for the score kind: one that keeps a state, and one that looks at windows."""
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 
 from esp.astore.graph import Graph
@@ -8,6 +11,7 @@ from tests.astore.stepping.stacks import recurrent
 from tests.runtime.backends.nets import Maker
 
 CHANNELS = 3
+Missing = Literal["refuse", "impute"]
 STEPS = (Step("normalise", {"mean": [0.5, 0.2, 0.0], "std": [0.5, 1.5, 2.0]}),)
 
 
@@ -21,14 +25,15 @@ def recurrent_model(length: int = 8, seed: int = 1, digest: str = "a1", units: i
     return _astore(m.graph(p), length, digest, (length, 2) if every else (2,))
 
 
-def convolutional_model(length: int = 6, seed: int = 2, digest: str = "c3") -> Astore:
+def convolutional_model(length: int = 6, seed: int = 2, digest: str = "c3", missing: Missing = "refuse") -> Astore:
     """Two convolutions over [length, channels], normalised and turned to channels first."""
     m = Maker(seed, (CHANNELS, length))
     y = m.add("Relu", m.add("Conv", "x0", m.weight(4, CHANNELS, 3, fan=6), m.weight(4), pads=(1, 1)))
     y = m.add("Relu", m.add("Conv", y, m.weight(4, 4, 2, fan=6), m.weight(4)))
     flat = m.add("Flatten", y, axis=1)
     p = m.add("Softmax", m.add("Gemm", flat, m.weight(4 * (length - 1), 2, fan=8), m.weight(2)), axis=-1)
-    return _astore(m.graph(p), length, digest, (2,), Step("channels_first"))
+    astore = _astore(m.graph(p), length, digest, (2,), Step("channels_first"))
+    return replace(astore, inputs=(replace(astore.inputs[0], missing=missing),))
 
 
 def _astore(graph: Graph, length: int, digest: str, shape: tuple[int, ...], *layout: Step) -> Astore:
