@@ -129,7 +129,7 @@ class Scorer:
         for size in WARM_SIZES:
             if size <= self.max_batch:
                 self.score([_zeros(item, size) for item in self.astore.inputs], [None] * len(self.astore.inputs))
-        self.drifts = [Drift(item) for item in self.astore.inputs[: len(self.drifts)]]  # these were no events
+        self.drifts = [Drift(item) for item in self.astore.inputs]  # these were no events
 
     def trial(self, size: int) -> Callable[[], object]:
         """What scores ``size`` events of zeros, at most ``max_batch``, again and again."""

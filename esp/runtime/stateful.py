@@ -93,16 +93,15 @@ def _of_event(output: Output, axis: int | None) -> Output:
 
 
 class StatefulScorer(Scorer):
-    """A model bound for one event: as a Scorer it takes events and states, ``step`` takes events of keys and keeps their states."""
+    """A model bound for one event, which is scored by ``step``; ``one`` is the scorer of events and states that does it."""
 
-    def __init__(self, model: StepModel, scorer: Scorer) -> None:
-        super().__init__(model.astore, scorer.backend, scorer.bound, scorer.max_batch, scorer.threads)
-        self.model, self.initial, self.way = model, model.initial, "one step an event"
-        self.drifts = self.drifts[:1]  # states are no events
-        graph = model.astore.graph
-        (event, _) = model.astore.inputs
-        self.is_plain = not event.steps and event.dtype == "float32"  # it goes to the network as it comes
-        self.stepper = stepper(scorer.bound, graph.inputs, graph.outputs, scorer.max_batch)
+    def __init__(self, astore: Astore, model: StepModel, one: Scorer) -> None:
+        super().__init__(astore, one.backend, one.bound, one.max_batch, one.threads)
+        self.one, self.initial, self.way = one, model.initial, "one step an event"
+        self.event, _ = model.astore.inputs
+        self.is_plain = not self.event.steps and self.event.dtype == "float32"  # it goes to the network as it comes
+        self.drifts, graph = one.drifts[:1], model.astore.graph
+        self.stepper = stepper(one.bound, graph.inputs, graph.outputs, one.max_batch)
 
     @classmethod
     def bind(
@@ -111,18 +110,25 @@ class StatefulScorer(Scorer):
         """Binds the model for one event; GraphError where it has none. ``auto`` measures and remembers it apart from the whole one."""
         model = step_model(astore)
         apart = replace(model.astore, digest=f"{astore.digest}-step" if astore.digest else "")
-        return cls(model, Scorer.bind(apart, backend, max_batch, chooser, threads))
+        return cls(astore, model, Scorer.bind(apart, backend, max_batch, chooser, threads))
+
+    def warm(self) -> None:
+        self.one.warm()
+        self.drifts = self.one.drifts[:1]  # states are no events
 
     def step(self, column: Array, valid: Bools | None, rows: I64, ts_ns: I64, memory: Memory) -> Scores:
-        """Scores n events of the keys in ``rows``, in stream order; what the model refuses leaves the key's states as they were."""
+        """Scores n events of the keys in ``rows``, in stream order; what the model refuses leaves the key's states as they were.
+
+        ``column`` holds events in the shape of the input, with a 1 where time is.
+        """
         self.drifts[0].observe(column)
         if valid is None and self.is_plain and column.flags.c_contiguous:
             outputs = self.stepper.advance_whole(column, rows, ts_ns, memory)
             if outputs is not None:
                 return Scores(outputs)
-        taken = self.intakes[0].take(column, valid)
+        taken = self.one.intakes[0].take(column, valid)
         refused, reasons = taken.refused, taken.reasons
-        beyond = refused_by(self.bars, [taken.array]) if self.bars else None  # before any state has moved
+        beyond = refused_by(self.one.bars, [taken.array]) if self.one.bars else None  # before any state has moved
         if beyond is not None:
             refused, reasons = join(len(rows), [taken, Prepared(taken.array, *beyond)])
         if refused is None:

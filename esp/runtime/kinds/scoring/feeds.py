@@ -83,7 +83,7 @@ class StatefulFeed:
         else:
             (name,) = self.fields
             column, valid = np.asarray(block.column(name)), block.valid(name)
-        event = column.reshape(len(block), *self.scorer.astore.inputs[0].shape)
+        event = column.reshape(len(block), *self.scorer.event.shape)
         return block, None, self.scorer.step(event, valid, rows, np.ascontiguousarray(block.ts_ns), self.memory)
 
     def _begin(self, scorer: Scorer) -> None:
