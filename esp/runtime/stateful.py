@@ -127,10 +127,10 @@ class StatefulScorer(Scorer):
             if outputs is not None:
                 return Scores(outputs)
         taken = self.one.intakes[0].take(column, valid)
-        refused, reasons = taken.refused, taken.reasons
-        beyond = refused_by(self.one.bars, [taken.array]) if self.one.bars else None  # before any state has moved
-        if beyond is not None:
-            refused, reasons = join(len(rows), [taken, Prepared(taken.array, *beyond)])
+        found = [taken]
+        if self.one.bars and (beyond := refused_by(self.one.bars, [taken.array])):  # before any state has moved
+            found.append(Prepared(taken.array, *beyond))
+        refused, reasons = join(len(rows), found)
         if refused is None:
             return Scores(self.stepper.advance(taken.array, rows, ts_ns, memory))
         kept = ~refused

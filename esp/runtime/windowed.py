@@ -52,12 +52,16 @@ class WindowScorer(Scorer):
         if by is None or not len(rows):
             return self.score([windows], [None])
         self.drifts[0].observe(windows)
+        if len(rows) <= self.max_batch:
+            return self._slide(windows, rows, counts, by)
         cuts = [slice(first, first + self.max_batch) for first in range(0, len(rows), self.max_batch)]
-        parts = [self._slide(windows[some], rows[some], counts[some], by) for some in cuts]
-        return parts[0] if len(parts) == 1 else whole(parts)
+        return whole([self._slide(windows[some], rows[some], counts[some], by) for some in cuts])
 
     def _slide(self, windows: Array, rows: I64, counts: I64, by: Sliding) -> Scores:
-        taken = self.intakes[0].take(windows, None)
+        array = self.intakes[0].whole(windows, None)
+        if array is not None:
+            return Scores(by.score(array, rows, counts))
+        taken = self.intakes[0].prepared(windows, None)
         if taken.refused is None:
             return Scores(by.score(taken.array, rows, counts))
         kept = ~taken.refused
