@@ -13,6 +13,10 @@ from esp.errors import GraphError
 
 _CROP = "tf_crop_and_resize"
 _TAPS = {"nearest": 1, "linear": 2, "cubic": 4}
+_TOGETHER = {
+    4: ((2, 3), (1, 2)),
+    5: ((2, 3, 4),),
+}  # rank -> the axes of a picture, channels first or last, of which none is read alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +113,15 @@ def _shapes(attrs: Attrs, shapes: Sequence[Shape | None], constants: Sequence[Ar
     return [tuple({axis: sampling.made for axis, sampling in zip(parts, made)}.get(at, size) for at, size in enumerate(shape))]
 
 
-def _samplings(attrs: Attrs, x: Array, roi: Array | None, scales: Array | None, sizes: Array | None) -> dict[int, Sampling]:
-    """How each axis that changes is sampled."""
-    axes = _axes(attrs, x.ndim)
-    widths = [x.shape[axis] for axis in axes]
+def samplings(
+    attrs: Attrs, shape: Sequence[int], roi: Array | None, scales: Array | None, sizes: Array | None
+) -> dict[int, Sampling]:
+    """How each axis that is read between its numbers is sampled: those that change, and those beside them that onnxruntime reads so.
+
+    That matters to what is not finite: 0 times a NaN is NaN.
+    """
+    axes = _axes(attrs, len(shape))
+    widths = [shape[axis] for axis in axes]
     if scales is not None and scales.size:
         made = [_sampled(width, scale) for width, scale in zip(widths, scales.tolist())]
     else:
@@ -120,7 +129,11 @@ def _samplings(attrs: Attrs, x: Array, roi: Array | None, scales: Array | None, 
     if attrs["coordinate_transformation_mode"] == _CROP:
         crops = given(roi).astype(np.float64).reshape(2, -1).T.tolist()
         made = [Sampling(one.width, one.made, one.scale, (crop[0], crop[1])) for one, crop in zip(made, crops)]
-    return {axis: sampling for axis, sampling in zip(axes, made) if not sampling.is_idle}
+    changed = {axis: sampling for axis, sampling in zip(axes, made) if not sampling.is_idle}
+    if attrs["mode"] == "nearest" or attrs["antialias"]:
+        return changed
+    beside = next((those for those in _TOGETHER.get(len(shape), ()) if changed and changed.keys() <= set(those)), ())
+    return {axis: Sampling(shape[axis], shape[axis], 1.0) for axis in beside} | changed
 
 
 def _places(mode: str, sampling: Sampling) -> Array:
@@ -159,36 +172,48 @@ def _cubic(away: Array, a: float) -> Array:
     return np.where(x <= 1, near, np.where(x < 2, far, 0))
 
 
-def _weights(attrs: Attrs, sampling: Sampling, places: Array) -> Array:
-    """The share [made, width] of every old number in each new one."""
-    weights = np.zeros((sampling.made, sampling.width))
-    if not weights.size:
-        return weights
+def taps(attrs: Attrs, sampling: Sampling) -> tuple[Array, Array]:
+    """Which old numbers each new one reads, and their shares in it; both [made, taps]."""
+    places = _places(attrs["coordinate_transformation_mode"], sampling).astype(np.float64)
     shrink = min(sampling.scale, 1.0) if attrs["antialias"] else 1.0
     is_linear = attrs["mode"] == "linear"
     reach = int(np.ceil((1 if is_linear else 2) / shrink))
-    taps = np.floor(places)[:, None] + np.arange(1 - reach, reach + 1)
-    away = shrink * (taps - places[:, None])
+    if is_linear and shrink == 1:
+        places = np.clip(places, 0, sampling.width - 1)  # so that the first number's neighbour is the second
+    near = np.floor(places)[:, None] + np.arange(1 - reach, reach + 1)
+    away = shrink * (near - places[:, None])
     shares = _hat(away) if is_linear else _cubic(away, attrs["cubic_coeff_a"])
     if attrs["exclude_outside"]:
-        shares = np.where((taps >= 0) & (taps < sampling.width), shares, 0)
+        shares = np.where((near >= 0) & (near < sampling.width), shares, 0)
     shares = shares / shares.sum(axis=1, keepdims=True)
-    inside = np.clip(taps, 0, sampling.width - 1).astype(np.int64)
-    np.add.at(weights, (np.arange(sampling.made)[:, None], inside), shares)
-    return weights
+    inside = np.clip(near, 0, sampling.width - 1).astype(np.int64)
+    if is_linear and shrink == 1:  # one number twice is halved, so that an infinity at the end stays one
+        shares = np.where(inside[:, :1] == inside[:, 1:], 0.5, shares)
+    return inside, shares
+
+
+def _blended(attrs: Attrs, x: Array, axis: int, sampling: Sampling) -> Array:
+    """One axis sampled between its numbers. What has no share by the antialiasing filter is not read."""
+    near, shares = taps(attrs, sampling)
+    along = [-1 if at == axis else 1 for at in range(x.ndim)]
+    made = np.zeros((*x.shape[:axis], sampling.made, *x.shape[axis + 1 :]))
+    for tap, share in zip(near.T, shares.T):
+        part = np.take(x, tap, axis) * share.reshape(along)
+        made += np.where(share.reshape(along) == 0, 0, part) if attrs["antialias"] else part
+    return made
 
 
 def _resize(attrs: Attrs, inputs: Sequence[Array | None], outputs: int) -> list[Array]:
     x, mode = given(inputs[0]), attrs["coordinate_transformation_mode"]
     made: Array = x if attrs["mode"] == "nearest" else x.astype(np.float64)
     is_outside = np.zeros((1,) * x.ndim, bool)
-    for axis, sampling in _samplings(attrs, x, optional(inputs, 1), optional(inputs, 2), optional(inputs, 3)).items():
+    for axis, sampling in samplings(attrs, x.shape, optional(inputs, 1), optional(inputs, 2), optional(inputs, 3)).items():
         places = _places(mode, sampling).astype(np.float64)
         if attrs["mode"] == "nearest":
             nearest = np.clip(_nearest(places, attrs["nearest_mode"]), 0, sampling.width - 1)
             made = np.take(made, nearest.astype(np.int64), axis)
         else:
-            made = np.moveaxis(np.moveaxis(made, axis, -1) @ _weights(attrs, sampling, places).T, -1, axis)
+            made = _blended(attrs, made, axis, sampling)
         if mode == _CROP:
             along = [sampling.made if at == axis else 1 for at in range(x.ndim)]
             is_outside = is_outside | ((places < 0) | (places > sampling.width - 1)).reshape(along)
