@@ -14,7 +14,6 @@ from esp.kernels.plan import ARRAYS, CHUNK, LENGTH, READ, SCRATCH, STEPS, TABLE,
 from esp.kernels.pointers import copy_floats, i8
 
 COUNT, LAST_NS, STATES, SEEN, INITIAL, WIDTH, MAX_GAP_NS = range(7)  # places in ``memory``
-FIELDS = 7
 _LONGS = types.Array(types.int64, 1, "C", readonly=True)
 
 
