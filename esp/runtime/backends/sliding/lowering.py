@@ -160,6 +160,6 @@ def shared(rows: Sequence[Row]) -> list[Row]:
     def one(item: Any) -> Any:
         if not isinstance(item, np.ndarray):
             return item
-        return known.setdefault((item.dtype.str, item.shape, hashlib.sha256(np.ascontiguousarray(item)).digest()), item)
+        return known.setdefault((item.dtype.str, item.shape, hashlib.sha256(item.tobytes()).digest()), item)
 
     return [replace(row, x=one(row.x), b=one(row.b), c=one(row.c), fields=tuple(one(item) for item in row.fields)) for row in rows]

@@ -12,7 +12,7 @@ from esp.astore.ops.rules import size_of
 from esp.runtime.backends.lowering.values import Shape
 from esp.runtime.backends.sliding.cuts import NONE, Cut, Kept, Range
 from esp.runtime.backends.sliding.layers import Layer, Layers
-from esp.runtime.backends.sliding.timeline import cuts_of, geometry_of, widths_of
+from esp.runtime.backends.sliding.refit import refitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,62 +208,12 @@ def _add_range(made: _Maker, layer: Layer, one: Range) -> list[str]:
     node, reading = layer.node, made.layers.reading(layer, one)
     inputs = tuple(made.part(name, *reading) if name in layer.sources else name for name in node.inputs)
     outputs = tuple(name and made.fresh(f"{name}@{one[0]}") for name in node.outputs)
-    made.nodes.append(replace(_refitted(made, layer, one), inputs=inputs[:1] + inputs[1:], outputs=outputs))
-    _settle(made, layer, one)
+    made.nodes.append(refitted(made.layers, replace(node, inputs=inputs, outputs=outputs), layer, one, made.number))
     for name, part in zip(node.outputs, outputs):
         if made.uses[name] > 1:
             rank = len(made.layers.facts.shapes[name])
             made.add("Transpose", (part,), f"{part}.too", perm=tuple(range(rank)))
     return list(outputs)
-
-
-def _refitted(made: _Maker, layer: Layer, one: Range) -> Node:
-    """The node with the padding that its range still has."""
-    node = layer.node
-    if node.op not in ("Conv", "MaxPool", "AveragePool"):
-        return node
-    where = geometry_of(made.layers.site(node))
-    before, after = list(where.pads_begin), [end + spill for end, spill in zip(where.pads_end, where.spill)]
-    axis = made.layers.lines[layer.sources[0]].axis - 2
-    before[axis], after[axis] = _padding(made, layer, one)
-    kept = {key: value for key, value in node.attrs.items() if key not in ("auto_pad", "ceil_mode")}
-    return replace(node, attrs={**kept, "pads": (*before, *after)})
-
-
-def _padding(made: _Maker, layer: Layer, one: Range) -> Range:
-    """How much padding a range reads before and after the positions of its sources."""
-    start, stop = layer.reach.span(*one)
-    first, end = made.layers.reading(layer, one)
-    return first - start, stop - end
-
-
-def _settle(made: _Maker, layer: Layer, one: Range) -> None:
-    """Gives the node just added the constants of its range, where they tell sizes along time."""
-    node, site = made.nodes[-1], made.layers.site(layer.node)
-    axis = made.layers.lines[layer.sources[0]].axis
-    first, end = made.layers.reading(layer, one)
-    if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
-        shape = made.sizes(layer.outputs[0], one[1] - one[0])
-        sizes = made.number(*(size or 0 for size in shape))
-        made.nodes[-1] = Node("Reshape", (node.inputs[0], sizes), node.outputs)
-    elif node.op == "Slice":
-        cuts = cuts_of(site)
-        cuts[axis] = 0, end - first, cuts[axis][2]
-        kept = [(at, cut) for at, cut in enumerate(cuts) if at]
-        starts, ends, steps = (made.number(*(_bound(cut, which) for _, cut in kept)) for which in range(3))
-        axes = made.number(*(at for at, _ in kept))
-        made.nodes[-1] = replace(node, inputs=(node.inputs[0], starts, ends, axes, steps))
-    elif node.op == "Pad":
-        widths = widths_of(site)
-        widths[axis] = _padding(made, layer, one)
-        pads = made.number(*(before for before, _ in widths), *(after for _, after in widths))
-        fill = node.inputs[2:3] or ("",)
-        made.nodes[-1] = replace(node, inputs=tuple(name for name in (node.inputs[0], pads, *fill)))
-
-
-def _bound(cut: tuple[int, int, int], which: int) -> int:
-    """Start, end or step of a cut, as a Slice takes it: an end before 0 lies before the first number."""
-    return cut[which] if which != 1 or cut[1] >= 0 else -(1 << 62)
 
 
 def _first(layers: Layers, rings: list[Ring]) -> Graph:
