@@ -12,9 +12,11 @@ import numpy as np
 from esp.kernels import cells
 from esp.kernels.compile import instruction, part
 from esp.kernels.dense import multiply
+from esp.kernels.lanes import PANEL
 from esp.kernels.pointers import call_row, copy_floats, f4, i8
 
 RNN, LSTM, GRU = range(3)
+GROUP = 4 * PANEL  # columns that one row alone takes at once
 BLOCK_STEPS = 8  # steps whose products with the inputs are made at once
 FORM = 4  # int64 of a function: a kind of ``pointwise``, 1, its parameters' bits
 # The shape of a node, int64[SHAPE]: what it is, the address of ``pointwise.activate_row``, the bound of what goes into
@@ -27,9 +29,23 @@ NONE, SINGLE = np.int64(0), np.int64(1)  # typed, for a literal would compile th
 
 
 @part
-def _product(n, per, x, x_step, at, size, panels, bias, bias_step, out, columns, scratch):
-    """out[n * per, columns] = bias + rows of x[size] @ panels; the rows begin at[per] floats into every x_step."""
-    multiply(n, per, x, x_step, at, SINGLE, at, size, panels, bias, bias_step, out, columns, columns, LOW, HIGH, scratch)
+def _inputs(n, count, shape, x, panels, bias, gates, columns, scratch):
+    """gates[n, count, columns] = bias + the inputs of ``count`` steps @ panels."""
+    g = i8(shape)
+    size, at = g[INPUTS], shape + 8 * STARTS
+    multiply(n, count, x, g[STEPS] * size, at, SINGLE, at, size, panels, bias, NONE, gates, columns, columns, LOW, HIGH, scratch)
+
+
+@part
+def _states(n, t, shape, h, panels, bias, bias_step, out, columns, scratch):
+    """out[n, columns] = bias + h @ panels. One row alone goes forth and back over the weights: those used last are still near."""
+    size, at, group, first = i8(shape)[SIZE], shape + 8 * STARTS, columns if n > 1 else GROUP, 0
+    last = (columns - 1) // group * group
+    while first < columns:
+        c = last - first if t % 2 else first
+        multiply(n, SINGLE, h, size, at, SINGLE, at, size, panels + 4 * c * size, bias + 4 * c, bias_step, out + 4 * c, columns,
+                 min(group, columns - c), LOW, HIGH, scratch)  # fmt: skip
+        first += group
 
 
 @part
@@ -89,7 +105,7 @@ def _is_over(lengths, i, t):
 def _rnn_step(n, shape, t, lengths, gates, gates_step, h, panels, work, scratch):
     g = i8(shape)
     size = g[SIZE]
-    _product(n, SINGLE, h, size, shape + 8 * STARTS, size, panels, gates, gates_step, work, size, scratch)
+    _states(n, t, shape, h, panels, gates, gates_step, work, size, scratch)
     for i in range(n):
         at = 4 * i * size
         if _is_over(lengths, i, t):
@@ -106,7 +122,7 @@ def _lstm_step(n, shape, t, lengths, gates, gates_step, h, c, panels, look, work
     """work[n, 4 * size]."""
     g = i8(shape)
     size = g[SIZE]
-    _product(n, SINGLE, h, size, shape + 8 * STARTS, size, panels, gates, gates_step, work, 4 * size, scratch)
+    _states(n, t, shape, h, panels, gates, gates_step, work, 4 * size, scratch)
     for i in range(n):
         at, base = 4 * i * size, work + 16 * i * size
         if _is_over(lengths, i, t):
@@ -122,8 +138,8 @@ def _gru_step(n, shape, t, lengths, gates, gates_step, h, panels, new_panels, bi
     """work[n, 4 * size]: z and r, then r * h and the product with it, which is that with h and its bias where FLAG is set."""
     g = i8(shape)
     size = g[SIZE]
-    at, product, reset = shape + 8 * STARTS, work + 8 * n * size, work + 12 * n * size
-    _product(n, SINGLE, h, size, at, size, panels, gates, gates_step, work, 2 * size, scratch)
+    product, reset = work + 8 * n * size, work + 12 * n * size
+    _states(n, t, shape, h, panels, gates, gates_step, work, 2 * size, scratch)
     if not g[IS_PLAIN]:
         _bend(shape, 0, 2 * n * size, work)
     if not g[FLAG]:
@@ -133,7 +149,7 @@ def _gru_step(n, shape, t, lengths, gates, gates_step, h, panels, new_panels, bi
                 cells.gru_reset(size, base, h + 4 * i * size, to)
             else:
                 cells.product_of(size, base + 4 * size, h + 4 * i * size, to)
-    _product(n, SINGLE, h if g[FLAG] else reset, size, at, size, new_panels, bias, NONE, product, size, scratch)
+    _states(n, t, shape, h if g[FLAG] else reset, new_panels, bias, NONE, product, size, scratch)
     for i in range(n):
         base, inputs, new, state = (
             work + 8 * i * size,
@@ -165,7 +181,7 @@ def _keep(n, size, t, lengths, h, y, y_row):
 
 @instruction
 def recurrent_row(n, x, y, b, c, f, scratch):
-    """Fields: the shape; panels and bias of the inputs; panels of the state; gates[n, BLOCK_STEPS, gates] and work[n, 4 * size];
+    """Fields: the shape; panels and bias of the inputs; panels of the state; gates[n, steps up to BLOCK_STEPS, gates] and work[n, 4 * size];
     peepholes; panels and bias of a GRU's new state; lengths. b and c are the states; y may be left out.
     """
     p = i8(f)
@@ -176,8 +192,7 @@ def recurrent_row(n, x, y, b, c, f, scratch):
     while done < steps:
         count = min(steps - done, BLOCK_STEPS)
         first = steps - done - count if g[IS_REVERSED] else done
-        at = x + 4 * first * g[INPUTS]
-        _product(n, count, at, steps * g[INPUTS], p[0] + 8 * STARTS, g[INPUTS], p[1], p[2], NONE, p[4], columns, scratch)
+        _inputs(n, count, p[0], x + 4 * first * g[INPUTS], p[1], p[2], p[4], columns, scratch)
         for s in range(count):
             t = count - 1 - s if g[IS_REVERSED] else s
             gates = p[4] + 4 * t * columns

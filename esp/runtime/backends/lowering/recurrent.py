@@ -164,7 +164,7 @@ def _walk(
         bias = np.concatenate([bias[:kept], cell.bias_w[kept:]])
     gates = len(bias)
     panels = [pack(np.ascontiguousarray(weights, np.float32)) for weights in (cell.w, cell.r[:, :kept])]
-    fields = [shape, panels[0], padded_bias(bias, gates), panels[1], Buffer(kernels.BLOCK_STEPS * gates), Buffer(4 * units)]
+    fields = [shape, panels[0], padded_bias(bias, gates), panels[1], Buffer(min(x.dims[0], kernels.BLOCK_STEPS) * gates), Buffer(4 * units)]
     fields += [0 if cell.look is None else np.ascontiguousarray(cell.look), 0, 0, lengths]
     if node.op == "GRU":
         fields[7] = pack(np.ascontiguousarray(cell.r[:, kept:]))
