@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from esp.kernels.compile import instruction, part
 from esp.kernels.lanes import LANES, PANEL, TILE_ROWS
-from esp.kernels.pointers import f4, fma, from_bits, i8
+from esp.kernels.pointers import call_row, f4, fma, from_bits, i8
 from esp.kernels.tile import make_tile
 
 F4 = npt.NDArray[np.float32]
@@ -18,6 +18,8 @@ BLOCK_ROWS = 16 * R0  # rows that share a panel of weights while it is near
 BLOCK_K = 1024  # as many columns of a block of rows stay in the second cache, beside as many rows of a panel
 SCRATCH = BLOCK_ROWS + 1  # int64 that ``multiply`` works with
 LOW, HIGH = np.float32(-np.inf), np.float32(np.inf)
+LOW_BITS, HIGH_BITS = 0xFF800000, 0x7F800000
+FIELDS = 12  # of ``multiply_row``
 _8x2, _4x2, _2x2, _1x2 = (make_tile(rows, 2) for rows in TILE_ROWS)
 _8x1, _4x1, _2x1, _1x1 = (make_tile(rows, 1) for rows in TILE_ROWS)
 # A few rows wait for their own sums: so many at once hide that.
@@ -220,6 +222,18 @@ def multiply_row(n, x, y, b, c, f, scratch):
     g = i8(f)
     low, high = from_bits(g[10]), from_bits(g[11])
     multiply(n, g[0], x, g[1], g[2], g[3], g[4], g[5], g[6], b, g[7], y, g[8], g[9], low, high, scratch, c)
+
+
+@part
+def multiply_at(address, fields, n, per, x, x_step, at, size, panels, bias, bias_step, out, out_step, columns, scratch):
+    """``multiply`` of one run of ``size`` floats without bounds, by the address of ``multiply_row``: its caller is compiled without it.
+
+    ``fields`` is room for FIELDS int64.
+    """
+    g = i8(fields)
+    g[0], g[1], g[2], g[3], g[4], g[5], g[6] = per, x_step, at, 1, at, size, panels
+    g[7], g[8], g[9], g[10], g[11] = bias_step, out_step, columns, LOW_BITS, HIGH_BITS
+    call_row(address, n, x, out, bias, 0, fields, scratch)
 
 
 @instruction

@@ -7,11 +7,9 @@ the last step; y[n, steps, y_step] takes h of every step where y is not 0. Gates
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-import numpy as np
-
 from esp.kernels import cells
 from esp.kernels.compile import instruction, part
-from esp.kernels.dense import multiply
+from esp.kernels.dense import FIELDS, multiply_at
 from esp.kernels.lanes import PANEL
 from esp.kernels.pointers import call_row, copy_floats, f4, i8
 
@@ -19,32 +17,32 @@ RNN, LSTM, GRU = range(3)
 GROUP = 4 * PANEL  # columns that one row alone takes at once
 BLOCK_STEPS = 8  # steps whose products with the inputs are made at once
 FORM = 4  # int64 of a function: a kind of ``pointwise``, 1, its parameters' bits
-# The shape of a node, int64[SHAPE]: what it is, the address of ``pointwise.activate_row``, the bound of what goes into
-# gates (a form) where there is one, up to three forms, and where each step's inputs begin in a row.
-(KIND, STEPS, SIZE, INPUTS, IS_REVERSED, Y_STEP, IS_PLAIN, FLAG, ACTIVATE, HAS_CLIP) = range(10)
-CLIP_FORM, FORMS, STARTS = 10, 10 + FORM, 10 + 4 * FORM
+# The shape of a node, int64[SHAPE]: what it is, the addresses of ``multiply_row`` and ``activate_row``, the bound of what goes
+# into gates (a form) where there is one, up to three forms, and where each step's inputs begin in a row.
+(KIND, STEPS, SIZE, INPUTS, IS_REVERSED, Y_STEP, IS_PLAIN, FLAG, MULTIPLY, ACTIVATE, HAS_CLIP) = range(11)
+CLIP_FORM, FORMS, STARTS = 11, 11 + FORM, 11 + 4 * FORM
 SHAPE = STARTS + BLOCK_STEPS
-LOW, HIGH = np.float32(-np.inf), np.float32(np.inf)  # the tile's bounds, where there are none
-NONE, SINGLE = np.int64(0), np.int64(1)  # typed, for a literal would compile the callee anew
+MORE = 2 * FIELDS  # floats of work a row beyond those of its units
 
 
 @part
-def _inputs(n, count, shape, x, panels, bias, gates, columns, scratch):
+def _inputs(n, count, shape, fields, x, panels, bias, gates, columns, scratch):
     """gates[n, count, columns] = bias + the inputs of ``count`` steps @ panels."""
     g = i8(shape)
     size, at = g[INPUTS], shape + 8 * STARTS
-    multiply(n, count, x, g[STEPS] * size, at, SINGLE, at, size, panels, bias, NONE, gates, columns, columns, LOW, HIGH, scratch)
+    multiply_at(g[MULTIPLY], fields, n, count, x, g[STEPS] * size, at, size, panels, bias, 0, gates, columns, columns, scratch)
 
 
 @part
-def _states(n, t, shape, h, panels, bias, bias_step, out, columns, scratch):
+def _states(n, t, shape, fields, h, panels, bias, bias_step, out, columns, scratch):
     """out[n, columns] = bias + h @ panels. One row alone goes forth and back over the weights: those used last are still near."""
-    size, at, group, first = i8(shape)[SIZE], shape + 8 * STARTS, columns if n > 1 else GROUP, 0
+    g, group, first = i8(shape), columns if n > 1 else GROUP, 0
+    size = g[SIZE]
     last = (columns - 1) // group * group
     while first < columns:
         c = last - first if t % 2 else first
-        multiply(n, SINGLE, h, size, at, SINGLE, at, size, panels + 4 * c * size, bias + 4 * c, bias_step, out + 4 * c, columns,
-                 min(group, columns - c), LOW, HIGH, scratch)  # fmt: skip
+        multiply_at(g[MULTIPLY], fields, n, 1, h, size, shape + 8 * STARTS, size, panels + 4 * c * size, bias + 4 * c, bias_step,
+                    out + 4 * c, columns, min(group, columns - c), scratch)  # fmt: skip
         first += group
 
 
@@ -102,10 +100,10 @@ def _is_over(lengths, i, t):
 
 
 @part
-def _rnn_step(n, shape, t, lengths, gates, gates_step, h, panels, work, scratch):
+def _rnn_step(n, shape, fields, t, lengths, gates, gates_step, h, panels, work, scratch):
     g = i8(shape)
     size = g[SIZE]
-    _states(n, t, shape, h, panels, gates, gates_step, work, size, scratch)
+    _states(n, t, shape, fields, h, panels, gates, gates_step, work, size, scratch)
     for i in range(n):
         at = 4 * i * size
         if _is_over(lengths, i, t):
@@ -118,11 +116,11 @@ def _rnn_step(n, shape, t, lengths, gates, gates_step, h, panels, work, scratch)
 
 
 @part
-def _lstm_step(n, shape, t, lengths, gates, gates_step, h, c, panels, look, work, scratch):
+def _lstm_step(n, shape, fields, t, lengths, gates, gates_step, h, c, panels, look, work, scratch):
     """work[n, 4 * size]."""
     g = i8(shape)
     size = g[SIZE]
-    _states(n, t, shape, h, panels, gates, gates_step, work, 4 * size, scratch)
+    _states(n, t, shape, fields, h, panels, gates, gates_step, work, 4 * size, scratch)
     for i in range(n):
         at, base = 4 * i * size, work + 16 * i * size
         if _is_over(lengths, i, t):
@@ -134,12 +132,12 @@ def _lstm_step(n, shape, t, lengths, gates, gates_step, h, c, panels, look, work
 
 
 @part
-def _gru_step(n, shape, t, lengths, gates, gates_step, h, panels, new_panels, bias, work, scratch):
+def _gru_step(n, shape, fields, t, lengths, gates, gates_step, h, panels, new_panels, bias, work, scratch):
     """work[n, 4 * size]: z and r, then r * h and the product with it, which is that with h and its bias where FLAG is set."""
     g = i8(shape)
     size = g[SIZE]
     product, reset = work + 8 * n * size, work + 12 * n * size
-    _states(n, t, shape, h, panels, gates, gates_step, work, 2 * size, scratch)
+    _states(n, t, shape, fields, h, panels, gates, gates_step, work, 2 * size, scratch)
     if not g[IS_PLAIN]:
         _bend(shape, 0, 2 * n * size, work)
     if not g[FLAG]:
@@ -149,7 +147,7 @@ def _gru_step(n, shape, t, lengths, gates, gates_step, h, panels, new_panels, bi
                 cells.gru_reset(size, base, h + 4 * i * size, to)
             else:
                 cells.product_of(size, base + 4 * size, h + 4 * i * size, to)
-    _states(n, t, shape, h if g[FLAG] else reset, new_panels, bias, NONE, product, size, scratch)
+    _states(n, t, shape, fields, h if g[FLAG] else reset, new_panels, bias, 0, product, size, scratch)
     for i in range(n):
         base, inputs, new, state = (
             work + 8 * i * size,
@@ -181,27 +179,27 @@ def _keep(n, size, t, lengths, h, y, y_row):
 
 @instruction
 def recurrent_row(n, x, y, b, c, f, scratch):
-    """Fields: the shape; panels and bias of the inputs; panels of the state; gates[n, steps up to BLOCK_STEPS, gates] and work[n, 4 * size];
-    peepholes; panels and bias of a GRU's new state; lengths. b and c are the states; y may be left out.
+    """Fields: the shape; panels and bias of the inputs; panels of the state; gates[n, steps up to BLOCK_STEPS, gates] and
+    work[n, 4 * size + MORE]; peepholes; panels and bias of a GRU's new state; lengths. b and c are the states; y may be left out.
     """
     p = i8(f)
     g = i8(p[0])
     steps, size = g[STEPS], g[SIZE]
     columns = size * (1 if g[KIND] == RNN else 4 if g[KIND] == LSTM else 3)
-    done = 0
+    fields, done = p[5] + 16 * n * size, 0
     while done < steps:
         count = min(steps - done, BLOCK_STEPS)
         first = steps - done - count if g[IS_REVERSED] else done
-        _inputs(n, count, p[0], x + 4 * first * g[INPUTS], p[1], p[2], p[4], columns, scratch)
+        _inputs(n, count, p[0], fields, x + 4 * first * g[INPUTS], p[1], p[2], p[4], columns, scratch)
         for s in range(count):
             t = count - 1 - s if g[IS_REVERSED] else s
             gates = p[4] + 4 * t * columns
             if g[KIND] == LSTM:
-                _lstm_step(n, p[0], first + t, p[9], gates, count * columns, b, c, p[3], p[6], p[5], scratch)
+                _lstm_step(n, p[0], fields, first + t, p[9], gates, count * columns, b, c, p[3], p[6], p[5], scratch)
             elif g[KIND] == GRU:
-                _gru_step(n, p[0], first + t, p[9], gates, count * columns, b, p[3], p[7], p[8], p[5], scratch)
+                _gru_step(n, p[0], fields, first + t, p[9], gates, count * columns, b, p[3], p[7], p[8], p[5], scratch)
             else:
-                _rnn_step(n, p[0], first + t, p[9], gates, count * columns, b, p[3], p[5], scratch)
+                _rnn_step(n, p[0], fields, first + t, p[9], gates, count * columns, b, p[3], p[5], scratch)
             if y:
                 _keep(n, size, first + t, p[9], b, y + 4 * (first + t) * g[Y_STEP], steps * g[Y_STEP])
         done += count

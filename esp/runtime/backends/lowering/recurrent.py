@@ -10,10 +10,10 @@ from esp.astore.ops.rules import size_of
 from esp.kernels import plan
 from esp.kernels import pointwise as kinds
 from esp.kernels import recurrent as kernels
-from esp.kernels.dense import pack, padded
+from esp.kernels.dense import pack
 from esp.runtime.backends.lowering.dense import padded_bias
 from esp.runtime.backends.lowering.looking import floats
-from esp.runtime.backends.lowering.lowering import Lowering
+from esp.runtime.backends.lowering.lowering import Lowering, Operand
 from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.values import Buffer, Value, plain
 
@@ -123,7 +123,8 @@ def _shape(
     bound = _form(kinds.CLIP, -clip, clip) if clip is not None else [0] * kernels.FORM
     shape = np.zeros(kernels.SHAPE, np.int64)
     inputs, step = len(cell.w), 0 if y is None else y.size // steps
-    head = [_KINDS[node.op], steps, cell.units, inputs, is_reversed, step, is_plain, flag, plan.ACTIVATE.address, clip is not None]
+    head = [_KINDS[node.op], steps, cell.units, inputs, is_reversed, step, is_plain, flag]
+    head += [plan.MULTIPLY.address, plan.ACTIVATE.address, clip is not None]
     numbers = [*head, *bound, *(number for form in forms for number in form)]
     shape[: len(numbers)] = numbers
     shape[kernels.STARTS :] = np.arange(kernels.BLOCK_STEPS) * inputs
@@ -164,11 +165,12 @@ def _walk(
         bias = np.concatenate([bias[:kept], cell.bias_w[kept:]])
     gates = len(bias)
     panels = [pack(np.ascontiguousarray(weights, np.float32)) for weights in (cell.w, cell.r[:, :kept])]
-    fields = [shape, panels[0], padded_bias(bias, gates), panels[1], Buffer(min(x.dims[0], kernels.BLOCK_STEPS) * gates), Buffer(4 * units)]
-    fields += [0 if cell.look is None else np.ascontiguousarray(cell.look), 0, 0, lengths]
+    room = [Buffer(min(x.dims[0], kernels.BLOCK_STEPS) * gates), Buffer(4 * units + kernels.MORE)]
+    look: Operand | int = 0 if cell.look is None else np.ascontiguousarray(cell.look)
+    new: list[Operand | int] = [0, 0]
     if node.op == "GRU":
-        fields[7] = pack(np.ascontiguousarray(cell.r[:, kept:]))
-        fields[8] = padded_bias(cell.bias_r[kept:], units) if is_linear else np.zeros(padded(units), np.float32)
+        new = [pack(np.ascontiguousarray(cell.r[:, kept:])), padded_bias(cell.bias_r[kept:] if is_linear else None, units)]
+    fields = [shape, panels[0], padded_bias(bias, gates), panels[1], *room, look, *new, lengths]
     target = None if out is None else out.buffer
     second = states[1] if len(states) > 1 else None
     made.emit(plan.RECURRENT, x.buffer, target, *fields, b=states[0], c=second, y_at=direction * units)
