@@ -52,40 +52,25 @@ def _panel(count, row_at, segments, segment_at, size, panel, bias, bias_step, ou
     """All rows by one panel, tile by tile."""
     done, is_wide = 0, columns > LANES
     while done < count:
-        left = count - done
+        left = min(count - done, R0)
         rows, first, target = row_at + 8 * done, bias + 4 * done * bias_step, out + 4 * done * out_step
         if is_wide:
             if left > R1:
-                _8x2(
-                    min(left, R0),
-                    rows,
-                    segments,
-                    segment_at,
-                    size,
-                    panel,
-                    0,
-                    first,
-                    bias_step,
-                    target,
-                    out_step,
-                    columns,
-                    low,
-                    high,
-                )
+                _8x2(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
             elif left > R2:
                 _4x2(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
             elif left == R2:
-                _2x2(R2, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+                _2x2(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
             else:
-                _1x2(1, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+                _1x2(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
         elif left > R1:
-            _8x1(min(left, R0), rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+            _8x1(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
         elif left > R2:
             _4x1(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
         elif left == R2:
-            _2x1(R2, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+            _2x1(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
         else:
-            _1x1(1, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
+            _1x1(left, rows, segments, segment_at, size, panel, 0, first, bias_step, target, out_step, columns, low, high)
         done += R0 if left > R1 else R1
 
 

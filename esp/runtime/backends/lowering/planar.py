@@ -17,12 +17,12 @@ from esp.kernels import plan
 from esp.kernels.dense import padded
 from esp.kernels.lanes import LANES
 from esp.kernels.planar import pack_planar
+from esp.runtime.backends.lowering.assembly import LINE
 from esp.runtime.backends.lowering.lowering import Lowering, bounds_of
 from esp.runtime.backends.lowering.pictures import channels_last, outer_sums, pixel_strides
 from esp.runtime.backends.lowering.pointwise import FORMS
 from esp.runtime.backends.lowering.values import Buffer, Index, Scattered, Shape, Value, plain
 
-LINE = 16  # floats: planes begin on a cache line
 POOLS = ("MaxPool", "AveragePool")
 
 
