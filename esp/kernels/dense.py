@@ -111,7 +111,7 @@ def _block(count, row_at, segments, segment_at, size, panels, bias, bias_step, o
 @part
 def _blocks(count, row_at, segments, segment_at, size, panels, bias, bias_step, out, out_step, columns, low, high):
     """``_block`` with the sums left in ``out`` between blocks of k, each of which stays near for all columns."""
-    whole, k_all = columns // LANES * LANES, segments * size
+    whole, k_all = columns - columns % (PANEL if columns % PANEL > LANES else LANES), segments * size  # columns of full panels
     cuts = (size + BLOCK_K - 1) // BLOCK_K  # of one segment; where that is 1, several segments are taken at once
     step, group = (size + cuts - 1) // cuts, max(1, BLOCK_K // size)
     shift = i8(row_at + 8 * BLOCK_ROWS)
@@ -124,15 +124,28 @@ def _blocks(count, row_at, segments, segment_at, size, panels, bias, bias_step, 
             if many == 1:
                 shift[0] = i8(offsets)[0] + cut
                 offsets = row_at + 8 * BLOCK_ROWS
-            is_first, at = s == 0 and cut == 0, 0
-            floor, ceiling = (low, high) if is_last else (LOW, HIGH)
+            floor, ceiling, at = low if is_last else LOW, high if is_last else HIGH, 0
+            begin, begin_step = out, out_step
+            if s == 0 and cut == 0:
+                begin, begin_step = bias, bias_step
             while at < whole:
-                width = PANEL if columns - at > LANES else LANES
-                if at + width > whole:
-                    break
+                width = PANEL if whole - at > LANES else LANES
                 panel = panels + 4 * (at * k_all + (s * size + cut) * width)
-                begin, begin_step = (bias + 4 * at, bias_step) if is_first else (out + 4 * at, out_step)
-                _panel(count, row_at, many, offsets, run, panel, begin, begin_step, out + 4 * at, out_step, width, floor, ceiling)
+                _panel(
+                    count,
+                    row_at,
+                    many,
+                    offsets,
+                    run,
+                    panel,
+                    begin + 4 * at,
+                    begin_step,
+                    out + 4 * at,
+                    out_step,
+                    width,
+                    floor,
+                    ceiling,
+                )
                 at += width
             if is_last and at < columns:
                 _block(count, row_at, segments, segment_at, size, panels + 4 * at * k_all, bias + 4 * at, bias_step,
