@@ -81,12 +81,20 @@ class Sliding:
             out = np.empty((m, *self.shape), np.float32)
             done = kernels.advance(self.called, windows.ravel(), rows, counts, out.ravel())
             if done != kernels.DONE:
-                return self._score_mixed(windows, rows, counts, done)
+                return self._score_surely(windows, rows, counts, done)
         return (out,) if len(self.cuts) == 1 else self._outputs(out.ravel(), m)
 
     def _outputs(self, out: F32, m: int) -> tuple[Array, ...]:
         """The outputs, that lie one after the other."""
         return tuple([out[m * start : m * end].reshape(m, *shape) for start, end, shape in self.cuts])
+
+    def _score_surely(self, windows: F32, rows: I64, counts: I64, done: int) -> tuple[Array, ...]:
+        """``_score_mixed``; after a failure, which leaves rings unfilled, all rows begin anew."""
+        try:
+            return self._score_mixed(windows, rows, counts, done)
+        except BaseException:
+            self.memory.states[:] = kernels.NEVER
+            raise
 
     def _score_mixed(self, windows: F32, rows: I64, counts: I64, done: int) -> tuple[Array, ...]:
         """Goes on from what ``advance`` found last, until all windows are scored."""

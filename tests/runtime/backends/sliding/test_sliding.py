@@ -106,6 +106,18 @@ def test_a_new_window_after_a_restart_begins_anew() -> None:
         assert sliding.score(windows, rows, counts)[0].tobytes() == whole.run([windows])[0].tobytes()
 
 
+def test_after_a_failure_all_rows_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    sliding = slide(build("conv_1d", seed=1, length=32), 32, 1, 16)
+    events, rows = np.random.default_rng(0).standard_normal((80, 6)).astype(np.float32), np.zeros(6, np.int64)
+    cuts = np.stack([events[end - 32 : end] for end in range(32, 80)])
+    with monkeypatch.context() as patched:
+        patched.setattr(sliding.first, "run", lambda inputs: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(MemoryError):
+            sliding.score(cuts[:6], rows, np.arange(32, 38))
+    ours = sliding.score(cuts[6:12], rows, np.arange(38, 44))[0]
+    assert ours.tobytes() == numba.bind(sliding.steps.whole, 16).run([cuts[6:12]])[0].tobytes()
+
+
 def test_a_missing_reading_is_gone_when_it_leaves_the_window() -> None:
     sliding = slide(build("conv_1d", seed=1, length=32), 32, 1, 16)
     whole = numba.bind(sliding.steps.whole, 16)
