@@ -7,15 +7,26 @@ from esp.kernels.pointers import copy_floats, f4, i8
 
 
 @part
+def _zero(first, end):
+    """Zeros from one address to another."""
+    target = f4(first)
+    for j in range((end - first) >> 2):
+        target[j] = 0
+
+
+@part
 def pad(n, runs, run, x, index, y, y_step):
-    """Zeros y[n, y_step], then copies each row's ``runs`` runs of ``run`` floats to ``index[r]`` floats in."""
+    """Copies each row's ``runs`` runs of ``run`` floats to ``index[r]`` (ascending) floats into y[n, y_step], zeros between them."""
     at = i8(index)
     for i in range(n):
-        target = f4(y + 4 * i * y_step)
-        for j in range(y_step):
-            target[j] = 0
+        row = y + 4 * i * y_step
+        end = row
         for r in range(runs):
-            copy_floats(y + 4 * (i * y_step + at[r]), x + 4 * (i * runs + r) * run, run)
+            place = row + 4 * at[r]
+            _zero(end, place)
+            copy_floats(place, x + 4 * (i * runs + r) * run, run)
+            end = place + 4 * run
+        _zero(end, row + 4 * y_step)
 
 
 @instruction
