@@ -61,3 +61,20 @@ def test_rows_and_their_constants_are_let_go() -> None:
     assemble(rows, 1)
     assert rows == []
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("floats", "weights_floats", "max_batch", "chunk"),
+    [
+        (1 << 10, 1 << 10, 1024, 128),  # as many as half a megabyte holds
+        (1 << 10, 1 << 10, 5, 5),
+        (1 << 20, 1 << 10, 1024, 1),  # an event alone is more, and the weights are few
+        (1 << 20, 3 << 20, 1024, 3),  # weights are read once for three events, whose arena is as large
+        (1 << 20, 30 << 20, 1024, 8),  # but for no more than eight
+        (8 << 20, 60 << 20, 1024, 2),  # and for no more than 64 MB
+    ],
+)
+def test_chunk_weighs_cache_against_weights(floats: int, weights_floats: int, max_batch: int, chunk: int) -> None:
+    x, y = Buffer(floats // 2), Buffer(floats // 2)
+    weights = Packed(np.ones((weights_floats // PANEL, PANEL), np.float32))
+    assert assemble([Row(plan.MULTIPLY, x, y, (weights,))], max_batch).chunk == chunk

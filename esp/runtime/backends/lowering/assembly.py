@@ -15,7 +15,8 @@ ALIGN = 64  # bytes: a cache line, a vector
 LINE = ALIGN // 4  # floats
 SLACK = 256  # floats that a masked tile may read past the end
 ARENA_BYTES = 512 << 10  # what a chunk of events may take: so much stays in the second cache
-LARGE_BYTES, FEW = 4 << 20, 8  # but up to so much for a few rows, that weights are read for several at once
+# But as much as the weights take, and no more than this, for a few events: reading the weights once for them saves as much.
+LARGE_BYTES, FEW = 64 << 20, 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,16 +48,15 @@ class Placed:
 
 
 def assemble(plan_rows: list[Row], max_batch: int) -> Table:
-    """Addresses for everything; the arena holds as many events as stay in cache, at most ``max_batch``.
+    """Addresses for everything; the arena holds as many events as pay, at most ``max_batch``.
 
     Takes the rows out of the list, and each constant out of its row: a model's weights are not held twice.
     """
     places, row_floats = _place(plan_rows)
-    row_bytes = max(4 * row_floats, 1)
-    chunk = max(1, min(max_batch, max(ARENA_BYTES // row_bytes, min(FEW, LARGE_BYTES // row_bytes))))
     cells = [[one.does.address, one.x, one.y, one.b, one.c, one.x_at, one.y_at, one.times, *one.fields] for one in plan_rows]
     plan_rows.clear()
     constants = _Constants.for_all(cells)
+    chunk = max(1, min(max_batch, _chunk(max(4 * row_floats, 1), constants.memory.nbytes)))
 
     def number(item: Any) -> int:
         if item is None:
@@ -73,6 +73,11 @@ def assemble(plan_rows: list[Row], max_batch: int) -> Table:
         spots += [at * plan.WIDTH + spot for spot, item in enumerate(line) if isinstance(item, Buffer) and not item.slot]
         line.clear()
     return Table(rows, chunk, 4 * (row_floats * chunk + SLACK), np.array(spots, np.int64), constants.memory)
+
+
+def _chunk(row_bytes: int, weights_bytes: int) -> int:
+    """How many events at once: as many as stay in cache, or a few over which the weights are worth more than that."""
+    return max(ARENA_BYTES // row_bytes, min(FEW, min(weights_bytes, LARGE_BYTES) // row_bytes))
 
 
 def _memory(size_bytes: int) -> tuple[npt.NDArray[np.uint8], int]:
