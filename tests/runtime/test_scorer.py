@@ -339,7 +339,9 @@ def test_auto_takes_onnxruntime_for_what_a_plan_cannot_express_and_says_so(caplo
     with caplog.at_level(logging.INFO, "esp"):
         scorer = Scorer.bind(_unplanned())
     assert scorer.backend == "onnxruntime"
-    assert "model 'bent': node of 't1': the numba backend cannot take Hardmax: it has no rule; trying the next backend" in caplog.text
+    assert (
+        "model 'bent': node of 't1': the numba backend cannot take Hardmax: it has no rule; trying the next backend" in caplog.text
+    )
     x = np.arange(10, dtype=np.float32).reshape(2, 5)
     np.testing.assert_allclose(scorer.score([x], [None]).outputs[0], run_reference(scorer.astore.graph, [x])[0], atol=1e-5)
 
