@@ -146,3 +146,18 @@ def test_what_is_not_finite_spreads_as_in_the_references(value: float) -> None:
     (found,), (wanted,) = numba.bind(graph, 4).run(x), run_reference(graph, x)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5, equal_nan=True)
     assert not np.isfinite(found[1]).all()
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_products_write_to_their_places_in_a_concat(axis: int) -> None:
+    m = Maker(3, (3, 5, 6))
+    x = m.add("Relu", _conv(m, "x0", 3, 40))
+    parts = (
+        [m.add("Relu", _conv(m, x, 40, 40, size)) for size in (1, 3)] if axis == 2 else [_conv(m, x, 40, size) for size in (19, 7)]
+    )
+    graph = m.graph(m.add("Concat", x, *parts, m.add("Tanh", x), axis=axis))
+    bound: Any = numba.bind(graph, 4)
+    (whole,), fed = bound.run(events(graph, 7)), events(graph, 7)
+    np.testing.assert_allclose(whole, run_reference(graph, fed)[0], rtol=1e-5, atol=1e-5)
+    assert np.array_equal(bound.run([np.ascontiguousarray(fed[0][2:5])])[0], whole[2:5])
+    assert [row[0] for row in bound.table.rows].count(plan.COPY.address) == (2 if axis == 1 else 4)

@@ -7,8 +7,9 @@ from esp.astore.graph import Node
 from esp.kernels import plan
 from esp.kernels.pointwise import CLIP
 from esp.runtime.backends.lowering.elementwise import arithmetic
-from esp.runtime.backends.lowering.lowering import FREE, Lowering, Row
+from esp.runtime.backends.lowering.lowering import FREE, Lowering
 from esp.runtime.backends.lowering.passes import Attrs
+from esp.runtime.backends.lowering.products import is_written_after, product_of
 from esp.runtime.backends.lowering.values import Buffer, Value
 
 
@@ -17,7 +18,8 @@ def add(made: Lowering, node: Node, attrs: Attrs) -> list[Value]:
     bounds = made.bounds
     for at, value, other in sorted(_products(made, node), key=lambda found: found[0], reverse=True):
         row = made.rows[at]
-        if _last_write(made, other.buffer) < at and other.lies_as(value.order):
+        is_free = row.fields[-len(FREE) :] == FREE
+        if is_free and other.lies_as(value.order) and not is_written_after(made, at, other.buffer):
             made.rows[at] = replace(row, c=other.buffer, fields=(*row.fields[: -len(bounds)], *bounds))
             return [Value(value.buffer, made.net.shapes[node.outputs[0]], value.order)]
     made.bounds = FREE
@@ -37,22 +39,6 @@ def _products(made: Lowering, node: Node) -> Iterator[tuple[int, Value, Value]]:
     if one.shape != two.shape or one.buffer is two.buffer:
         return
     for name, value, other in ((node.inputs[0], one, two), (node.inputs[1], two, one)):
-        at = _last_write(made, value.buffer)
-        is_apart = all(value.buffer not in row.buffers for row in made.rows[:at] + made.rows[at + 1 :])
-        is_free = is_apart and value.flat is None and made.net.only_user(name) is node
-        if at >= 0 and is_free and made.rows[at].times == made.times and _is_whole(made.rows[at], value.buffer):
+        at = product_of(made, node, name)
+        if at is not None:
             yield at, value, other
-
-
-def _last_write(made: Lowering, buffer: Buffer) -> int:
-    """The last row that may write a buffer; -1 for the caller's arrays."""
-    return max(
-        (at for at, row in enumerate(made.rows) if row.y is buffer or any(item is buffer for item in row.fields)), default=-1
-    )
-
-
-def _is_whole(row: Row, buffer: Buffer) -> bool:
-    """Whether a row is a product that fills its buffer, without bounds of its own and nothing added yet."""
-    if row.does is not plan.MULTIPLY or row.c is not None or row.fields[-2:] != FREE:
-        return False
-    return row.y_at == 0 and row.fields[8] == row.fields[9] and buffer.size == row.fields[0] * row.fields[9]

@@ -13,6 +13,7 @@ from esp.kernels.sliding import KEEP
 from esp.runtime.backends.lowering.assembly import Table, assemble
 from esp.runtime.backends.lowering.lowering import Lowering, Operand, Row, lower
 from esp.runtime.backends.lowering.passes import Attrs
+from esp.runtime.backends.lowering.packed import Packed
 from esp.runtime.backends.lowering.rules import CLAMPED, RULES
 from esp.runtime.backends.lowering.values import Buffer, Scattered, Value
 from esp.runtime.backends.sliding.cuts import NONE
@@ -155,11 +156,12 @@ def _laid(model: Value, buffer: Buffer) -> Value:
 
 def shared(rows: Sequence[Row]) -> list[Row]:
     """The rows with equal constants as one: the ranges of a layer have the same weights."""
-    known: dict[tuple[str, tuple[int, ...], bytes], Array] = {}
+    known: dict[tuple[type, str, tuple[int, ...], bytes], Array | Packed] = {}
 
     def one(item: Any) -> Any:
-        if not isinstance(item, np.ndarray):
+        if not isinstance(item, np.ndarray | Packed):
             return item
-        return known.setdefault((item.dtype.str, item.shape, hashlib.sha256(item.tobytes()).digest()), item)
+        array = item.weights if isinstance(item, Packed) else item
+        return known.setdefault((type(item), array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).digest()), item)
 
     return [replace(row, x=one(row.x), b=one(row.b), c=one(row.c), fields=tuple(one(item) for item in row.fields)) for row in rows]
