@@ -31,7 +31,7 @@ def inspect(
     picture: Annotated[Path | None, typer.Option("--svg", metavar="FILE.svg", help="Draw the graph into this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what an astore says of itself, and which backends can score it here."""
+    """Show what an astore says, and which backends take it."""
     from esp.astore.binary import read, signature_of
     from esp.astore.inspect import describe, render
     from esp.astore.picture import svg
