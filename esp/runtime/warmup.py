@@ -14,7 +14,7 @@ from pathlib import Path
 from esp import kernels
 from esp.kernels.compile import CACHE_DIR, compilations
 
-LONGEST = "esp.kernels.pointwise"  # what takes longest to compile
+LONGEST = ("dense", "json", "csv", "csv_write", "msgpack", "json_write", "image", "recurrent")  # to compile: these come first
 log = logging.getLogger("esp.warmup")
 
 
@@ -50,7 +50,8 @@ def warm_up(queries: Iterable[Path] = (), processes: int | None = None) -> Warmt
 def kernel_modules() -> list[str]:
     """The modules of the kernels, what takes longest first."""
     names = [module.name for module in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}.")]
-    return sorted(names, key=lambda name: name != LONGEST)
+    first = [f"{kernels.__name__}.{name}" for name in LONGEST]
+    return [*first, *(name for name in names if name not in first)]
 
 
 def compile_kernels(modules: Iterable[str], processes: int) -> int:

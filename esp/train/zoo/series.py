@@ -14,6 +14,7 @@ from esp.train.layers import (
     Dense,
     Dropout,
     Embedding,
+    GlobalAveragePool,
     MaxPool,
     OutputLayer,
     Permute,
@@ -27,13 +28,21 @@ GATES: Mapping[str, int] = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
 
 def conv_1d(
-    draft: Draft, *, channels: int = 6, length: int = 100, classes: int = 7, filters: Sequence[int] = (32, 64), hidden: int = 64
+    draft: Draft,
+    *,
+    channels: int = 6,
+    length: int = 100,
+    classes: int = 7,
+    filters: Sequence[int] = (32, 64),
+    hidden: int = 64,
+    pooled: bool = False,
 ) -> Outputs:
-    """Convolutions over a window of sensor readings."""
+    """Convolutions over a window of sensor readings; ``pooled``: their mean over time is classified, not their every step."""
     x = draft.input("series", channels, length)
     for count in filters:
         x = draft(BN("relu"), draft(Conv1d(count, 5, bias=False, start="relu"), x))
         x = draft(MaxPool(), x)
+    x = x if not pooled else draft(GlobalAveragePool(), x)
     return draft.classes(draft(Dropout(0.5), draft(Dense(hidden, "relu"), x)), classes, pooled=False)
 
 
