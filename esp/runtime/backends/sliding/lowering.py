@@ -12,8 +12,8 @@ from esp.kernels import plan
 from esp.kernels.sliding import KEEP
 from esp.runtime.backends.lowering.assembly import Table, assemble
 from esp.runtime.backends.lowering.lowering import Lowering, Operand, Row, lower
-from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.packed import Packed
+from esp.runtime.backends.lowering.passes import Attrs
 from esp.runtime.backends.lowering.rules import CLAMPED, RULES
 from esp.runtime.backends.lowering.values import Buffer, Scattered, Value
 from esp.runtime.backends.sliding.cuts import NONE
