@@ -13,6 +13,8 @@ import pydantic
 from esp.errors import EspError, FileError
 
 M = TypeVar("M")
+_A_TABLE, _A_LIST = "input should be a table", "input should be a list"  # in the words of TOML, not of Python
+_WORDS = {"model_type": _A_TABLE, "dict_type": _A_TABLE, "dataclass_type": _A_TABLE, "tuple_type": _A_LIST, "list_type": _A_LIST}
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
@@ -49,7 +51,7 @@ def _one_line(kind: Any, err: pydantic.ValidationError, where: str, error: type[
     # an unknown key is most often the misspelling of the one that is missing: name it first
     fault = next((fault for fault in faults if fault["type"] in _UNKNOWN), faults[0])
     path, tables = _locate(kind, fault["loc"][:-1] if fault["type"] in _UNKNOWN else fault["loc"])
-    message, value = fault["msg"].removeprefix("Value error, "), fault["input"]
+    message, value = _WORDS.get(fault["type"], fault["msg"]).removeprefix("Value error, "), fault["input"]
     if fault["type"] in _UNKNOWN:
         return unknown_key(str(fault["loc"][-1]), [key for table in tables for key in _fields(table)], _place(where, path), error)
     if fault["type"].startswith("union_tag_"):  # the message would show the tag, whatever that is

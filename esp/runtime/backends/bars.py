@@ -34,7 +34,7 @@ class Bar:
 
     def refused(self, array: Array) -> dict[int, str]:
         """The rows that hold a number beyond, and the reason for each."""
-        flat = array.reshape(len(array), -1)
+        flat = array.reshape(len(array), len(self.low))  # of a block without events too
         with np.errstate(invalid="ignore"):
             whole = np.trunc(flat) if flat.dtype.kind == "f" else flat
         is_beyond = ~((whole >= self.low) & (whole <= self.high))

@@ -63,6 +63,8 @@ class ScoreSettings(KeyedSettings):
     @classmethod
     def _said(cls, value: Any) -> Any:
         """``true`` says that all is as it is by default."""
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            raise ValueError("input should be true or a table")
         return ({} if value else None) if isinstance(value, bool) else value
 
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:

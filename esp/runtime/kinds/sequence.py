@@ -22,7 +22,7 @@ class SequenceSettings(KeyedSettings):
     kind: Literal["sequence"]
     fields: tuple[str, ...] = pydantic.Field(min_length=1, description="numbers and one-dimensional tensors that make the channels")
     length: int = pydantic.Field(ge=1, le=LONGEST, description="events in a sequence")
-    hop: int = pydantic.Field(1, ge=1, description="events from one sequence of a key to the next")
+    hop: int = pydantic.Field(1, ge=1, le=LONGEST, description="events from one sequence of a key to the next")
     name: str = pydantic.Field(
         "sequence", pattern=r"^[A-Za-z_]\w*$", description="field that holds the tensor, float32[length, channels]"
     )

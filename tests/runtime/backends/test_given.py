@@ -9,6 +9,7 @@ from esp.astore.graph import Array, Graph, Value, run_reference
 from esp.astore.model import Astore, Input, Output
 from esp.errors import BackendError
 from esp.runtime.backends import bind
+from esp.runtime.backends.bars import refused_by
 from esp.runtime.scorer import Scorer
 from tests.runtime.backends.nets import Maker
 
@@ -235,6 +236,15 @@ def test_a_scorer_refuses_the_rows_at_fault_and_scores_the_others(backend: str) 
         "input 'reals' is NaN at [1]",
     )
     np.testing.assert_allclose(found.outputs[0][[0, 2, 5]], wanted[[0, 2, 5]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["numba", "onnxruntime", "numpy"])
+def test_no_rows_at_all_are_no_fault(backend: str) -> None:
+    inputs = (Input("ids", "int64", (3,)), Input("reals", "float32", (3,)))
+    scorer = Scorer.bind(Astore("m", GRAPHS["both"], inputs, (Output("y", "float32", (3,)),)), backend)
+    none = [np.zeros((0, 3), np.int64), np.zeros((0, 3), np.float32)]
+    assert scorer.score(none, [None, None]).outputs[0].shape == (0, 3)
+    assert refused_by(scorer.bars, none) is None
 
 
 def _computed() -> Graph:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from esp.astore.graph import Value
 from esp.astore.model import Astore, Input, Output, Step
 from esp.errors import QueryError
 from esp.runtime.events import DeadBlock, EventBlock, raw_block
@@ -17,6 +18,7 @@ from esp.runtime.schema import Schema
 from esp.runtime.scorer import Scorer
 from esp.runtime.state.tables import Tables
 from esp.runtime.stateful import StatefulScorer
+from esp.settings import checked
 from tests.runtime.backends.nets import Maker
 from tests.runtime.kinds.laws import Case, block_of, cut, opened
 from tests.runtime.kinds.series import CHANNELS, convolutional_model, readings, recurrent_model
@@ -94,6 +96,28 @@ def test_one_field_may_feed_the_series_and_a_null_is_a_null() -> None:
     (_, out), (_, dead) = window.on_block("in", block)
     assert dead.reasons == ("input 'series' is null",)
     np.testing.assert_allclose(out.column("scores"), by_history([["a", [1, 2], 3], ["a", [0, 1], 0]]), atol=1e-6)
+
+
+def token_model() -> Astore:
+    """A GRU over the rows that tokens [length] name in a table of five."""
+    m = Maker(1)
+    m.inputs = (Value("x0", "int64", (None, 4)),)
+    x = m.add("Transpose", m.add("Gather", m.weight(5, CHANNELS), "x0"), perm=(1, 0, 2))
+    m.add("GRU", x, m.weight(1, 6, CHANNELS), m.weight(1, 6, 2), outputs=2, hidden_size=2)
+    graph = m.graph(m.add("Squeeze", m.nodes[-1].outputs[1], m.const(np.array([0]))))
+    return Astore("tokens", graph, (Input("token", "int64", (4,)),), (Output("p", "float32", (2,)),), digest="d4" * 32)
+
+
+@pytest.mark.parametrize("backend", ["numba", "onnxruntime", "numpy"])
+def test_tokens_are_steps_and_a_block_without_events_is_none(backend: str) -> None:
+    schema, keys = "device*:string, token:int64", {"kind": "score", "model": "m", "stateful": True, "output": {"p": "scores"}}
+    scorers = {"m": StatefulScorer.bind(token_model(), backend)}
+    window = opened(Case("", keys, stream(schema), lambda: None, Environment(WHERE, {"m": token_model()}), lambda: scorers))
+    rows = [["a", 4], ["a", 5], ["b", 0]]
+    (_, out), (_, dead) = window.on_block("in", block_of(schema, rows, ts_s=[0, 1, 2], raw=raw_block([b""] * 3)))
+    assert dead.reasons == ("input 'x0' is 5 at [0], wanted -5 to 4: it names a row of a table",)
+    ((_, none),) = window.on_block("in", block_of(schema, [], ts_s=[], end_ns=9))
+    assert (len(out), len(none)) == (2, 0)
 
 
 def test_a_model_of_every_event_gives_its_output_at_that_event() -> None:
@@ -202,6 +226,23 @@ def test_what_does_not_fit_is_said_at_load(
         settings.resolve(stream(**where), Environment(WHERE, {"m": astore or recurrent_model()}))
     assert "; " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"stateful": "yes"}, "stateful: input should be true or a table, got 'yes'"),
+        ({"stateful": 1}, "stateful: input should be true or a table, got 1"),
+        ({"stateful": ["p"]}, "stateful: input should be a table;"),
+        ({"sequence": True}, "sequence: input should be a table, got True"),
+        ({"sequence": {"length": 4, "fields": "p"}}, "sequence.fields: input should be a list, got 'p'"),
+        ({"sequence": {"length": 4, "hop": 2**63}}, "sequence.hop: input should be less than or equal to 1000000"),
+    ],
+)
+def test_what_is_no_series_is_said_in_the_words_of_the_file(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        checked(ScoreSettings, {"kind": "score", "from": "before", "model": "m", **keys}, WHERE, QueryError)
+    assert f"{WHERE}.{message}" in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [{"by": ["device"]}, {"scope": "partition"}])

@@ -87,6 +87,11 @@ def test_a_misspelt_field_names_the_nearest() -> None:
     assert "windows.seq.fields: there is no field 'levle'; did you mean 'level'?" in refusal(fields=["levle"])
 
 
+def test_a_hop_is_a_number_that_a_stream_can_count_to() -> None:
+    with pytest.raises(ValueError, match=r"hop\n.*less than or equal to 1000000"):
+        SequenceSettings.model_validate({"kind": "sequence", "fields": ["acc"], "length": 2, "hop": 2**63})
+
+
 def test_a_name_that_is_taken_is_refused() -> None:
     assert "field 'label' is there already" in refusal(name="label")
     SequenceSettings.model_validate({"kind": "sequence", "fields": ["acc"], "length": 2, "name": "acc"}).resolve(STREAM, ENV)

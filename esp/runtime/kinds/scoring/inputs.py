@@ -32,7 +32,7 @@ class SequenceOf(Series):
     """The last events of a key go into the model as one tensor, once they are there, and then at every ``hop``-th event."""
 
     length: int = pydantic.Field(ge=1, le=LONGEST, description="events in a sequence: as many as the model takes")
-    hop: int = pydantic.Field(1, ge=1, description="events from one sequence of a key to the next")
+    hop: int = pydantic.Field(1, ge=1, le=LONGEST, description="events from one sequence of a key to the next")
 
 
 class StatefulOf(Series):
