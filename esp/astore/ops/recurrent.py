@@ -41,6 +41,8 @@ def _run(attrs: Attrs, inputs: Sequence[Array | None], outputs: int, cells: Iter
     """Every direction walked; ``state_at`` are the inputs that hold the initial states."""
     x, r = given(inputs[0]), given(inputs[2])
     lengths = inputs[4] if len(inputs) > 4 else None
+    if lengths is not None and ((lengths < 0) | (lengths > len(x))).any():
+        raise IndexError(f"a length of {lengths[(lengths < 0) | (lengths > len(x))][0]} in a series of {len(x)} steps")
     zero = np.zeros((x.shape[1], r.shape[2]), x.dtype)
     walked = []
     for direction, (cell, is_reverse) in enumerate(zip(cells, _directions(attrs))):

@@ -1,4 +1,4 @@
-"""Whole numbers that name rows of a table must be those of a row: which events hold others, and what to say of them."""
+"""Whole numbers that name rows of a table, or count steps, must be such: which events hold others, and what to say of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ class Bar:
     slot: int
     low: Index
     high: Index
+    what: str
 
     def check(self, array: Array) -> None:
         """BackendError for a number beyond, before anything is read by it; ``array`` is C-contiguous."""
@@ -30,7 +31,7 @@ class Bar:
         at = outside(len(array), len(self.low), KINDS[self.value.dtype], address(array.reshape(-1)), *sides)
         if at >= 0:
             row, place = divmod(at, len(self.low))
-            raise BackendError(self.reason(array, row, place), where=f"row {row}", mend="send numbers of rows that the table has")
+            raise BackendError(self.reason(array, row, place), where=f"row {row}", mend="send numbers within these")
 
     def refused(self, array: Array) -> dict[int, str]:
         """The rows that hold a number beyond, and the reason for each."""
@@ -46,14 +47,12 @@ class Bar:
         where = ",".join(str(int(one)) for one in np.unravel_index(place, array.shape[1:])) if array.ndim > 1 else ""
         at = f" at [{where}]" if where else ""
         found = array.reshape(len(array), -1)[row, place]
-        return (
-            f"input '{self.value.name}' is {found}{at}, wanted {self.low[place]} to {self.high[place]}: it names a row of a table"
-        )
+        return f"input '{self.value.name}' is {found}{at}, wanted {self.low[place]} to {self.high[place]}: {self.what}"
 
 
 def bars_of(graph: Graph, kept: Limits) -> list[Bar]:
     """The bars of a graph's inputs, of limits that were found in it."""
-    return [Bar(graph.inputs[slot], slot, low, high) for slot, (low, high) in kept.items()]
+    return [Bar(graph.inputs[slot], slot, *limit) for slot, limit in kept.items()]
 
 
 def find_bars(graph: Graph) -> list[Bar]:

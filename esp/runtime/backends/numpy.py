@@ -21,7 +21,7 @@ class NumpyBound:
                 f"a batch of {len(inputs[0])} rows does not fit the memory", mend="score fewer at once (max_batch)"
             ) from err
         except IndexError as err:
-            raise BackendError(f"an index is out of bounds: {err}", mend="send numbers of rows that the table has") from err
+            raise BackendError(f"an index is out of bounds: {err}", mend="send numbers that the model can take") from err
 
 
 def bind(graph: Graph, max_batch: int, threads: int = 1) -> NumpyBound:

@@ -238,6 +238,23 @@ def test_a_scorer_refuses_the_rows_at_fault_and_scores_the_others(backend: str) 
     np.testing.assert_allclose(found.outputs[0][[0, 2, 5]], wanted[[0, 2, 5]], rtol=1e-5)
 
 
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("backend", ["numba", "onnxruntime", "numpy"])
+def test_an_event_of_more_steps_than_there_are_or_of_less_than_none_is_refused_alone(op: str, backend: str) -> None:
+    graph = GRAPHS[f"lengths {op}"]
+    inputs = (Input("steps", "float32", (5, 3)), Input("length", "int32", ()))
+    astore = Astore("m", graph, inputs, (Output("y", "float32", (5, 2, 4)),))
+    x = ids(graph, 6)
+    x[1] = np.array([0, 5, 6, -1, 2**31 - 1, 1], np.int32)
+    kept = [0, 1, 5]
+    wanted = run_reference(graph, [array[kept] for array in x])[0]
+    found = Scorer.bind(astore, backend).score(x, [None, None])
+    assert found.refused is not None
+    assert np.flatnonzero(~found.refused).tolist() == kept
+    assert found.reasons[:2] == tuple(f"input 'x1' is {wrong}, wanted 0 to 5: it is a number of steps" for wrong in (6, -1))
+    np.testing.assert_allclose(found.outputs[0][kept], wanted, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("backend", ["numba", "onnxruntime", "numpy"])
 def test_no_rows_at_all_are_no_fault(backend: str) -> None:
     inputs = (Input("ids", "int64", (3,)), Input("reals", "float32", (3,)))

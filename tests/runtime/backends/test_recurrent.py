@@ -40,11 +40,11 @@ def node(op: str, units: int = 5, given: Sequence[str] = (), steps: int = STEPS,
 
 
 def drawn(graph: Graph, rows: int) -> list[Any]:
-    """Rows for a graph; lengths from none to more than there are steps."""
+    """Rows for a graph; lengths from none to as many as there are steps."""
     rng, feeds = np.random.default_rng(7), []
     for value in graph.inputs:
         size = (rows, *(dim for dim in value.shape[1:] if dim is not None))
-        whole = rng.integers(0, STEPS + 2, rows).astype(np.int32)
+        whole = rng.integers(0, STEPS + 1, rows).astype(np.int32)
         feeds.append(whole if value.dtype == "int32" else rng.standard_normal(size).astype(np.float32))  # type: ignore[arg-type]
     return feeds
 

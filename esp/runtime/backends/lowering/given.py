@@ -6,6 +6,7 @@ a table, OneHot and Cast to float32 then read the caller's array itself.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,18 @@ from esp.runtime.backends.lowering.values import Index, Shape
 
 _MOVES = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather", "Tile", "Expand")
 _REAL = ("float16", "float32", "float64")
-Limits = Mapping[int, tuple[Index, Index]]  # an input -> the least and the most that each number of its row may be
+_RECURRENT = ("RNN", "GRU", "LSTM")
+
+
+class Limit(NamedTuple):
+    """The least and the most that each number of an input's row may be, and what the numbers are."""
+
+    low: Index
+    high: Index
+    what: str
+
+
+Limits = Mapping[int, Limit]  # by input
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +116,24 @@ def _shift(net: Net, node: Node, found: dict[str, Given]) -> None:
 
 
 def limits(net: Net, found: Mapping[str, Given]) -> Limits:
-    """What the numbers of each input must lie within, for the tables that they are looked up in; inputs without are left out."""
-    kept: dict[int, tuple[Index, Index]] = {}
+    """What the numbers of each input must lie within, for the tables that they are looked up in, and the steps that they count.
+
+    Inputs without such numbers are left out.
+    """
+    kept: dict[int, Limit] = {}
     for node in net.nodes:
-        if node.op != "Gather" or node.inputs[1] not in found:
-            continue
-        given, rows = found[node.inputs[1]], net.shapes[node.inputs[0]][complete_attrs(node)["axis"]]
-        if given.slot not in kept:
-            ends = np.iinfo(np.int64)
-            kept[given.slot] = np.full(given.size, ends.min, np.int64), np.full(given.size, ends.max, np.int64)
-        low, high = kept[given.slot]
-        np.maximum.at(low, given.places.reshape(-1), (-(rows or 0) - given.shifts).reshape(-1))
-        np.minimum.at(high, given.places.reshape(-1), ((rows or 0) - 1 - given.shifts).reshape(-1))
+        if node.op == "Gather" and node.inputs[1] in found:
+            rows = net.shapes[node.inputs[0]][complete_attrs(node)["axis"]] or 0
+            _bound(kept, found[node.inputs[1]], (-rows, rows - 1), "it names a row of a table")
+        elif node.op in _RECURRENT and len(node.inputs) > 4 and node.inputs[4] in found:
+            _bound(kept, found[node.inputs[4]], (0, net.shapes[node.inputs[0]][0] or 0), "it is a number of steps")
     return kept
+
+
+def _bound(kept: dict[int, Limit], given: Given, ends: tuple[int, int], what: str) -> None:
+    """Narrows what the numbers of an input may be to those that end, shifted, within ``ends``."""
+    widest = np.iinfo(np.int64)
+    whole = Limit(np.full(given.size, widest.min, np.int64), np.full(given.size, widest.max, np.int64), what)
+    limit, places, (low, high) = kept.setdefault(given.slot, whole), given.places.reshape(-1), ends
+    np.maximum.at(limit.low, places, (low - given.shifts).reshape(-1))
+    np.minimum.at(limit.high, places, (high - given.shifts).reshape(-1))
