@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,14 @@ def sliding(astore: Astore, batch: int) -> Run:
     if by is None:
         raise ValueError(scorer.way)
     readings = np.random.default_rng(1).standard_normal((batch, PERIOD, CHANNELS)).astype(np.float32)
-    course = np.tile(readings, (1, length // PERIOD + 2, 1))
-    windows = [np.ascontiguousarray(course[:, at : at + length]) for at in range(PERIOD)]
-    rows, counts = np.arange(batch, dtype=np.int64), np.full(batch, length, np.int64)
+    series = np.tile(readings, (1, length // PERIOD + 2, 1))
+    windows = [np.ascontiguousarray(series[:, at : at + length]) for at in range(PERIOD)]
+    rows, counts, course = np.arange(batch, dtype=np.int64), np.full(batch, length, np.int64), cycle(windows)
+    one = np.ones(1, np.int64)
 
     def score() -> object:
-        nonlocal counts
-        made = scorer.score_windows(windows[int(counts[0] - length) % PERIOD], rows, counts, by)
-        counts = counts + 1
-        return made
+        np.add(counts, one, counts)
+        return scorer.score_windows(next(course), rows, counts, by)
 
     return score
 

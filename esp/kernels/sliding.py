@@ -18,7 +18,7 @@ from esp.kernels.pointers import copy_floats, declare, emitted, f4, i8
 STATE = 3  # int64 of a row: the count and the number of its last window, and the pass in which it last took a step
 NEVER = -(1 << 62)  # a count that no window follows
 PLACE = 2  # int64 of a window on its way: the address of its row's rings (0: none), and its number
-DONE, SORTED, FULL = range(3)
+DONE, SORTED, FULL, MISSING = range(4)
 PLAN, CAPACITY, MOST, HOMES, STATES, HOP, FIRST, PASSES, PLACES, STEPPED, FILLED, FOUND = range(12)  # of a call: see ``advance``
 FIELDS = 12
 LINE = 64  # bytes of a cache line
@@ -153,15 +153,34 @@ def _is_room(n, rows, capacity, most):
 
 
 @part
+def _is_missing(n, new, windows, rows, counts, call):
+    """Whether a window has a NaN among its last ``new`` numbers, or anywhere where it does not follow the last one of its row."""
+    c, size, found = i8(call), len(windows) // max(n, 1), 0
+    for i in range(n):
+        row, looked = rows[i], size
+        if row < c[CAPACITY] and i8(c[STATES] + 8 * STATE * row)[0] + c[HOP] == counts[i]:
+            looked = min(new, size)
+        window = f4(windows.ctypes.data + 4 * (i * size + size - looked))
+        for j in range(looked):
+            found |= window[j] != window[j]
+    return found != 0
+
+
+@part
 def _sort(n, rows, counts, call):
     """Which of n windows go on from the last of their row, in order, and which are scored whole; found: windows seen, steps, fills.
 
-    It ends where a row that took a step begins anew, for all fills come first. Places of steps begin the list, those of fills stand
-    from place n on.
+    Neither are windows whose count is below 0: their rows begin anew. It ends where a row that took a step begins anew, for all
+    fills come first. Places of steps begin the list, those of fills stand from place n on.
     """
     c, stepped, filled, i = i8(call), 0, 0, 0
     while i < n:
         row, home, number = rows[i], 0, 0
+        if counts[i] < 0:
+            if row < c[CAPACITY]:
+                i8(c[STATES] + 8 * STATE * row)[0] = NEVER
+            i += 1
+            continue
         if row < c[CAPACITY]:
             home, state = i8(c[HOMES])[row], i8(c[STATES] + 8 * STATE * row)
             number = state[1] + 1 if state[0] + c[HOP] == counts[i] else 0
@@ -217,9 +236,14 @@ def sort(call: int, rows: Any, counts: Any) -> Any:
     return _sorted(call, rows, counts)
 
 
-@kernel(types.intp(types.intp, READ, _I8, _I8, types.float32[::1]))
-def advance(call: int, windows: Any, rows: Any, counts: Any, out: Any) -> Any:
-    """``sort``, and where all are steps ``step``: DONE."""
+@kernel(types.intp(types.intp, types.intp, READ, _I8, _I8, types.float32[::1]))
+def advance(call: int, new: int, windows: Any, rows: Any, counts: Any, out: Any) -> Any:
+    """``sort``, and where all are steps ``step``: DONE. MISSING, and nothing is done: there is a NaN.
+
+    ``new``: how many numbers at the end of a window to look at for that; all where it does not follow another; 0: none.
+    """
+    if new and _is_missing(len(rows), new, windows, rows, counts, call):
+        return MISSING
     done = _sorted(call, rows, counts)
     if done == SORTED and i8(i8(call)[FOUND])[1] == len(rows):
         _step(i8(call)[PLAN], i8(call)[PLACES], len(rows), windows, out)

@@ -1,7 +1,10 @@
 """Scoring windows of a series: incrementally, only what the new events change, where the network and its backend allow it."""
 
+import numpy as np
+
 from esp.astore.graph import Array
 from esp.astore.model import Astore
+from esp.astore.ops.rules import size_of
 from esp.errors import BackendError
 from esp.kernels.lanes import HAS_FMA
 from esp.runtime.backends.bars import find_bars
@@ -9,7 +12,7 @@ from esp.runtime.backends.choice import Chooser
 from esp.runtime.backends.intake import lift, split_steps
 from esp.runtime.backends.sliding import Sliding, slide
 from esp.runtime.events import I64
-from esp.runtime.scorer import Scorer, Scores, among_refused, whole
+from esp.runtime.scorer import Scorer, Scores, whole
 from esp.runtime.stateful import OF_CHANNELS
 
 __all__ = ["Sliding", "WindowScorer"]
@@ -25,6 +28,9 @@ class WindowScorer(Scorer):
         super().__init__(scorer.astore, scorer.backend, scorer.bound, scorer.max_batch, scorer.threads)
         self.hop, self.way = hop, "windows incrementally" if ready else f"whole windows ({why})"
         self.ready, self.steps = ready, ready.steps if ready else None
+        intake, channels = self.intakes[0], size_of((None, *scorer.astore.inputs[0].shape[1:]))
+        self.is_plain = intake.is_plain
+        self.new = 0 if intake.passes_nan else hop * channels  # numbers of a window to look at for NaN
 
     @classmethod
     def bind(
@@ -52,20 +58,19 @@ class WindowScorer(Scorer):
         if by is None or not len(rows):
             return self.score([windows], [None])
         self.drifts[0].observe(windows)
+        if self.is_plain:
+            outputs = by.score_sound(windows, rows, counts, self.new)
+            if outputs is not None:
+                return Scores(outputs)
         if len(rows) <= self.max_batch:
             return self._slide(windows, rows, counts, by)
         cuts = [slice(first, first + self.max_batch) for first in range(0, len(rows), self.max_batch)]
         return whole([self._slide(windows[some], rows[some], counts[some], by) for some in cuts])
 
     def _slide(self, windows: Array, rows: I64, counts: I64, by: Sliding) -> Scores:
-        array = self.intakes[0].whole(windows, None)
-        if array is not None:
-            return Scores(by.score(array, rows, counts))
-        taken = self.intakes[0].prepared(windows, None)
-        if taken.refused is None:
-            return Scores(by.score(taken.array, rows, counts))
-        kept = ~taken.refused
-        return among_refused(by.score(taken.array[kept], rows[kept], counts[kept]), taken.refused, taken.reasons)
+        taken = self.intakes[0].take(windows, None)
+        sound = counts if taken.refused is None else np.where(taken.refused, -1, counts)
+        return Scores(by.score(taken.array, rows, sound), taken.refused, taken.reasons)
 
 
 def _sliding(astore: Astore, backend: str, max_batch: int, hop: int) -> tuple[Sliding | None, str]:

@@ -30,6 +30,11 @@ class Intake:
         self.fused = _fused(self.input) if dtype == "float32" else None
         self.passes_nan = input.missing == "nan"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its float32 are handed through as they lie, but for those that the policy refuses."""
+        return isinstance(self.fused, Numbers) and self.fused.is_plain and self.fused.is_laid_out and self.input.missing != "impute"
+
     def take(self, column: Column, valid: Bools | None) -> Prepared:
         """The array of a column, and the rows that are refused."""
         array = self.whole(column, valid)

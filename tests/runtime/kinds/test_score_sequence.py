@@ -100,20 +100,23 @@ class Noted:
     def __init__(self, scorer: WindowScorer) -> None:
         self.scorer = scorer
         self.told: list[tuple[int, int, Array]] = []
+        self.refused: list[int] = []  # rows
 
     def score(self, windows: Array, rows: Array, counts: Array) -> tuple[Array, ...]:
-        self.told += [(int(row), int(count), window) for row, count, window in zip(rows, counts, windows, strict=True)]
+        told = [(int(row), int(count), window) for row, count, window in zip(rows, counts, windows, strict=True)]
+        self.told += [one for one in told if one[1] >= 0]
+        self.refused += [row for row, count, _ in told if count < 0]
         return self.scorer.bound.run([np.ascontiguousarray(windows)])
 
 
-def test_what_scores_incrementally_is_told_the_row_and_the_count_of_every_window_that_is_not_refused() -> None:
+def test_what_scores_incrementally_is_told_the_row_of_every_window_and_the_count_of_those_that_are_not_refused() -> None:
     astore, rows = convolutional_model(), readings(8, 90, nulls=0.02)
     scorer = WindowScorer.bind(astore, "numba", max_batch=7)
     noted = Noted(scorer)
     scorer.sliding = lambda: noted  # type: ignore[assignment, return-value, method-assign]
     ports = in_one(astore, scorer, {"length": 6, "max_gap": "30s"}, events(rows, gap_at=50), [20, 21])
     assert sum(len(block) for port, block in ports if port == "dead") > 0
-    wanted, gone, histories = [], set[str](), dict[str, list[list[float]]]()
+    wanted, refused, gone, histories = [], list[int](), set[str](), dict[str, list[list[float]]]()
     order = list(dict.fromkeys(row[0] for row in rows))
     for at, (device, acc, p) in enumerate(rows):
         if at >= 50 and device not in gone:
@@ -121,10 +124,13 @@ def test_what_scores_incrementally_is_told_the_row_and_the_count_of_every_window
             histories[device] = []
         history = histories.setdefault(device, [])
         history.append([*(acc or [np.nan] * 2), np.nan if p is None else p])
-        if len(history) >= 6 and not np.isnan(history[-6:]).any():
+        if len(history) >= 6 and np.isnan(history[-6:]).any():
+            refused.append(order.index(device))
+        elif len(history) >= 6:
             wanted.append(
                 (order.index(device), len(history), (np.array(history[-6:], np.float32) - [0.5, 0.2, 0.0]) / [0.5, 1.5, 2.0])
             )
+    assert noted.refused == refused
     assert [told[:2] for told in noted.told] == [told[:2] for told in wanted]
     np.testing.assert_allclose([told[2] for told in noted.told], [told[2] for told in wanted], atol=1e-5)
 

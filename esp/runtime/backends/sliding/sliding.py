@@ -21,6 +21,7 @@ from esp.runtime.backends.sliding.step import Steps, derive
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
+_F4 = np.dtype(np.float32)
 MOST_WORK = 0.7  # of a whole window's; a step that does more is not worth its memory
 
 
@@ -70,7 +71,17 @@ class Sliding:
 
         ``rows``: the row of each window's key in the state table; ``counts``: events of that key up to the window's last. A window
         whose count is not the last one's and a hop begins its row anew: it is scored whole, and so are as many after it as
-        the strides have phases.
+        the strides have phases. A count below 0 says that a window is refused: its scores are zeros, and its row begins anew.
+        """
+        outputs = self.score_sound(windows, rows, counts, 0)
+        assert outputs is not None  # nothing was looked at
+        return outputs
+
+    def score_sound(self, windows: F32, rows: I64, counts: I64, new: int) -> tuple[Array, ...] | None:
+        """``score``; None, and nothing is done, where a NaN is among the last ``new`` numbers of a window.
+
+        One that does not follow another of its row is looked at as a whole; so all are free of NaN as long as all are scored here,
+        or without NaN.
         """
         m = len(rows)
         if not m:
@@ -78,8 +89,10 @@ class Sliding:
         with self.lock:
             if m > len(self.stepped):
                 self._make_room(m)
-            out = np.empty((m, *self.shape), np.float32)
-            done = kernels.advance(self.called, windows.ravel(), rows, counts, out.ravel())
+            out = np.empty((m, *self.shape), _F4)
+            done = kernels.advance(self.called, new, windows.ravel(), rows, counts, out.ravel())
+            if done == kernels.MISSING:
+                return None
             if done != kernels.DONE:
                 return self._score_surely(windows, rows, counts, done)
         return (out,) if len(self.cuts) == 1 else self._outputs(out.ravel(), m)
@@ -99,7 +112,7 @@ class Sliding:
     def _score_mixed(self, windows: F32, rows: I64, counts: I64, done: int) -> tuple[Array, ...]:
         """Goes on from what ``advance`` found last, until all windows are scored."""
         start, m = 0, len(rows)
-        outputs = self._outputs(np.empty(m * self.size, np.float32), m)
+        outputs = self._outputs(np.zeros(m * self.size, np.float32), m)
         while start < m:
             if done == kernels.FULL:
                 self._grow(int(rows.max()) + 1)

@@ -132,6 +132,46 @@ def test_a_missing_reading_is_gone_when_it_leaves_the_window() -> None:
     assert are_nan == [end > 50 and end <= 82 for end in range(32, 120)]
 
 
+def test_a_refused_window_has_zeros_and_its_row_begins_anew() -> None:
+    sliding = slide(build("conv_1d", seed=1, length=32), 32, 1, 16)
+    whole = numba.bind(sliding.steps.whole, 16)
+    rng = np.random.default_rng(0)
+    before, after = (rng.standard_normal((50, 6)).astype(np.float32) for _ in range(2))  # a gap lies between: counts begin anew
+    cuts = np.stack([series[end - 32 : end] for series in (before, after) for end in range(32, 45)])
+    counts = np.array([*range(32, 45), -1, *range(33, 45)])
+    for at in (1, 13, 14, 15, 26):  # the refused one is number 13: in a batch with its neighbours, and alone
+        sliding = slide(build("conv_1d", seed=1, length=32), 32, 1, 16)
+        pieces = [slice(0, at), slice(at, 26)]
+        (ours,) = (
+            np.concatenate([sliding.score(cuts[some], np.zeros(len(cuts[some]), np.int64), counts[some])[0] for some in pieces]),
+        )
+        wanted = np.concatenate([whole.run([cuts[first : first + 1]])[0] for first in range(26)])
+        wanted[13] = 0
+        assert ours.tobytes() == wanted.tobytes()
+
+
+def test_sound_windows_alone_are_scored_and_another_one_changes_nothing() -> None:
+    sliding = slide(build("conv_1d", seed=1, length=32), 32, 2, 16)
+    whole = numba.bind(sliding.steps.whole, 16)
+    events = np.random.default_rng(0).standard_normal((2, 150, 6)).astype(np.float32)
+    gaps = events.copy()
+    gaps[0, [8, 61, 101], [1, 5, 0]] = np.nan
+    rows, are_sound = np.arange(2), []
+    for end in range(32, 150, 2):
+        sound, missing = (np.ascontiguousarray(series[:, end - 32 : end]) for series in (events, gaps))
+        counts = np.full(2, end)
+        found = sliding.score_sound(missing, rows, counts, 12)
+        are_sound.append(found is not None)
+        if found is None:  # the one key's window is refused
+            (made,) = sliding.score(sound, rows, np.array([-1, end]))
+            assert not made[0].any()
+            assert made[1:].tobytes() == whole.run([sound])[0][1:].tobytes()
+        else:
+            assert found[0].tobytes() == whole.run([sound])[0].tobytes()
+    assert are_sound == [not np.isnan(gaps[:, end - 32 : end]).any() for end in range(32, 150, 2)]
+    assert 0 < sum(are_sound) < len(are_sound)
+
+
 def test_no_windows_have_no_scores() -> None:
     sliding = slide(build("conv_1d", seed=1, length=32), 32, 1, 16)
     (scores,) = sliding.score(np.zeros((0, 32, 6), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64))
