@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from esp.kernels.compile import part
 
 _BYTE, _WORD, _WIDE = ir.IntType(8), ir.IntType(64), ir.IntType(128)
 _POINTERS: dict[str, Any] = {
@@ -143,3 +146,9 @@ def _stand_alone(typing: Any) -> Any:
 
 # Called in a part: the part is compiled once and called, not copied into all its callers (which costs seconds of compilation).
 stand_alone = cast(Callable[[], None], intrinsic(_stand_alone))
+
+
+@part
+def start_of(data: Any) -> Any:
+    """The address of a contiguous array, signed as all places in kernels are (NumPy's own mixed with them makes floats)."""
+    return np.int64(data.ctypes.data)
