@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("errors", "kernels", "events"),
     ),
     "kinds": (("esp.runtime.kinds",), ("errors", "kernels", "astore", "events", "columns", "scorer")),
-    "connect": (("esp.runtime.connect",), ("errors", "kernels", "events", "columns")),
+    "connect": (("esp.runtime.connector", "esp.runtime.connect", "esp.runtime.kafka"), ("errors", "kernels", "events", "columns")),
     "metrics": (("esp.runtime.metrics", "esp.runtime.meters"), ("errors", "kernels", "astore", "events", "columns", "scorer", "kinds")),
     "engine": (  # query, engine, server and what drives them
         ("esp.runtime",),
@@ -37,7 +37,7 @@ SYNCHRONOUS = ("kernels", "astore", "train", "events", "columns", "backends", "s
 
 # Third-party packages that are an edge, and the modules that may import each.
 EDGES: dict[str, tuple[str, ...]] = {
-    "aiokafka": ("esp.runtime.connect",),
+    "aiokafka": ("esp.runtime.kafka",),
     "confluent_kafka": ("esp.demo",),
     "prometheus_client": ("esp.runtime.metrics",),
     "onnx": ("esp.astore.onnx",),
@@ -127,7 +127,7 @@ def test_imports_point_one_way() -> None:
         ("esp.train.fit", "from esp.runtime.events import EventBlock"),
         ("esp.runtime.engine", "import esp.train.fit"),
         ("esp.runtime.kinds.score", "def late():\n    import asyncio"),
-        ("esp.runtime.kinds.score", "from esp.runtime.connect.kafka import KafkaSource"),
+        ("esp.runtime.kinds.score", "from esp.runtime.kafka.settings import KafkaSource"),
         ("esp.runtime.kinds.score", "from esp.runtime import engine"),
         ("esp.runtime.kinds.score", "from ..connect import kafka"),
         ("esp.runtime.backends.numba", "from esp.runtime.scorer import Scorer"),
@@ -149,7 +149,7 @@ def test_an_import_against_the_rules_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         (
-            "esp.runtime.connect.kafka",
+            "esp.runtime.kafka.settings",
             "import asyncio\nfrom aiokafka import AIOKafkaConsumer\nfrom esp.runtime.events import RawBlock",
         ),
         ("esp.runtime.kinds.score", "from . import window\nfrom esp.runtime import expressions\nfrom esp.errors import QueryError"),

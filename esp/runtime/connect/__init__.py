@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from esp.errors import QueryError
-from esp.runtime.connect.base import Assigned, Connection, Revoked, Sink, Source
 from esp.runtime.connect.file import FileConnection, FileSink, FileSource
-from esp.runtime.connect.kafka import KafkaConnection
-from esp.runtime.connect.kafka_sink import KafkaSink
-from esp.runtime.connect.kafka_source import KafkaSource
 from esp.runtime.connect.memory import MemoryConnection, MemorySink, MemorySource, MemoryTopic
+from esp.runtime.connector import Assigned, Connection, Revoked, Sink, Source
+from esp.runtime.kafka.settings import KafkaConnection
+from esp.runtime.kafka.sink import KafkaSink
+from esp.runtime.kafka.source import KafkaSource
 from esp.settings import checked, unknown_key
 
 Role = Literal["source", "sink"]

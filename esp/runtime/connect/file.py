@@ -10,8 +10,8 @@ import numpy as np
 import pydantic
 
 from esp.errors import QueryError, TransportError
-from esp.runtime.connect.base import Assigned, Connection, Revoked
 from esp.runtime.connect.file_cut import MAX_RECORD_BYTES, Cutter, ends_in_quotes, objects_end
+from esp.runtime.connector import Assigned, Connection, Revoked
 from esp.runtime.events import I64, U8, RawBlock
 
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".msgpack": "msgpack", ".mp": "msgpack"}

@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 
 from esp.errors import TransportError
-from esp.runtime.connect.base import Assigned, Connection, Revoked
+from esp.runtime.connector import Assigned, Connection, Revoked
 from esp.runtime.events import I64, RawBlock, raw_block
 
 

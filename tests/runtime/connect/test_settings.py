@@ -7,7 +7,7 @@ import pytest
 
 from esp.errors import QueryError
 from esp.runtime.connect import CONNECTORS, connection, open_sink, open_source
-from esp.runtime.connect.kafka import KafkaConnection, client_options
+from esp.runtime.kafka.settings import KafkaConnection, client_options
 
 WHERE = "q.toml: windows.in.connect"
 

@@ -13,7 +13,7 @@ from esp.runtime.dead_letters import dead_letters
 from esp.runtime.events import DeadBlock, raw_block
 from esp.runtime.headers import decode_headers, encode_headers
 from tests.conftest import Kafka
-from tests.runtime.connect.members import Member
+from tests.runtime.kafka.members import Member
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]

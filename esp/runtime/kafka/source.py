@@ -12,12 +12,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from esp.errors import EspError, QueryError, TransportError
-from esp.runtime.connect.base import Assigned, Revoked
-from esp.runtime.connect.kafka import KafkaConnection, client_options
-from esp.runtime.connect.kafka_cluster import Watch, reach, stop_in_time, take_log_aside
-from esp.runtime.connect.kafka_records import tolerate_names
+from esp.runtime.connector import Assigned, Revoked
 from esp.runtime.events import I64, RawBlock
 from esp.runtime.headers import encode_headers
+from esp.runtime.kafka.cluster import Watch, reach, stop_in_time, take_log_aside
+from esp.runtime.kafka.settings import KafkaConnection, client_options
+from esp.runtime.kafka.tolerant import tolerate_names
 
 log = logging.getLogger(__name__)
 NEVER_MS = 2**31 - 1  # the engine says itself when it is stuck

@@ -12,7 +12,7 @@ from esp.errors import StartError
 from esp.runtime.connect import connection, open_sink
 from esp.runtime.events import raw_block
 from esp.runtime.headers import decode_headers, encode_headers
-from tests.runtime.connect.members import Member
+from tests.runtime.kafka.members import Member
 
 pytest.importorskip("confluent_kafka")
 from esp.demo.broker import EmbeddedBroker

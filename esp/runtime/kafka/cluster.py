@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from esp.errors import StartError
-from esp.runtime.connect.kafka import KafkaConnection, client_options
+from esp.runtime.kafka.settings import KafkaConnection, client_options
 
 log = logging.getLogger(__name__)
 WATCH_S = 2.0

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pydantic
 
 from esp.errors import QueryError
-from esp.runtime.connect.base import Connection
+from esp.runtime.connector import Connection
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"]

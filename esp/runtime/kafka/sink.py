@@ -14,11 +14,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from esp.errors import QueryError, TransportError
-from esp.runtime.connect.kafka import KafkaConnection, client_options
-from esp.runtime.connect.kafka_cluster import Topic, Watch, reach, stop_in_time
 from esp.runtime.dead_letters import DeadLetters, fitted
 from esp.runtime.events import I64, RawBlock
 from esp.runtime.headers import decode_headers
+from esp.runtime.kafka.cluster import Topic, Watch, reach, stop_in_time
+from esp.runtime.kafka.settings import KafkaConnection, client_options
 
 log = logging.getLogger(__name__)
 RECORD_OVERHEAD_BYTES = 96  # what a batch of one record adds to it: header of the batch (61) and at most 35 for the record's own

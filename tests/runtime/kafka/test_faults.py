@@ -6,10 +6,11 @@ import logging
 import pytest
 
 from esp.errors import StartError
-from esp.runtime.connect import connection, kafka_cluster, open_sink
+from esp.runtime.connect import connection, open_sink
 from esp.runtime.events import raw_block
+from esp.runtime.kafka import cluster
 from tests.broker import Broker, free_ports
-from tests.runtime.connect.members import Member
+from tests.runtime.kafka.members import Member
 
 pytestmark = [pytest.mark.timeout(180)]
 
@@ -50,8 +51,8 @@ def test_a_broker_that_answers_with_nonsense_is_not_awaited_for_ever() -> None:
 def test_a_broker_that_dies_is_awaited_and_nothing_is_lost(
     own_broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(kafka_cluster, "WATCH_S", 0.1)
-    caplog.set_level(logging.INFO, "esp.runtime.connect")
+    monkeypatch.setattr(cluster, "WATCH_S", 0.1)
+    caplog.set_level(logging.INFO, "esp.runtime.kafka")
 
     async def run() -> None:
         settings = connection(
@@ -94,7 +95,7 @@ def test_a_broker_that_dies_is_awaited_and_nothing_is_lost(
 
 @pytest.mark.kafka
 def test_a_broker_that_is_gone_does_not_hold_the_stop_up_for_ever(own_broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_cluster, "STOP_S", 0.5)
+    monkeypatch.setattr(cluster, "STOP_S", 0.5)
 
     async def run() -> None:
         settings = connection(

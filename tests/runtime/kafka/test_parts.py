@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from esp.errors import TransportError
-from esp.runtime.connect import connection, kafka_cluster, kafka_sink
-from esp.runtime.connect.kafka import KafkaConnection
-from esp.runtime.connect.kafka_cluster import Topic, Watch
-from esp.runtime.connect.kafka_sink import KafkaSink
+from esp.runtime.connect import connection
 from esp.runtime.dead_letters import dead_letters
 from esp.runtime.events import DeadBlock, raw_block
 from esp.runtime.headers import encode_headers
+from esp.runtime.kafka import cluster
+from esp.runtime.kafka import sink as sink_module
+from esp.runtime.kafka.cluster import Topic, Watch
+from esp.runtime.kafka.settings import KafkaConnection
+from esp.runtime.kafka.sink import KafkaSink
 
 
 class StillSink(KafkaSink):
@@ -25,7 +27,7 @@ class StillSink(KafkaSink):
         found = connection({"connector": "kafka", "topic": "t", **settings}, "q")
         assert isinstance(found, KafkaConnection)
         super().__init__(found, "q")
-        self._topic, self._lanes = Topic(1, limit), {0: kafka_sink._Lane()}
+        self._topic, self._lanes = Topic(1, limit), {0: sink_module._Lane()}
 
     async def _run(self, partition: int, lane: Any) -> None:
         pass
@@ -79,7 +81,7 @@ def test_a_record_of_that_size_that_is_no_dead_letter_is_refused() -> None:
 
 
 def test_a_watch_whose_client_raises_says_not_connected_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_cluster, "WATCH_S", 0.0)
+    monkeypatch.setattr(cluster, "WATCH_S", 0.0)
 
     async def check() -> None:
         answers = iter([OSError("no route"), True])

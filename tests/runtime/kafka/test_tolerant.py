@@ -8,11 +8,11 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from esp.runtime.connect.kafka_records import TolerantRecords, read_batch
-from esp.runtime.connect.kafka_sink import _records
-from esp.runtime.connect.kafka_source import block_of
 from esp.runtime.events import raw_block
 from esp.runtime.headers import decode_headers, encode_headers
+from esp.runtime.kafka.sink import _records
+from esp.runtime.kafka.source import block_of
+from esp.runtime.kafka.tolerant import TolerantRecords, read_batch
 
 STAMP = 1_700_000_000_000
 
