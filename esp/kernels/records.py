@@ -1,7 +1,7 @@
 """Kafka's record batches (format 2) as columns: two passes over the bytes of a fetch, no object a batch and none a record.
 
-``scan`` checks the batches and tells what is in them; compressed ones are then to be expanded by the caller; ``parse`` goes through the
-records. Everything is checked against the end of what holds it, so no byte outside is read, whatever the bytes are.
+``walk`` reads the lengths alone, to tell how much there is. ``scan`` checks the batches and tells what is in them; compressed ones are then to
+be expanded by the caller; ``parse`` goes through the records. Everything is checked against the end of what holds it, so no byte outside is read, whatever the bytes are.
 Source: Apache Kafka protocol, "Message format" and "Record batch"; transactions: KIP-98.
 """
 
@@ -32,6 +32,7 @@ VALUE_AT, VALUE_SIZE, KEY_AT, KEY_SIZE, HEADER_AT, HEADER_SIZE, OFFSET, TS_MS, C
 _WAITING, _ABORTED, _DONE = range(3)  # of an aborted transaction: before its first batch, within, behind its end
 _ABORT = 0  # the type of a control record that ends a transaction for nothing
 _LONGEST_VARINT = 10
+_MOST_CLAIMED = 100  # records a byte, for compressed ones
 
 
 @part
@@ -108,6 +109,12 @@ def _wrong(p, size, has_crc):
     return FINE
 
 
+@part
+def _last(p, base, end):
+    """The last offset of a batch by its header, as far as the header is there."""
+    return base + max(load_i32_be(p + LAST_DELTA), 0) if p + BASE_TIME <= end else base
+
+
 @kernel(f"int64({_BYTES}, boolean, int64, Array(int64, 2, 'C', True), int64[::1], int64[:, ::1], int64[::1])")
 def scan(data: Any, has_crc: bool, wanted: int, aborted: Any, state: Any, table: Any, told: Any) -> int:
     """table int64[m, TABLE]: the batches with wanted records, ``AT`` and ``END`` as places in ``data``. Gives how many there are.
@@ -124,13 +131,13 @@ def scan(data: Any, has_crc: bool, wanted: int, aborted: Any, state: Any, table:
     while p + BEFORE_LENGTH <= end:
         size, base = BEFORE_LENGTH + load_i32_be(p + LENGTH), load_i64_be(p)
         if size < HEADER and (size <= MAGIC or p + MAGIC >= end or load_u8(p + MAGIC) >= 2):
-            _refuse(told, WRONG_LENGTH, p - start, base, base)
+            _refuse(told, WRONG_LENGTH, p - start, base, _last(p, base, end))
             return made
         if p + size > end:
             break
         what = OLD_FORMAT if size < HEADER else _wrong(p, size, has_crc)
         if what != FINE:
-            _refuse(told, what, p - start, base, base if what == OLD_FORMAT else base + max(load_i32_be(p + LAST_DELTA), 0))
+            _refuse(told, what, p - start, base, base if what == OLD_FORMAT else _last(p, base, end))
             return made
         flags, last = load_u16_be(p + ATTRIBUTES), base + load_i32_be(p + LAST_DELTA)
         if not _is_aborted(p, flags, aborted, state) and flags & CONTROL == 0 and last >= wanted:
@@ -143,8 +150,36 @@ def scan(data: Any, has_crc: bool, wanted: int, aborted: Any, state: Any, table:
         told[4] = max(told[4], last + 1)
         p += size
     if p == start and end > start:
-        _refuse(told, WRONG_LENGTH, 0, wanted, wanted)
+        base = load_i64_be(p) if p + BEFORE_LENGTH <= end else wanted
+        _refuse(told, WRONG_LENGTH, 0, base, _last(p, base, end))
     return made
+
+
+@kernel(f"void({_BYTES}, int64, int64[::1])")
+def walk(data: Any, wanted: int, told: Any) -> None:
+    """told int64[4]: how many whole batches there are, the records they claim to hold, the offset after the last, and 1 for older formats.
+
+    Nothing is checked but that the bytes are there: this is for who hands them on.
+    """
+    p = start_of(data)
+    end = p + len(data)
+    told[0], told[1], told[2], told[3] = 0, 0, wanted, 0
+    while p + BEFORE_LENGTH <= end:
+        size, base = BEFORE_LENGTH + load_i32_be(p + LENGTH), load_i64_be(p)
+        if size <= MAGIC or p + size > end:
+            break
+        delta, count = np.int64(0), np.int64(1)
+        if load_u8(p + MAGIC) < 2:
+            told[3] = 1
+        elif size < HEADER:
+            break
+        else:
+            delta = max(load_i32_be(p + LAST_DELTA), 0)
+            count = min(max(load_i32_be(p + COUNT), 0), _MOST_CLAIMED * size)
+        told[0] += 1
+        told[1] += count
+        told[2] = max(told[2], base + delta + 1)
+        p += size
 
 
 @part

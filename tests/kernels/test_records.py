@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as Builder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 
 from esp.kernels import records as r
-from esp.kernels.records_write import build, seal
+from esp.kernels.records import walk
+from esp.kernels.records_write import BATCH, RECORDS, SIZE, lay, seal
 from esp.runtime.events import RawBlock, raw_block
 from esp.runtime.headers import encode_headers
 
@@ -50,11 +53,11 @@ def _pairs(data: bytes) -> Headers:
 
 def marked(batch: bytes, base: int, attributes: int) -> bytes:
     """The batch as the broker stores it: from an offset on, with these attributes."""
-    out = np.frombuffer(batch, np.uint8).copy()
-    out[:8] = np.frombuffer(base.to_bytes(8, "big"), np.uint8)
-    producer = int.from_bytes(batch[r.PRODUCER : r.EPOCH], "big", signed=True)
-    seal(out, attributes, producer, 0, 0)
-    return out.tobytes()
+    out = bytearray(batch)
+    out[:8], out[r.ATTRIBUTES : r.LAST_DELTA] = base.to_bytes(8, "big"), attributes.to_bytes(2, "big")
+    out[r.LENGTH : r.LENGTH + 4] = (len(out) - r.BEFORE_LENGTH).to_bytes(4, "big")
+    out[r.CRC : r.ATTRIBUTES] = calc_crc32c(bytes(out[r.ATTRIBUTES :])).to_bytes(4, "big")
+    return bytes(out)
 
 
 def read(data: bytes, wanted: int = 0, aborted: Any = NONE, has_crc: bool = True) -> tuple[list[Record], list[int]]:
@@ -95,36 +98,65 @@ def test_what_aiokafka_wrote_is_read_record_by_record(seed: int) -> None:
     assert told == [r.FINE, 0, 0, 0, 48]
 
 
+def laid(block: RawBlock, first: int, out: Any, batch: Any, now_ms: int = 7) -> int:
+    """The columns of a block in the order that the kernel wants."""
+    return lay(
+        block.buffer, block.value_at, block.value_size, block.key_at, block.key_size, block.header_at, block.header_size,
+        block.ts_ms, first, now_ms, out, batch,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_aiokafka_reads_what_is_written_here(seed: int) -> None:
     block, headers = drawn(300, seed)
-    out, told, first, found = np.zeros(20_000, np.uint8), np.zeros(2, np.int64), 0, []
+    out, first, found = np.zeros(20_000, np.uint8), 0, []
     while first < len(block):
-        build(
-            block.buffer, block.value_at, block.value_size, block.key_at, block.key_size, block.header_at, block.header_size,
-            block.ts_ms, first, 7, out, told,
-        )  # fmt: skip
-        batch = out[: told[1]].copy()
-        seal(batch, r.TRANSACTIONAL, 9, 3, first)
-        read_back = MemoryRecords(batch.tobytes()).next_batch()
+        batch, begin = np.zeros(BATCH, np.int64), first
+        first = laid(block, first, out, batch)
+        data = out[: batch[SIZE]].copy()
+        seal(data, batch, r.TRANSACTIONAL, 9, 3, begin)
+        read_back = MemoryRecords(data.tobytes()).next_batch()
         assert read_back.validate_crc()
-        assert (read_back.producer_id, read_back.producer_epoch, read_back.base_sequence) == (9, 3, first)
+        assert (read_back.producer_id, read_back.producer_epoch, read_back.base_sequence) == (9, 3, begin)
         assert read_back.is_transactional
         records = list(read_back)
+        assert [record.offset for record in records] == list(range(first - begin))
         assert read_back.first_timestamp == records[0].timestamp
         assert read_back.max_timestamp == max(record.timestamp for record in records)
         found += [(record.timestamp, record.key, record.value, list(record.headers)) for record in records]
-        first = int(told[0])
     assert found == [(int(block.ts_ms[i]), block.key(i), block.value(i), headers[i]) for i in range(len(block))]
+
+
+def test_a_batch_takes_records_of_several_blocks() -> None:
+    out, batch, blocks = np.zeros(40_000, np.uint8), np.zeros(BATCH, np.int64), [drawn(20, seed)[0] for seed in (1, 2)]
+    assert [laid(block, 0, out, batch) for block in blocks] == [20, 20]
+    assert batch[RECORDS] == 40
+    data = out[: batch[SIZE]]
+    seal(data, batch, 0, -1, -1, -1)
+    assert read(data.tobytes())[0] == wanted_of(blocks[0]) + wanted_of(blocks[1], 20)
 
 
 def test_a_stamp_that_is_missing_is_the_present() -> None:
     block = raw_block([b"a", b"b"], ts_ms=[0, 99])
-    out, told = np.zeros(200, np.uint8), np.zeros(2, np.int64)
-    nulls = np.full(2, -1, np.int64)
-    build(block.buffer, block.value_at, block.value_size, nulls, nulls, nulls, nulls, block.ts_ms, 0, 50, out, told)
-    seal(out[: told[1]], 0, -1, -1, -1)
-    assert [record[1] for record in read(out[: told[1]].tobytes())[0]] == [50, 99]
+    out, batch = np.zeros(200, np.uint8), np.zeros(BATCH, np.int64)
+    laid(block, 0, out, batch, now_ms=50)
+    seal(out[: batch[SIZE]], batch, 0, -1, -1, -1)
+    assert [record[1] for record in read(out[: batch[SIZE]].tobytes())[0]] == [50, 99]
+
+
+def test_the_lengths_alone_tell_how_much_there_is() -> None:
+    told, block = np.zeros(4, np.int64), drawn(5)[0]
+    whole = batch_of(block, 10) + batch_of(block, 15)
+    for data, expected in (
+        (whole, [2, 10, 20, 0]), (whole[:-1], [1, 5, 15, 0]), (b"", [0, 0, 3, 0]), (whole[:40], [0, 0, 3, 0]),
+        (bytes(61), [0, 0, 3, 0]),
+    ):  # fmt: skip
+        walk(np.frombuffer(data, np.uint8), 3, told)
+        assert told.tolist() == expected
+    legacy = LegacyRecordBatchBuilder(magic=1, compression_type=0, batch_size=1000)
+    legacy.append(7, timestamp=1, key=None, value=b"x")
+    walk(np.frombuffer(bytes(legacy.build()), np.uint8), 3, told)
+    assert told.tolist() == [1, 1, 8, 1]
 
 
 def test_records_before_the_wanted_offset_are_left_out() -> None:
