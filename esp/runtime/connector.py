@@ -1,11 +1,12 @@
 """What every connector is: settings that check themselves, a source that hands out raw blocks, a sink that takes them."""
 
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import ClassVar, Protocol
 
 import pydantic
 
 from esp.runtime.events import RawBlock
+from esp.runtime.unread import Unread
 
 Assigned = Callable[[set[int]], Awaitable[dict[int, int | None]]]
 Revoked = Callable[[set[int]], Awaitable[None]]
@@ -47,8 +48,8 @@ class Source(Protocol):
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None: ...
 
-    async def poll(self, timeout_s: float) -> list[RawBlock]:
-        """What is there, one block a partition; waits at most ``timeout_s`` for the first record."""
+    async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread]:
+        """What is there, in order within a partition; waits at most ``timeout_s`` for the first record."""
         ...
 
     def pause(self, partitions: Set[int]) -> None: ...

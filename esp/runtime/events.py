@@ -51,6 +51,10 @@ class RawBlock:
         return len(self.offset)
 
     @property
+    def size_bytes(self) -> int:
+        return self.buffer.nbytes
+
+    @property
     def next_offset(self) -> int:
         """The offset that a restart after this block goes on from."""
         return int(self.offset[-1]) + 1

@@ -7,13 +7,15 @@ from time import perf_counter
 
 import numpy as np
 
-from esp.runtime.events import Block, DeadBlock, RawBlock
+from esp.runtime.events import Block, DeadBlock, RawBlock, raw_block
 from esp.runtime.kinds.source import SourceWindow
 from esp.runtime.kinds.window import Window
 from esp.runtime.meters import QueryMeter, WindowMeter
 from esp.runtime.query import PlannedWindow, Query
+from esp.runtime.reading import Reader
 from esp.runtime.scorer import Scorer
 from esp.runtime.state.tables import Columns, KeyedTable, Tables
+from esp.runtime.unread import Damage
 
 log = logging.getLogger("esp.task")
 Outputs = list[tuple[str, RawBlock | DeadBlock]]  # sink window (or DEAD) and what goes there
@@ -54,6 +56,7 @@ class Task:
         self.query, self.source, self.partition, self.next_offset = query, source, partition, next_offset
         self.tables = tables if tables is not None else Tables()
         self.meter = meter if meter is not None else new_meter(query)
+        self.reader = Reader()
         self.steps = 0
         self.remembering: set[str] = set()
         self.windows: dict[str, Window] = {}
@@ -76,6 +79,14 @@ class Task:
         outputs: Outputs = []
         self._run(self.query.windows[self.source], "in", raw, outputs)
         return outputs
+
+    def give_up(self, damage: Damage) -> Outputs:
+        """Passes over a record batch that nobody can read; its bytes go to the dead letters."""
+        self.next_offset = max(self.next_offset, damage.last + 1)
+        self.steps += 1
+        self.meter.windows[self.source].events_dead += 1
+        raw = raw_block([damage.data.tobytes()], topic=damage.before.topic, partition=self.partition, offsets=[damage.first])
+        return [(DEAD, DeadBlock(raw, np.zeros(1, np.int64), (str(damage),), self.source))]
 
     def end(self) -> Outputs:
         """The end of a bounded source: its watermark passes everything that is still open."""

@@ -15,6 +15,7 @@ from esp.runtime.channels import Bounds, FromWorker, ToWorker
 from esp.runtime.events import RawBlock, joined
 from esp.runtime.meters import QueryMeter
 from esp.runtime.task import Outputs, Task
+from esp.runtime.unread import Damage, Unread
 
 R = TypeVar("R")
 TAKE_BATCHES = 4  # of max_batch events, that the worker takes at once
@@ -23,7 +24,7 @@ TAKE_BATCHES = 4  # of max_batch events, that the worker takes at once
 @dataclass(frozen=True, slots=True)
 class _Records:
     source: str
-    raw: RawBlock
+    raw: RawBlock | Unread
     at_s: float
 
 
@@ -66,9 +67,9 @@ class Worker:
         """Raises what made the thread end, if something does."""
         await asyncio.shield(self.failed)
 
-    def put(self, source: str, raw: RawBlock) -> None:
+    def put(self, source: str, raw: RawBlock | Unread) -> None:
         """Hands over the records of one partition; look at ``inbox.room`` before fetching more."""
-        self.inbox.put(_Records(source, raw, perf_counter()), len(raw), raw.buffer.nbytes)
+        self.inbox.put(_Records(source, raw, perf_counter()), len(raw), raw.size_bytes)
 
     async def call(self, function: Callable[[], R]) -> R:
         """Runs a function in the worker thread, between two blocks, after everything that was put before it.
@@ -105,8 +106,12 @@ class Worker:
         try:
             while (items := self.inbox.take(TAKE_BATCHES * self.max_batch)) and not self.outbox.is_closed:
                 for is_call, group in groupby(items, lambda item: isinstance(item, _Call)):
-                    for item in group if is_call else _by_task(group):
-                        self._answer(item) if isinstance(item, _Call) else self._records(item)
+                    if is_call:
+                        for item in group:
+                            self._answer(cast(_Call, item))
+                    else:
+                        for key, some in _by_task(group).items():
+                            self._records(key, some)
         except BaseException as err:
             self._post(_set_exception, self.failed, err)
 
@@ -121,13 +126,32 @@ class Worker:
             self._post(_set_exception, call.done, err)
             raise
 
-    def _records(self, item: _Records) -> None:
-        task = self.tasks.get((item.source, item.raw.partition))
+    def _records(self, key: tuple[str, int], items: list[_Records]) -> None:
+        """Reads records of one task and works them off; small blocks are joined, for many would cost more than they hold."""
+        task = self.tasks.get(key)
         if task is None:
             return  # the partition has gone to another process, which reads these records itself
-        self.meter.queue.add(perf_counter() - item.at_s, len(item.raw))
-        for start in range(0, len(item.raw), self.max_batch):
-            raw = item.raw if len(item.raw) <= self.max_batch else item.raw.take(slice(start, start + self.max_batch))
+        small: list[RawBlock] = []
+        for item in items:
+            self.meter.queue.add(perf_counter() - item.at_s, len(item.raw))
+            for found in task.reader.read(item.raw):
+                if isinstance(found, Damage):
+                    self._process(task, small)
+                    self.emit(task.give_up(found))
+                elif len(found):
+                    if sum(map(len, small)) + len(found) > self.max_batch:
+                        self._process(task, small)
+                    small.append(found)
+        self._process(task, small)
+
+    def _process(self, task: Task, blocks: list[RawBlock]) -> None:
+        """Runs blocks through the task as one, and forgets them."""
+        if not blocks:
+            return
+        whole = joined(blocks)
+        blocks.clear()
+        for start in range(0, len(whole), self.max_batch):
+            raw = whole if len(whole) <= self.max_batch else whole.take(slice(start, start + self.max_batch))
             self.meter.batch.add(len(raw))
             self.emit(task.process(raw))
             stamps_ms = raw.ts_ms[raw.ts_ms > 0]  # records of a file have none
@@ -136,7 +160,7 @@ class Worker:
     def emit(self, outputs: Outputs) -> None:
         """Hands outputs over to the sender, waiting while too much is on its way."""
         for sink, block in outputs:
-            size = block.buffer.nbytes if isinstance(block, RawBlock) else 0
+            size = block.size_bytes if isinstance(block, RawBlock) else 0
             self.outbox.put((sink, block), len(block), size)
 
     def _post(self, function: Callable[..., None], *args: Any) -> None:
@@ -144,13 +168,13 @@ class Worker:
             self.loop.call_soon_threadsafe(function, *args)
 
 
-def _by_task(items: Iterable["_Records | _Call"]) -> list[_Records]:
-    """The records that wait, those of one task joined: many small blocks would cost more than they hold."""
+def _by_task(items: "Iterable[_Records | _Call]") -> dict[tuple[str, int], list[_Records]]:
+    """The records that wait, by source and partition."""
     waiting: dict[tuple[str, int], list[_Records]] = {}
     for item in items:
         assert isinstance(item, _Records)
         waiting.setdefault((item.source, item.raw.partition), []).append(item)
-    return [_Records(some[0].source, joined([item.raw for item in some]), some[0].at_s) for some in waiting.values()]
+    return waiting
 
 
 def _set_result(future: "asyncio.Future[Any]", result: Any) -> None:

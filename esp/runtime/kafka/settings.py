@@ -10,6 +10,7 @@ import pydantic
 
 from esp.errors import QueryError
 from esp.runtime.connector import Connection
+from esp.runtime.unread import OnCorrupt
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"]
@@ -35,14 +36,17 @@ class KafkaConnection(Connection):
     """A topic of a Kafka cluster, as a source or as a sink."""
 
     source_only = frozenset(
-        {"group", "start", "on_lost", "instance", "max_records", "max_partition_fetch_bytes", "fetch_max_wait_ms"}
+        {"group", "start", "on_lost", "on_corrupt", "instance", "max_records", "max_partition_fetch_bytes", "fetch_max_wait_ms"}
     )
-    sink_only = frozenset({"max_batch_bytes", "max_in_flight_bytes", "compression"})
+    sink_only = frozenset({"max_batch_bytes", "max_in_flight_bytes", "compression", "partition_by"})
 
     connector: Literal["kafka"]
     topic: str = pydantic.Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$", description="the topic")
     brokers: str = pydantic.Field("127.0.0.1:9092", min_length=1, description="HOST:PORT of one or more brokers, joined by commas")
     create: CreateTopic | None = pydantic.Field(None, description="make the topic if it is not there, such as { partitions = 4 }")
+    records: Literal["columns", "client"] = pydantic.Field(
+        "columns", description="columns: whole batches by kernels; client: record by record, by aiokafka alone"
+    )
     wait_for_broker_s: float = pydantic.Field(30.0, ge=0, description="how long a broker that is down is awaited at the start")
 
     group: str = pydantic.Field("", description="consumer group; that of the query, if left out")
@@ -52,10 +56,13 @@ class KafkaConnection(Connection):
     on_lost: Literal["fail", "earliest", "latest"] = pydantic.Field(
         "fail", description="what to do when the offset to go on from is no longer there"
     )
+    on_corrupt: OnCorrupt = pydantic.Field(
+        "fail", description="what to do with a record batch that comes damaged twice: fail, or dead_letter and go on behind it"
+    )
     instance: str | None = pydantic.Field(
         None, description="static membership: a name, so that a restart gets its partitions back at once"
     )
-    max_records: int = pydantic.Field(4096, ge=1, description="records of one poll, at most")
+    max_records: int = pydantic.Field(4096, ge=1, description="records of one poll, at most, where records = client")
     max_partition_fetch_bytes: int = pydantic.Field(4 << 20, ge=1024, description="bytes of one fetch from one partition, at most")
     fetch_max_wait_ms: int = pydantic.Field(100, ge=0, description="how long the broker holds a fetch that finds nothing")
 
@@ -64,6 +71,10 @@ class KafkaConnection(Connection):
         16 << 20, ge=1024, description="bytes handed over and not acknowledged before send waits"
     )
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = pydantic.Field(None, description="compression of record batches")
+
+    partition_by: Literal["source", "key"] = pydantic.Field(
+        "source", description="source: the partition an event came from; key: as Kafka's Java client chooses by the key"
+    )
 
     security_protocol: Protocol = pydantic.Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
     sasl_mechanism: Mechanism = pydantic.Field("PLAIN", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or GSSAPI")

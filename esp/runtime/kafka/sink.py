@@ -3,10 +3,9 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,25 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from esp.errors import QueryError, TransportError
+from esp.kernels.murmur import partitions
 from esp.runtime.dead_letters import DeadLetters, fitted
 from esp.runtime.events import I64, RawBlock
-from esp.runtime.headers import decode_headers
+from esp.runtime.kafka import columns
+from esp.runtime.kafka.client_packing import ClientPacking
 from esp.runtime.kafka.cluster import Topic, Watch, reach, stop_in_time
+from esp.runtime.kafka.columns import Packing
+from esp.runtime.kafka.compression import CODECS
 from esp.runtime.kafka.settings import KafkaConnection, client_options
 
 log = logging.getLogger(__name__)
 RECORD_OVERHEAD_BYTES = 96  # what a batch of one record adds to it: header of the batch (61) and at most 35 for the record's own
-YIELD_RECORDS = 1024  # records packed before the event loop gets its turn
-
-Headers = list[tuple[str, bytes | None]]
-Record = tuple[int | None, bytes | None, bytes | None, Headers]  # stamp, key, value, headers
 
 
 @dataclass(slots=True)
 class _Lane:
-    """One partition: blocks that wait for a batch, how many records were handed over and acknowledged, and the bytes of each block."""
+    """One partition: what waits for a batch, how many records were handed over and acknowledged, and the bytes of each block."""
 
-    waiting: deque[Iterator[Record]] = field(default_factory=deque)
+    packing: Packing
     handed: int = 0
     acknowledged: int = 0
     blocks: deque[tuple[int, int]] = field(default_factory=deque)  # records handed over up to the end of a block, its bytes
@@ -48,7 +47,7 @@ class _Lane:
 
 
 class KafkaSink:
-    """Writes blocks to the partition that they come from (modulo the topic's), keys, headers and time stamps kept.
+    """Writes blocks to the partition that they come from (modulo the topic's), or to those of their keys; keys, headers and stamps are kept.
 
     The producer is idempotent and waits for all replicas; a broker that is away is awaited without end. After a failure
     nothing more is taken: the engine goes back to its checkpoint.
@@ -64,6 +63,7 @@ class KafkaSink:
         self._progress = asyncio.Event()
         self._failure: Exception | None = None
         self._producer: Any = None
+        self._threads: ThreadPoolExecutor | None = None
         self._watch: Watch | None = None
 
     @property
@@ -73,19 +73,30 @@ class KafkaSink:
     async def start(self) -> None:
         self._topic = await reach(self.settings, self.place)
         self._producer = self._make()
+        if columns.are_wanted(self.settings, self.place):
+            self._threads = ThreadPoolExecutor(1, "esp-batches")
         try:
             await self._producer.start()
         except KafkaError as err:
             raise self._error(err, 0) from err
-        self._lanes = {partition: _Lane() for partition in range(self._topic.partitions)}
+        self._lanes = {partition: _Lane(self._packing()) for partition in range(self._topic.partitions)}
         self._watch = Watch(self._producer.client.force_metadata_update, f"{self.place}: {self.settings.brokers}")
 
+    def _packing(self) -> Packing:
+        if self._threads is None:
+            return ClientPacking(self._producer)
+        return columns.open_packing(self._limit, CODECS.get(self.settings.compression or "", 0), self._threads)
+
+    @property
+    def _limit(self) -> int:
+        """The bytes that a batch may have before it is compressed."""
+        return min(self._topic.max_message_bytes or self.settings.max_batch_bytes, self.settings.max_batch_bytes)
+
     def _make(self) -> Any:
-        limit = self._topic.max_message_bytes or self.settings.max_batch_bytes
         options = {**self.settings.client, **client_options(self.settings, self.place)}
         try:
             return AIOKafkaProducer(
-                **options, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=min(self.settings.max_batch_bytes, limit),
+                **options, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=self._limit,
                 compression_type=self.settings.compression,
             )  # fmt: skip
         except (TypeError, ValueError, RuntimeError) as err:
@@ -101,10 +112,23 @@ class KafkaSink:
             await self._wait()
         if not len(block):
             return
-        partition = block.partition % len(self._lanes)
+        for partition, part in self._parted(block):
+            self._hand(partition, part)
+
+    def _parted(self, block: RawBlock) -> list[tuple[int, RawBlock]]:
+        """The partitions that the records of a block go to, in the order of the block on each."""
+        count = len(self._lanes)
+        own = block.partition % count
+        if self.settings.partition_by == "source" or count == 1:
+            return [(own, block)]
+        chosen = np.empty(len(block), np.int64)
+        partitions(block.buffer, block.key_at, block.key_size, count, own, chosen)
+        return [(int(each), block.take(np.flatnonzero(chosen == each))) for each in np.unique(chosen)]
+
+    def _hand(self, partition: int, block: RawBlock) -> None:
         lane, size = self._lanes[partition], int(_sizes(block).sum())
         lane.handed += len(block)
-        lane.waiting.append(_records(block))
+        lane.packing.add(block)
         lane.blocks.append((lane.handed, size))
         self._in_flight_bytes += size
         if lane.task is None or lane.task.done():
@@ -112,8 +136,7 @@ class KafkaSink:
 
     def _fitted(self, letters: DeadLetters) -> DeadLetters:
         """Dead letters such that no size stops the engine: what the topic does not take is cut away or left out."""
-        limit = min(self._topic.max_message_bytes or self.settings.max_batch_bytes, self.settings.max_batch_bytes)
-        size = _sizes(letters)
+        limit, size = self._limit, _sizes(letters)
         if not (size > limit).any():
             return letters
         kept, cut, lost = fitted(letters, limit - RECORD_OVERHEAD_BYTES)
@@ -134,31 +157,14 @@ class KafkaSink:
     async def _run(self, partition: int, lane: _Lane) -> None:
         """Packs and hands over what waits; while a request is in flight, more gathers for the next batch."""
         try:
-            while lane.waiting and self._failure is None:
-                batch = await self._pack(lane)
+            while lane.packing and self._failure is None:
+                batch = await lane.packing.pack()
                 acknowledged = await self._hand_over(batch, partition)
                 acknowledged.add_done_callback(partial(self._on_acknowledged, lane, batch.record_count(), batch.size()))
         except KafkaError as err:
             self._fail(self._error(err, 0))
         except Exception as err:  # a fault of ours: whoever waits must learn of it
             self._fail(err)
-
-    async def _pack(self, lane: _Lane) -> Any:
-        """One batch as large as what waits and as the topic allows."""
-        batch, packed = self._producer.create_batch(), 0
-        while lane.waiting:
-            records = lane.waiting[0]
-            for record in records:
-                stamp, key, value, headers = record
-                if batch.append(timestamp=stamp, key=key, value=value, headers=headers) is None:
-                    lane.waiting[0] = chain((record,), records)
-                    return batch
-                packed += 1
-                if packed % YIELD_RECORDS == 0:
-                    await asyncio.sleep(0)
-            lane.waiting.popleft()
-        batch.close()
-        return batch
 
     async def _hand_over(self, batch: Any, partition: int) -> "asyncio.Future[Any]":
         while True:
@@ -193,6 +199,8 @@ class KafkaSink:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._producer is not None:
             await stop_in_time(self._producer.stop(), self._producer.client, self.place)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _wait(self) -> None:
         """Until something has been acknowledged; raises what has failed."""
@@ -231,40 +239,3 @@ def _sizes(block: RawBlock) -> I64:
     parts = (block.value_size, block.key_size, block.header_size)
     size: I64 = sum((np.maximum(part, 0) for part in parts), np.full(len(block), RECORD_OVERHEAD_BYTES, np.int64))
     return size
-
-
-def _records(block: RawBlock) -> Iterator[Record]:
-    """The records of a block one after another, cut lazily and without a Python statement for each in the usual case."""
-    data = block.buffer.tobytes()
-    stamps: Iterable[int | None] = block.ts_ms.tolist()
-    if (block.ts_ms <= 0).any():  # no time: the client takes the present
-        stamps = [stamp if stamp > 0 else None for stamp in block.ts_ms.tolist()]
-    return zip(
-        stamps, _cut(data, block.key_at, block.key_size), _cut(data, block.value_at, block.value_size), _headers(data, block)
-    )
-
-
-def _cut(data: bytes, at: I64, size: I64) -> Iterable[bytes | None]:
-    if (size < 0).all():
-        return repeat(None)
-    pieces = map(data.__getitem__, map(slice, at.tolist(), (at + size).tolist()))
-    if (size < 0).any():
-        return (piece if there else None for piece, there in zip(pieces, (size >= 0).tolist()))
-    return pieces
-
-
-def _headers(data: bytes, block: RawBlock) -> Iterable[Headers]:
-    """Headers of each record; those that lie at one place, as the engine's own do, are decoded once."""
-    if (block.header_size <= 0).all():
-        return repeat([])
-    known: dict[tuple[int, int], Headers] = {}
-    places = list(zip(block.header_at.tolist(), block.header_size.tolist()))
-    for at, size in places:
-        if (at, size) not in known:
-            known[at, size] = [(_text(name), value) for name, value in decode_headers(data[at : at + max(size, 0)])]
-    return map(known.__getitem__, places)
-
-
-def _text(name: str) -> str:
-    """The name of a header as aiokafka can write it: a "?" for each byte that is no UTF-8."""
-    return name if name.isascii() else name.encode(errors="replace").decode()

@@ -3,23 +3,26 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import aiokafka.errors
-import numpy as np
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from esp.errors import EspError, QueryError, TransportError
 from esp.runtime.connector import Assigned, Revoked
-from esp.runtime.events import I64, RawBlock
-from esp.runtime.headers import encode_headers
+from esp.runtime.events import RawBlock
+from esp.runtime.kafka import columns
 from esp.runtime.kafka.cluster import Watch, reach, stop_in_time, take_log_aside
+from esp.runtime.kafka.consumed import block_of
+from esp.runtime.kafka.fetched import Fetched
 from esp.runtime.kafka.settings import KafkaConnection, client_options
-from esp.runtime.kafka.tolerant import tolerate_names
+from esp.runtime.kafka.tolerant import TolerantConsumer
+from esp.runtime.unread import Unread
 
 log = logging.getLogger(__name__)
+FETCH_BYTES = 16 << 20  # of one fetch from one broker
 NEVER_MS = 2**31 - 1  # the engine says itself when it is stuck
 
 
@@ -51,7 +54,7 @@ class KafkaSource:
         return self._watch is not None and self._watch.connected
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None:
-        self._assigned, self._revoked = assigned, revoked
+        self._assigned, self._revoked, self._loop = assigned, revoked, asyncio.get_running_loop()
         await reach(self.settings, self.place)
         self._consumer = self._make()
         self._consumer.subscribe([self.settings.topic], listener=_Listener(self))
@@ -66,22 +69,25 @@ class KafkaSource:
 
     def _make(self) -> Any:
         take_log_aside()
-        tolerate_names()
         settings = self.settings
-        options = {"session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, **settings.client}
+        options = {
+            "session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, "fetch_max_bytes": FETCH_BYTES, **settings.client,
+            **client_options(settings, self.place), "group_id": self.group, "enable_auto_commit": False,
+            "auto_offset_reset": "none" if settings.on_lost == "fail" else settings.on_lost, "max_poll_interval_ms": NEVER_MS,
+            "group_instance_id": settings.instance, "fetch_max_wait_ms": settings.fetch_max_wait_ms,
+            "max_partition_fetch_bytes": settings.max_partition_fetch_bytes,
+        }  # fmt: skip
+        self._has_columns = columns.are_wanted(settings, self.place)
         try:
-            return AIOKafkaConsumer(
-                **{**options, **client_options(settings, self.place)}, group_id=self.group, enable_auto_commit=False,
-                auto_offset_reset="none" if settings.on_lost == "fail" else settings.on_lost, max_poll_interval_ms=NEVER_MS,
-                group_instance_id=settings.instance, fetch_max_wait_ms=settings.fetch_max_wait_ms,
-                max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
-            )  # fmt: skip
+            if self._has_columns:
+                return columns.open_consumer(settings, self._fetch_again, self.place, options)
+            return TolerantConsumer(**options)
         except (TypeError, ValueError) as err:
             raise QueryError(
                 f"aiokafka refuses an option ({err})", where=f"{self.place}: client", mend="see aiokafka's consumer"
             ) from err
 
-    async def poll(self, timeout_s: float) -> list[RawBlock]:
+    async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread]:
         self._check()
         active = [partition for partition in self._position if partition not in self._paused]
         if not self._ready.is_set() or not active:
@@ -90,14 +96,32 @@ class KafkaSource:
         partitions = [self._tp(partition) for partition in active]
         try:
             found = await self._consumer.getmany(
-                *partitions, timeout_ms=int(timeout_s * 1000), max_records=self.settings.max_records
+                *partitions, timeout_ms=int(timeout_s * 1000), max_records=None if self._has_columns else self.settings.max_records
             )
         except KafkaError as err:
             if not self._ready.is_set():
                 return []
             raise self._error(err) from err
         # while partitions move, aiokafka fetches from where it thinks fit; `_take_over` seeks afterwards
-        return [self._block(tp.partition, records) for tp, records in found.items()] if self._ready.is_set() else []
+        if not self._ready.is_set():
+            return []
+        if self._has_columns:
+            return [self._unread(fetched) for some in found.values() for fetched in some]
+        return [self._block(tp.partition, records) for tp, records in found.items()]
+
+    def _unread(self, fetched: Fetched) -> Fetched:
+        self._position[fetched.partition] = fetched.following
+        return fetched
+
+    def _fetch_again(self, partition: int, offset: int) -> None:
+        """Called by the worker, which found a damaged batch."""
+        self._loop.call_soon_threadsafe(self._go_back, partition, offset)
+
+    def _go_back(self, partition: int, offset: int) -> None:
+        if partition in self._position and self._ready.is_set():  # else it has gone, and its new owner reads it itself
+            log.warning("%s: partition %d is fetched again from offset %d", self.place, partition, offset)
+            self._consumer.seek(self._tp(partition), offset)
+            self._position[partition] = offset
 
     def _block(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RawBlock:
         self._position[partition] = records[-1].offset + 1
@@ -236,39 +260,3 @@ class _Listener(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Set[TopicPartition]) -> None:
         self.source.take_over({tp.partition for tp in assigned})
-
-
-def block_of(topic: str, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RawBlock:
-    """The records of one partition joined into a raw block, a few operations of Python a record."""
-    n = len(records)
-    parts, value_size = _sized([record.value for record in records])
-    value_at = np.cumsum(np.maximum(value_size, 0)) - np.maximum(value_size, 0)
-    none, zero = np.full(n, -1, np.int64), np.zeros(n, np.int64)
-    key_at = header_at = zero
-    key_size = header_size = none
-    total = int(value_at[-1] + max(value_size[-1], 0))
-    keys = [record.key for record in records]
-    if keys.count(None) < n:
-        more, key_size = _sized(keys)
-        key_at = total + np.cumsum(np.maximum(key_size, 0)) - np.maximum(key_size, 0)
-        total += int(np.maximum(key_size, 0).sum())
-        parts = [*parts, *more]
-    headers = [record.headers for record in records]
-    if any(headers):
-        encoded = list(map(encode_headers, headers))
-        more, header_size = _sized(encoded)
-        header_at = total + np.cumsum(header_size) - header_size
-        parts = [*parts, *more]
-    offset = np.fromiter([record.offset for record in records], np.int64, n)
-    ts_ms = np.fromiter([record.timestamp for record in records], np.int64, n)
-    buffer = np.frombuffer(b"".join(parts), np.uint8)
-    return RawBlock(topic, partition, buffer, value_at, value_size, key_at, key_size, header_at, header_size, offset, ts_ms)
-
-
-def _sized(parts: list[Any]) -> tuple[list[bytes], I64]:
-    """The parts that are there, and the size of each (-1 = null)."""
-    try:
-        return parts, np.fromiter(map(len, parts), np.int64, len(parts))
-    except TypeError:
-        size = np.fromiter((-1 if part is None else len(part) for part in parts), np.int64, len(parts))
-        return [part for part in parts if part is not None], size

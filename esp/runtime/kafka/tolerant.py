@@ -5,19 +5,16 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from aiokafka.consumer import fetcher
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecord, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
 from esp.runtime.headers import decode_headers, read_sized, read_varint
+from esp.runtime.kafka.binding import BindingError, rebound
 
 LENGTH_AT, BEFORE_LENGTH_BYTES = 8, 12  # a batch: offset (8 bytes), length of what follows (4), the rest
-
-
-def tolerate_names() -> None:
-    """Makes the consumers of this process read batches through TolerantRecords; done once or more, it is the same."""
-    fetcher.MemoryRecords = TolerantRecords
 
 
 class TolerantRecords:
@@ -93,3 +90,16 @@ def _record(batch: Any, record: bytes) -> DefaultRecord:
     value, at = read_sized(record, at)
     stamp = batch.max_timestamp if batch.timestamp_type == batch.LOG_APPEND_TIME else batch.first_timestamp + delta_ms
     return DefaultRecord(batch.base_offset + delta, stamp, batch.timestamp_type, key, value, decode_headers(record[at:]))
+
+
+def _tolerant() -> Any:
+    """aiokafka's consumer over these records; as it is, where it cannot be had."""
+    try:
+        records: Any = rebound(Fetcher._proc_fetch_request, MemoryRecords=TolerantRecords)
+        fetcher = type("TolerantFetcher", (Fetcher,), {"_proc_fetch_request": records})
+        return type("TolerantConsumer", (AIOKafkaConsumer,), {"start": rebound(AIOKafkaConsumer.start, Fetcher=fetcher)})
+    except (BindingError, AttributeError):
+        return AIOKafkaConsumer
+
+
+TolerantConsumer = _tolerant()

@@ -45,7 +45,10 @@ class Member:
 
     async def step(self, timeout_s: float = 0.2) -> None:
         """One poll."""
-        for block in await self.source.poll(timeout_s):
+        for found in await self.source.poll(timeout_s):
+            block = found if isinstance(found, RawBlock) else found.block()
+            if not len(block):
+                continue
             self.records += rows(block)
             self.next[block.partition] = block.next_offset
 

@@ -15,6 +15,7 @@ from esp.runtime.events import DeadBlock, raw_block
 from esp.runtime.headers import encode_headers
 from esp.runtime.kafka import cluster
 from esp.runtime.kafka import sink as sink_module
+from esp.runtime.kafka.client_packing import ClientPacking
 from esp.runtime.kafka.cluster import Topic, Watch
 from esp.runtime.kafka.settings import KafkaConnection
 from esp.runtime.kafka.sink import KafkaSink
@@ -27,13 +28,13 @@ class StillSink(KafkaSink):
         found = connection({"connector": "kafka", "topic": "t", **settings}, "q")
         assert isinstance(found, KafkaConnection)
         super().__init__(found, "q")
-        self._topic, self._lanes = Topic(1, limit), {0: sink_module._Lane()}
+        self._topic, self._lanes = Topic(1, limit), {0: sink_module._Lane(ClientPacking(None))}
 
     async def _run(self, partition: int, lane: Any) -> None:
         pass
 
     def taken(self) -> list[Any]:
-        return [record for records in self._lanes[0].waiting for record in records]
+        return [record for records in self._lanes[0].packing.waiting for record in records]
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -10,8 +10,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from esp.runtime.events import raw_block
 from esp.runtime.headers import decode_headers, encode_headers
-from esp.runtime.kafka.sink import _records
-from esp.runtime.kafka.source import block_of
+from esp.runtime.kafka.client_packing import records_of
+from esp.runtime.kafka.consumed import block_of
 from esp.runtime.kafka.tolerant import TolerantRecords, read_batch
 
 STAMP = 1_700_000_000_000
@@ -68,5 +68,5 @@ def test_a_batch_that_ends_inside_a_record_is_damaged() -> None:
 def test_such_a_name_goes_out_with_a_question_mark_for_each_odd_byte() -> None:
     block = raw_block([b"v"], headers=[encode_headers([("x\udcff\udcfey", b"h"), ("\u00e4", None)])])
     assert decode_headers(block.headers(0))[0][0] == "x\udcff\udcfey"
-    ((_, _, _, headers),) = _records(block)
+    ((_, _, _, headers),) = records_of(block)
     assert headers == [("x??y", b"h"), ("\u00e4", None)]
