@@ -10,6 +10,7 @@ from esp.errors import EspError
 from esp.runtime.channels import Bounds
 from esp.runtime.events import RawBlock, raw_block
 from esp.runtime.meters import QueryMeter
+from esp.runtime.reading import Reader
 from esp.runtime.task import Outputs, Task
 from esp.runtime.worker import Worker
 
@@ -19,6 +20,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.offsets: list[list[int]] = []
+        self.reader = Reader()
         self.gate = threading.Event()
         self.gate.set()
 

@@ -52,7 +52,7 @@ def _gunzip(data: Any) -> U8:
 
 def _lz4(data: Any) -> bytes:
     packer = cramjam.lz4.Compressor(level=FAST_LZ4, content_checksum=False, block_linked=False)
-    packer.compress(data)
+    packer.compress(data.tobytes())
     return bytes(packer.finish())
 
 

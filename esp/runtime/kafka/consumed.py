@@ -31,7 +31,7 @@ def block_of(topic: str, partition: int, records: list[ConsumerRecord[bytes, byt
         header_at = total + np.cumsum(header_size) - header_size
         parts = [*parts, *more]
     offset = np.fromiter([record.offset for record in records], np.int64, n)
-    ts_ms = np.fromiter([record.timestamp for record in records], np.int64, n)
+    ts_ms = np.fromiter([record.timestamp or 0 for record in records], np.int64, n)  # the oldest format has none
     buffer = np.frombuffer(b"".join(parts), np.uint8)
     return RawBlock(topic, partition, buffer, value_at, value_size, key_at, key_size, header_at, header_size, offset, ts_ms)
 
