@@ -155,6 +155,12 @@ def scan(data: Any, has_crc: bool, wanted: int, aborted: Any, state: Any, table:
     return made
 
 
+@part
+def _claimed(p, size):
+    """How many records a batch says that it holds, as far as that can be."""
+    return min(max(load_i32_be(p + COUNT), 0), _MOST_CLAIMED * size)
+
+
 @kernel(f"void({_BYTES}, int64, int64[::1])")
 def walk(data: Any, wanted: int, told: Any) -> None:
     """told int64[4]: how many whole batches there are, the records they claim to hold, the offset after the last, and 1 for older formats.
@@ -168,17 +174,14 @@ def walk(data: Any, wanted: int, told: Any) -> None:
         size, base = BEFORE_LENGTH + load_i32_be(p + LENGTH), load_i64_be(p)
         if size <= MAGIC or p + size > end:
             break
-        delta, count = np.int64(0), np.int64(1)
         if load_u8(p + MAGIC) < 2:
-            told[3] = 1
+            told[1], told[2], told[3] = told[1] + 1, max(told[2], base + 1), 1
         elif size < HEADER:
             break
         else:
-            delta = max(load_i32_be(p + LAST_DELTA), 0)
-            count = min(max(load_i32_be(p + COUNT), 0), _MOST_CLAIMED * size)
+            told[1] += _claimed(p, size)
+            told[2] = max(told[2], _last(p, base, end) + 1)
         told[0] += 1
-        told[1] += count
-        told[2] = max(told[2], base + delta + 1)
         p += size
 
 
