@@ -25,7 +25,7 @@ class ClientPacking:
     def __bool__(self) -> bool:
         return bool(self.waiting)
 
-    def add(self, block: RawBlock) -> None:
+    def add(self, block: RawBlock, size: int) -> None:
         self.waiting.append(records_of(block))
 
     async def pack(self) -> Any:

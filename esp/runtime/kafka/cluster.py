@@ -65,7 +65,7 @@ class Topic:
 async def reach(settings: KafkaConnection, where: str) -> Topic:
     """Waits for a broker, then for the topic. StartError without a broker or without the topic."""
     take_log_aside()
-    if not is_fast():
+    if settings.records == "client" and not is_fast():
         log.warning("%s: aiokafka came without its C extension and will be slow; install a wheel of it", where)
     deadline, backoff_s, place = time.monotonic() + settings.wait_for_broker_s, FIRST_BACKOFF_S, f"{where}: {settings.brokers}"
     while True:

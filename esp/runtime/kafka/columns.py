@@ -32,7 +32,9 @@ class Packing(Protocol):
 
     def __bool__(self) -> bool: ...
 
-    def add(self, block: RawBlock) -> None: ...
+    def add(self, block: RawBlock, size: int) -> None:
+        """``size`` is the most bytes that the records take, each alone in a batch."""
+        ...
 
     async def pack(self) -> Batch:
         """One batch as large as what waits and as the topic allows."""

@@ -62,8 +62,8 @@ class ColumnPacking:
     def __bool__(self) -> bool:
         return bool(self.parts)
 
-    def add(self, block: RawBlock) -> None:
-        self.parts.append(_Part(block, 0, most_bytes(block)))
+    def add(self, block: RawBlock, size: int) -> None:
+        self.parts.append(_Part(block, 0, size - HEADER * (len(block) - 1)))
 
     async def pack(self) -> ColumnBatch:
         taken, size = [], 0
@@ -81,7 +81,7 @@ class ColumnPacking:
 def build(parts: Sequence[_Part], limit: int, codec: int) -> tuple[ColumnBatch, list[_Part]]:
     """A batch of at most ``limit`` bytes (a record that is larger is alone), and the parts that do not fit."""
     first = parts[0].block.take(slice(parts[0].row, parts[0].row + 1))
-    room = HEADER + max(min(sum(part.size for part in parts), limit - HEADER), most_bytes(first))
+    room = HEADER + max(min(sum(part.size for part in parts), limit - HEADER), _most_bytes(first))
     out, state, now_ms = np.empty(room, np.uint8), np.zeros(BATCH, np.int64), int(time.time() * 1e3)
     for at, (block, row, size) in enumerate(parts):
         after = lay(
@@ -94,14 +94,16 @@ def build(parts: Sequence[_Part], limit: int, codec: int) -> tuple[ColumnBatch, 
 
 
 def _finished(out: U8, state: I64, codec: int) -> ColumnBatch:
+    """The batch compressed, unless that makes it no smaller: what just fits the topic must go on fitting."""
     data = out[: state[SIZE]]
-    if codec:
-        data = np.concatenate((out[:HEADER], np.frombuffer(shrink(codec, data[HEADER:]), np.uint8)))
-    return ColumnBatch(data, state, codec)
+    shrunk = shrink(codec, data[HEADER:]) if codec else b""
+    if not codec or len(shrunk) >= len(data) - HEADER:
+        return ColumnBatch(data, state, 0)
+    return ColumnBatch(np.concatenate((out[:HEADER], np.frombuffer(shrunk, np.uint8))), state, codec)
 
 
-def most_bytes(block: RawBlock) -> int:
-    """The most bytes that records take in a batch."""
+def _most_bytes(block: RawBlock) -> int:
+    """The most bytes that records take in a batch, its header left out."""
     parts = (block.value_size, block.key_size, block.header_size)
     return MOST_OVERHEAD * len(block) + sum(int(np.maximum(part, 0).sum()) for part in parts)
 

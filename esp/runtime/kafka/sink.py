@@ -107,28 +107,32 @@ class KafkaSink:
     async def send(self, block: RawBlock) -> None:
         self._check()
         block = self._fitted(block) if isinstance(block, DeadLetters) else block
-        self._check_sizes(block)
+        size = _sizes(block)
+        self._check_sizes(block, size)
         while self._in_flight_bytes >= self.settings.max_in_flight_bytes:
             await self._wait()
         if not len(block):
             return
-        for partition, part in self._parted(block):
-            self._hand(partition, part)
+        for partition, rows in self._parted(block):
+            if rows is None:
+                self._hand(partition, block, int(size.sum()))
+            else:
+                self._hand(partition, block.take(rows), int(size[rows].sum()))
 
-    def _parted(self, block: RawBlock) -> list[tuple[int, RawBlock]]:
-        """The partitions that the records of a block go to, in the order of the block on each."""
+    def _parted(self, block: RawBlock) -> list[tuple[int, I64 | None]]:
+        """The partitions that a block goes to, with the rows that each takes (None = all)."""
         count = len(self._lanes)
         own = block.partition % count
         if self.settings.partition_by == "source" or count == 1:
-            return [(own, block)]
+            return [(own, None)]
         chosen = np.empty(len(block), np.int64)
         partitions(block.buffer, block.key_at, block.key_size, count, own, chosen)
-        return [(int(each), block.take(np.flatnonzero(chosen == each))) for each in np.unique(chosen)]
+        return [(int(each), np.flatnonzero(chosen == each)) for each in np.unique(chosen)]
 
-    def _hand(self, partition: int, block: RawBlock) -> None:
-        lane, size = self._lanes[partition], int(_sizes(block).sum())
+    def _hand(self, partition: int, block: RawBlock, size: int) -> None:
+        lane = self._lanes[partition]
         lane.handed += len(block)
-        lane.packing.add(block)
+        lane.packing.add(block, size)
         lane.blocks.append((lane.handed, size))
         self._in_flight_bytes += size
         if lane.task is None or lane.task.done():
@@ -145,11 +149,10 @@ class KafkaSink:
         log.warning("%s: dead letters larger than %d bytes: %d cut, %d left out", self.place, limit, cut, lost)
         return kept
 
-    def _check_sizes(self, block: RawBlock) -> None:
+    def _check_sizes(self, block: RawBlock, size: I64) -> None:
         limit = self._topic.max_message_bytes
         if limit is None or self.settings.compression:
             return
-        size = _sizes(block)
         if len(block) and int(size.max()) > limit:
             row = int(size.argmax())
             raise self._too_large(f"a record of {int(block.value_size[row])} bytes", f"its limit is {limit}")

@@ -120,8 +120,9 @@ class KafkaSource:
     def _go_back(self, partition: int, offset: int) -> None:
         if partition in self._position and self._ready.is_set():  # else it has gone, and its new owner reads it itself
             log.warning("%s: partition %d is fetched again from offset %d", self.place, partition, offset)
-            self._consumer.seek(self._tp(partition), offset)
-            self._position[partition] = offset
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.seek(self._tp(partition), offset)
+                self._position[partition] = offset
 
     def _block(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RawBlock:
         self._position[partition] = records[-1].offset + 1
