@@ -16,6 +16,8 @@ from esp.runtime.kafka.consumed import block_of
 from esp.runtime.kafka.tolerant import TolerantRecords
 from esp.runtime.unread import Damage, OnCorrupt
 
+LARGEST_BYTES = 1 << 30  # what one fetch may hold once it is expanded
+_NOTHING = np.zeros(0, np.uint8)
 WRONG = {
     kernels.WRONG_LENGTH: "its length is wrong",
     kernels.WRONG_CRC: "its checksum is wrong",
@@ -128,13 +130,16 @@ def _expanded(data: U8, table: I64) -> tuple[U8, I64, Fault | None]:
     codecs = table[:, kernels.FLAGS] & kernels.CODEC
     if not codecs.any():
         return data, table, None
-    parts: list[U8] = []
+    parts, size = list[U8](), 0
     for row, codec in zip(table, codecs.tolist()):
         part = data[row[kernels.AT] : row[kernels.END]]
         try:
             parts.append(expand(codec, part) if codec else part)
+            size += len(parts[-1])
             if row[kernels.RECORDS] * kernels.SMALLEST_RECORD > len(parts[-1]):
                 raise ValueError(WRONG[kernels.WRONG_COUNT])
+            if size > LARGEST_BYTES:
+                raise ValueError(f"the batches of the fetch hold more than {LARGEST_BYTES >> 20} MiB")
         except ValueError as err:
             fault = _fault(str(err), row)
             return *_joined(parts[: _rows_before(table, fault)], table), fault
@@ -149,7 +154,7 @@ def _joined(parts: list[U8], table: I64) -> tuple[U8, I64]:
     places = table[: len(parts)].copy()
     places[:, kernels.END] = np.cumsum([len(part) for part in parts], dtype=np.int64)
     places[:, kernels.AT] = places[:, kernels.END] - [len(part) for part in parts]
-    return np.concatenate(parts) if parts else np.zeros(0, np.uint8), places
+    return parts[0] if len(parts) == 1 else np.concatenate([*parts, _NOTHING]), places
 
 
 def _big_endian(data: U8, at: int, size: int) -> int:

@@ -20,6 +20,7 @@ from esp.kernels import records as r
 from esp.runtime.events import RawBlock
 from esp.runtime.headers import decode_headers
 from esp.runtime.kafka import compression
+from esp.runtime.kafka import fetched as fetched_module
 from esp.runtime.kafka.fetched import Fetched
 from esp.runtime.kafka.fetching import FetchedOnce, RawRecords
 from esp.runtime.reading import Reader
@@ -171,6 +172,15 @@ def test_compressed_bytes_that_do_not_expand_are_damage(codec: int, monkeypatch:
     assert rows(damage.before) == by_aiokafka(GOOD, 100)[0]
     monkeypatch.setattr(compression, "LARGEST_BYTES", 1000)
     assert "holds more than" in refused(fetched(GOOD + batch(110, 200, codec=codec, seed=3), 100)).what
+
+
+def test_a_fetch_of_many_batches_that_expand_is_bounded_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [batch(100 + 200 * i, 200, codec=4, seed=i) for i in range(5)]
+    sizes = np.cumsum([compression.expand(4, np.frombuffer(one[r.HEADER :], np.uint8)).nbytes for one in many])
+    monkeypatch.setattr(fetched_module, "LARGEST_BYTES", int(sizes[2]))
+    damage = refused(fetched(b"".join(many), 100))
+    assert (damage.first, damage.last, "the batches of the fetch hold more than" in damage.what) == (700, 899, True)
+    assert rows(damage.before) == by_aiokafka(b"".join(many[:3]), 100)[0]
 
 
 def test_a_count_that_the_expanded_bytes_cannot_hold_makes_no_room_for_it() -> None:
