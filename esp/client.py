@@ -105,4 +105,5 @@ def _windows(query: dict[str, Any]) -> Table:
 
 
 def _model(model: dict[str, str]) -> str:
-    return f"{model['name']} {model['digest'][:12]} on {model['backend']}"
+    way = f",\n    {model['way']}" if model.get("way") else ""  # an older engine tells none
+    return f"{model['name']} {model['digest'][:12]} on {model['backend']}{way}"

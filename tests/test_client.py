@@ -125,7 +125,7 @@ STATUS: dict[str, Any] = {
                 {"name": "samples", "kind": "source", "from": None, "in": 1234567, "out": 1234560, "late": 0, "dead": 7, "model": None},
                 {
                     "name": "scored", "kind": "score", "from": "samples", "in": 1234560, "out": 1234560, "late": 0, "dead": 0,
-                    "model": {"name": "shoulder_exercises", "digest": "0123456789abcdef", "backend": "onnxruntime"},
+                    "model": {"name": "shoulder_exercises", "digest": "0123456789abcdef", "backend": "onnxruntime", "way": "one step an event"},
                 },
             ],
         }
@@ -140,7 +140,7 @@ def test_status_fits_eighty_columns_without_a_word_broken() -> None:
     assert max(map(len, text.splitlines())) <= 80
     for part in (
         "esp engine 1.2.3", "moves  running", "latency p50 1.6 ms, p90 2.5 ms, p99 250 ms", "lag 12,000 events", "7 checkpoints", "1,234,567",
-        "scored scores with shoulder_exercises 0123456789ab on onnxruntime",
+        "scored scores with shoulder_exercises 0123456789ab on onnxruntime,", "    one step an event",
     ):  # fmt: skip
         assert part in text
     row = next(line for line in text.splitlines() if " source " in line)

@@ -44,11 +44,12 @@ class Deployment(pydantic.BaseModel):
 
 
 class Model(pydantic.BaseModel):
-    """The model that scores in a window."""
+    """The model that scores in a window; ``way``: how it goes along the stream, empty where it scores events one by one."""
 
     name: str
     digest: str
     backend: str
+    way: str = ""
 
 
 class WindowStatus(pydantic.BaseModel):

@@ -28,7 +28,7 @@ WARM_SIZES = (1, 2, 7, 64)
 BATCH_NUMBERS = 1 << 28  # of one tensor of a batch: a model of wide rows gets fewer rows at once, not all of the memory
 BLACK_PIXEL = b"P6 1 1 255 " + bytes(3)  # the smallest image file, a PPM
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("esp.models")
 
 
 class Scores(NamedTuple):

@@ -256,7 +256,9 @@ def _window(runner: QueryRunner, name: str) -> WindowStatus:
         events_out=counts.events_out,
         events_late=counts.events_late,
         events_dead=counts.events_dead,
-        model=None if scorer is None else Model(name=scorer.astore.name, digest=scorer.digest, backend=scorer.backend),
+        model=None
+        if scorer is None
+        else Model(name=scorer.astore.name, digest=scorer.digest, backend=scorer.backend, way=scorer.way),
     )
 
 

@@ -139,7 +139,12 @@ def test_a_deployed_model_scores_from_the_next_block_on_and_everyone_is_told(tmp
         assert answer.json() == {"window": "moves/scored", "old": old, "new": digest_of(new), "backend": "numpy"}
         assert await engine.scored_by(3, 4) == [digest_of(new)[:12]] * 2
         status = (await engine.client.get("/v1/status")).json()
-        assert status["queries"][0]["windows"][1]["model"] == {"name": "tiny", "digest": digest_of(new), "backend": "numpy"}
+        assert status["queries"][0]["windows"][1]["model"] == {
+            "name": "tiny",
+            "digest": digest_of(new),
+            "backend": "numpy",
+            "way": "",
+        }
         assert f'digest="{digest_of(new)[:12]}"' in (await engine.client.get("/metrics")).text
 
     with_engine(moves.write_query(tmp_path), work)

@@ -15,7 +15,7 @@ from esp.runtime.state.tables import KeyedTable
 from esp.runtime.stateful import Memory, StatefulScorer
 from esp.runtime.windowed import Sliding, WindowScorer
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("esp.models")
 Scored = tuple[EventBlock, I64 | None, Scores]  # the events that leave, which of them were scored (None: all), and their scores
 
 
