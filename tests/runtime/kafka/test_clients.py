@@ -16,7 +16,7 @@ from tests.runtime.kafka.members import Member
 from tests.runtime.kafka.test_kafka import STAMP, consume, expected, make_sink, produce, send_all, some_rows
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 COMPRESSIONS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
@@ -37,7 +37,7 @@ def java(*args: str) -> str:
     if subprocess.run(["java", "--list-modules"], capture_output=True, text=True, check=True).stdout.find("jdk.compiler") < 0:
         pytest.skip("no JDK: a JRE cannot run Records.java")
     command = ["java", "-Xmx256m", "-cp", f"{libraries()}/*", str(Path(__file__).parent / "Records.java"), *args]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert not done.returncode, done.stderr[-2000:]
     return done.stdout
 
