@@ -21,12 +21,18 @@ from llvmlite import binding
 from numba import types
 from numba.core import event
 
+from esp.kernels.parts import PartCompiler
+
 _HERE = Path(__file__).parent
 log = logging.getLogger("esp.kernels")
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Sums may be reordered and contracted; NaN and infinity keep their meaning, for NaN is a missing reading.
 FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+# No counting of references, for kernels allocate nothing and hold their arguments' memory no longer than the call; no wrapper for C.
+_LEAN: dict[str, Any] = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
+_njit: Any = numba.njit  # whose stated types know not all its options
 
 
 def _digest(parts: Iterable[bytes]) -> str:
@@ -152,7 +158,7 @@ def kernel(*signatures: Any, fast: bool = False) -> Callable[[F], F]:
 
     def compile_now(function: F) -> F:
         with _cached(function):
-            compiled: Any = numba.njit(list(signatures), nogil=True, cache=True, fastmath=FAST if fast else False)(function)
+            compiled = _njit(list(signatures), cache=True, fastmath=FAST if fast else False, **_LEAN)(function)
         return cast(F, compiled)
 
     return compile_now
@@ -187,6 +193,6 @@ def _tell_once() -> None:
 
 
 def part(function: F) -> F:
-    """Marks a function that only kernels call: compiled into each of them, never by itself."""
-    compiled: Any = numba.njit(nogil=True)(function)
+    """Marks a function that only kernels call: compiled into each of them, never by itself (see ``parts``)."""
+    compiled = _njit(pipeline_class=PartCompiler, no_cpython_wrapper=True, **_LEAN)(function)
     return cast(F, compiled)

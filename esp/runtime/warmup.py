@@ -8,13 +8,20 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
 from esp import kernels
 from esp.kernels.compile import CACHE_DIR, compilations
 
-LONGEST = ("dense", "json", "csv", "csv_write", "msgpack", "json_write", "image", "recurrent")  # to compile: these come first
+# Longest to compile, so these come first; those of a line share parts, so one process compiles them.
+LONGEST = (
+    ("json", "csv", "msgpack"),
+    ("dense", "recurrent"),
+    ("csv_write", "json_write", "msgpack_write"),
+    ("intake", "image"),
+)
 log = logging.getLogger("esp.warmup")
 
 
@@ -47,28 +54,30 @@ def warm_up(queries: Iterable[Path] = (), processes: int | None = None) -> Warmt
     return Warmth(compiled, CACHE_DIR, models)
 
 
-def kernel_modules() -> list[str]:
-    """The modules of the kernels, what takes longest first."""
+def kernel_modules() -> list[tuple[str, ...]]:
+    """The modules of the kernels, what takes longest first, each with those that one process compiles."""
     names = [module.name for module in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}.")]
-    first = [f"{kernels.__name__}.{name}" for name in LONGEST]
-    return [*first, *(name for name in names if name not in first)]
+    first = [tuple(f"{kernels.__name__}.{name}" for name in line) for line in LONGEST]
+    known = set(chain(*first))
+    return [*first, *((name,) for name in names if name not in known)]
 
 
-def compile_kernels(modules: Iterable[str], processes: int) -> int:
+def compile_kernels(lines: Iterable[tuple[str, ...]], processes: int) -> int:
     """Imports modules, which compiles their kernels into the cache; gives how many functions were compiled, and by whichever process."""
     if processes > 1:
         try:
             with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-                return sum(pool.map(_compiled, modules))
+                return sum(pool.map(_compiled, lines))
         except BrokenProcessPool:
             log.warning("a compiling process has ended early; compiling in one process")
-    return sum(map(_compiled, modules))
+    return sum(map(_compiled, lines))
 
 
-def _compiled(module: str) -> int:
-    """How many functions an import has compiled."""
+def _compiled(modules: tuple[str, ...]) -> int:
+    """How many functions the imports have compiled."""
     before = compilations()
-    importlib.import_module(module)
+    for module in modules:
+        importlib.import_module(module)
     return compilations() - before
 
 

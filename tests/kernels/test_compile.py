@@ -91,7 +91,8 @@ print(compilations(), CACHE_DIR, CHOOSER.recall(Case("ab" * 32)), sep="|")
 
 def _filled(root: Path) -> Path:
     """A cache with all kernels and a choice."""
-    importlib.import_module("esp.kernels.plan")
+    for name in ("plan", "intake"):
+        importlib.import_module(f"esp.kernels.{name}")
     cache = root / "kernels" / compile._host()
     shutil.copytree(compile.CACHE_DIR, cache)
     Chooser(cache / "backends").keep(Case("ab" * 32), Choice("numba", {1: 2.0}))
