@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 VERSION = "4.1.0"
@@ -75,17 +76,20 @@ def _fetch(cache: Path, folder: Path) -> None:
 class Broker:
     """One Kafka node on the loopback interface, with a data folder of its own; it may be killed and started again."""
 
-    def __init__(self, heap_mb: int = 512) -> None:
+    def __init__(self, heap_mb: int = 512, more_properties: str = "", format_options: Sequence[str] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="esp-kafka-"))
         self.port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._java = ["java", f"-Xmx{heap_mb}m", "-cp", f"{libraries()}/*"]
         self._properties = self.folder / "server.properties"
-        self._properties.write_text(PROPERTIES.format(port=self.port, controller=controller, folder=self.folder))
+        common = PROPERTIES.format(port=self.port, controller=controller, folder=self.folder)
+        self._properties.write_text(common + more_properties.format(port=self.port, controller=controller))
         self._process: subprocess.Popen[bytes] | None = None
         cluster = base64.urlsafe_b64encode(b"esp" + os.urandom(13)).decode().rstrip("=")
-        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties), *format_options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"Kafka's data folder could not be made: {(done.stdout + done.stderr).strip()[-400:]}")
         atexit.register(self.remove)
 
     @property

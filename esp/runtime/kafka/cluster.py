@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from esp.errors import StartError
+from esp.runtime.kafka.access import knock
 from esp.runtime.kafka.settings import KafkaConnection, client_options
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ async def reach(settings: KafkaConnection, where: str) -> Topic:
     take_log_aside()
     if settings.records == "client" and not is_fast():
         log.warning("%s: aiokafka came without its C extension and will be slow; install a wheel of it", where)
+    if settings.security_protocol == "SASL_PLAINTEXT" and settings.sasl_mechanism in ("PLAIN", "OAUTHBEARER"):
+        log.warning("%s: the secret goes to the broker in the clear; use SASL_SSL", where)
     deadline, backoff_s, place = time.monotonic() + settings.wait_for_broker_s, FIRST_BACKOFF_S, f"{where}: {settings.brokers}"
     while True:
         left_s = max(deadline - time.monotonic(), 0.0)
@@ -89,7 +92,10 @@ async def reach(settings: KafkaConnection, where: str) -> Topic:
 
 async def _look(settings: KafkaConnection, where: str) -> Topic:
     CLIENT_LOG.fault = ""
-    admin = AIOKafkaAdminClient(**client_options(settings, where))
+    options = client_options(settings, where)
+    if settings.security_protocol != "PLAINTEXT":
+        await knock(options, f"{where}: {settings.brokers}")
+    admin = AIOKafkaAdminClient(**options)
     try:
         await admin.start()
         if settings.topic not in await admin.list_topics():

@@ -1,6 +1,6 @@
 """Settings of the Kafka connector, and how they become options of the client library."""
 
-import os
+import importlib.util
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +10,17 @@ import pydantic
 
 from esp.errors import QueryError
 from esp.runtime.connector import Connection
+from esp.runtime.kafka.oauth import OAuth, token_provider
+from esp.runtime.kafka.secrets import check_pair, secret
+from esp.runtime.kafka.trust import add_certificate, client_context
 from esp.runtime.unread import OnCorrupt
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"]
 OWN_OPTIONS = {
     "bootstrap_servers", "group_id", "enable_auto_commit", "auto_offset_reset", "enable_idempotence", "acks", "ssl_context",
-    "security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password", "key_serializer", "value_serializer",
-    "key_deserializer", "value_deserializer", "transactional_id", "loop", "linger_ms", "max_batch_size", "compression_type",
+    "security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password", "sasl_oauth_token_provider",
+    "key_serializer", "value_serializer", "key_deserializer", "value_deserializer", "transactional_id", "loop", "linger_ms", "max_batch_size", "compression_type",
     "max_partition_fetch_bytes", "fetch_max_wait_ms", "max_poll_interval_ms", "group_instance_id",
 }  # fmt: skip
 
@@ -77,28 +80,44 @@ class KafkaConnection(Connection):
     )
 
     security_protocol: Protocol = pydantic.Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
-    sasl_mechanism: Mechanism = pydantic.Field("PLAIN", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or GSSAPI")
+    sasl_mechanism: Mechanism = pydantic.Field("PLAIN", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI")
     username: str | None = pydantic.Field(None, description="SASL user")
     password_env: str | None = pydantic.Field(None, description="environment variable that holds the SASL password")
     password_file: Path | None = pydantic.Field(None, description="file that holds the SASL password")
+    oauth: OAuth | None = pydantic.Field(
+        None, description="the token of OAUTHBEARER, such as { token_file = PATH }; see esp keys connect.kafka.oauth"
+    )
     ssl_cafile: Path | None = pydantic.Field(
         None, description="certificates of the authorities to trust; the system's, if left out"
     )
     ssl_certfile: Path | None = pydantic.Field(None, description="certificate of this client")
     ssl_keyfile: Path | None = pydantic.Field(None, description="key of this client's certificate")
+    ssl_key_password_env: str | None = pydantic.Field(None, description="environment variable that holds the key's passphrase")
+    ssl_key_password_file: Path | None = pydantic.Field(None, description="file that holds the key's passphrase")
     client: dict[str, Any] = pydantic.Field(default_factory=dict, description="further options of aiokafka's consumer or producer")
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "KafkaConnection":
         if own := sorted(OWN_OPTIONS & self.client.keys()):
             raise ValueError(f"client.{own[0]} is set by the connector itself")
-        if self.password_env and self.password_file:
-            raise ValueError("say password_env or password_file, not both")
-        if self.security_protocol.startswith("SASL") and self.sasl_mechanism != "GSSAPI" and not self.username:
-            raise ValueError(f"{self.security_protocol} with {self.sasl_mechanism} needs a username")
-        if self.ssl_keyfile and not self.ssl_certfile:
-            raise ValueError("ssl_keyfile needs ssl_certfile beside it")
+        check_pair("password", self.password_env, self.password_file)
+        check_pair("ssl_key_password", self.ssl_key_password_env, self.ssl_key_password_file)
+        if self.security_protocol.startswith("SASL"):
+            self._check_sasl()
+        if (self.ssl_keyfile or self.ssl_key_password_env or self.ssl_key_password_file) and not self.ssl_certfile:
+            raise ValueError("ssl_keyfile and ssl_key_password need ssl_certfile beside them")
         return self
+
+    def _check_sasl(self) -> None:
+        what = f"{self.security_protocol} with {self.sasl_mechanism}"
+        if self.sasl_mechanism == "OAUTHBEARER":
+            if self.oauth is None:
+                raise ValueError(f"{what} needs oauth, such as oauth = {{ token_file = PATH }}")
+        elif self.sasl_mechanism != "GSSAPI":
+            if not self.username:
+                raise ValueError(f"{what} needs a username")
+            if self.password_env is None and self.password_file is None:
+                raise ValueError(f"{what} needs password_env or password_file")
 
     @property
     def start_ms(self) -> int | None:
@@ -120,33 +139,22 @@ def client_options(settings: KafkaConnection, where: str) -> dict[str, Any]:
         options["ssl_context"] = _ssl_context(settings, where)
     if settings.security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.sasl_mechanism
-        options["sasl_plain_username"] = settings.username
-        options["sasl_plain_password"] = _password(settings, where)
+        options |= _sasl_options(settings, where)
     return options
 
 
 def _ssl_context(settings: KafkaConnection, where: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
-        if settings.ssl_certfile:
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
-    except (OSError, ssl.SSLError) as err:
-        raise QueryError(f"the certificates cannot be read ({err})", where=where, mend="see to the ssl_ files") from err
+    context = client_context(settings.ssl_cafile, where, "ssl_cafile")
+    if settings.ssl_certfile:
+        passphrase = secret("ssl_key_password", settings.ssl_key_password_env, settings.ssl_key_password_file, where)
+        add_certificate(context, settings.ssl_certfile, settings.ssl_keyfile, passphrase, where)
     return context
 
 
-def _password(settings: KafkaConnection, where: str) -> str | None:
-    if settings.password_env:
-        if settings.password_env not in os.environ:
-            raise QueryError(
-                f"the environment variable {settings.password_env} is not set", where=f"{where}.password_env", mend="set it"
-            )
-        return os.environ[settings.password_env]
-    if settings.password_file:
-        try:
-            return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as err:
-            raise QueryError(
-                f"the password file cannot be read ({err.strerror})", where=f"{where}.password_file", mend="check it"
-            ) from err
-    return None
+def _sasl_options(settings: KafkaConnection, where: str) -> dict[str, Any]:
+    if settings.sasl_mechanism == "OAUTHBEARER" and settings.oauth is not None:
+        return {"sasl_oauth_token_provider": token_provider(settings.oauth, where)}
+    if settings.sasl_mechanism == "GSSAPI" and importlib.util.find_spec("gssapi") is None:
+        raise QueryError("GSSAPI needs the package gssapi", where=f"{where}: sasl_mechanism", mend="pip install gssapi")
+    password = secret("password", settings.password_env, settings.password_file, where)
+    return {"sasl_plain_username": settings.username, "sasl_plain_password": password}

@@ -82,11 +82,11 @@ def test_the_password_comes_from_the_environment_or_a_file(tmp_path, monkeypatch
 
 def test_a_password_that_is_not_there_is_named_by_its_key(tmp_path) -> None:
     common = {"security_protocol": "SASL_PLAINTEXT", "username": "esp"}
-    with pytest.raises(QueryError, match=r"connect\.password_env: the environment variable NO_SUCH_THING is not set"):
+    with pytest.raises(QueryError, match=r"connect: password_env: the environment variable NO_SUCH_THING is not set"):
         client_options(kafka(**common, password_env="NO_SUCH_THING"), WHERE)
-    with pytest.raises(QueryError, match=r"connect\.password_file: the password file cannot be read"):
+    with pytest.raises(QueryError, match=r"connect: password_file: .*none cannot be read"):
         client_options(kafka(**common, password_file=str(tmp_path / "none")), WHERE)
-    with pytest.raises(QueryError, match="the certificates cannot be read"):
+    with pytest.raises(QueryError, match=r"connect: ssl_cafile: .*none cannot be read as certificates"):
         client_options(kafka(security_protocol="SSL", ssl_cafile=str(tmp_path / "none")), WHERE)
 
 

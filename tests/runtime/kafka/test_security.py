@@ -1,69 +1,192 @@
-"""Columns over TLS and SASL, against a broker that takes nothing else."""
+"""Every way into a secured Apache Kafka, through source and sink; and every way of being refused, in one line without a secret."""
 
 import asyncio
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from esp.errors import StartError
 from esp.runtime.connect import connection, open_sink
 from esp.runtime.events import raw_block
-from tests.broker import Broker, missing
+from tests.broker import missing
+from tests.certificates import Authority
+from tests.conftest import Kafka, _skip
 from tests.runtime.kafka.members import Member
+from tests.secured_broker import PASSWORD, USER, SecuredBroker, token
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
-PROPERTIES = """
-listeners=SASL_SSL://127.0.0.1:{port},CONTROLLER://{controller}
-advertised.listeners=SASL_SSL://127.0.0.1:{port}
-listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=SASL_SSL
-sasl.mechanism.inter.broker.protocol=PLAIN
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
-  username="esp" password="hush" user_esp="hush";
-ssl.keystore.type=PEM
-ssl.keystore.location={store}
-ssl.truststore.type=PEM
-ssl.truststore.location={cert}
-"""
+pytest.importorskip("confluent_kafka")
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+LONG_S = 3600.0  # a refusal is told long before, or the test's own time is over
+NO_SECRET = ("s3cret", token()[:30])
 
 
-@pytest.fixture
-def secured(tmp_path: Path) -> Iterator[Broker]:
-    """A broker with a certificate of its own that wants a password."""
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
     if reason := missing():
-        pytest.skip(reason)
-    key, cert, store = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "store.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(cert), "-subj"]
-    subprocess.run([*command, "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    store.write_text(key.read_text() + cert.read_text())
-    broker = Broker()
-    file = broker.folder / "server.properties"
-    lines = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
-    controller = lines["listeners"].rpartition("CONTROLLER://")[2]
-    file.write_text(file.read_text() + PROPERTIES.format(port=broker.port, controller=controller, store=store, cert=cert))
-    yield broker.start()
+        _skip(reason)
+    broker = SecuredBroker(tmp_path_factory.mktemp("certificates"))
+    broker.start()
+    yield broker
     broker.remove()
 
 
-def test_records_go_there_and_back_over_tls_with_a_password(secured: Broker, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("hush\n")
-    settings: dict[str, Any] = {
-        "security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "username": "esp", "password_file": str(tmp_path / "password"),
-        "ssl_cafile": str(tmp_path / "cert.pem"),
-    }  # fmt: skip
-    values = [b"%d" % i * 200 for i in range(20_000)]
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_PASSWORD", PASSWORD)
+    monkeypatch.setenv("WRONG_PASSWORD", "s3cret-but-wrong")
+    monkeypatch.setenv("BROKER_TOKEN", token())
+    monkeypatch.setenv("OLD_TOKEN", token(lifetime_s=-60))
+
+
+def access(broker: SecuredBroker, listener: str, mechanism: str = "", **more: Any) -> dict[str, Any]:
+    """The settings of who comes in at a listener, as it should be; ``more`` stands over them."""
+    protocol = {"BOTH": "SASL_SSL", "SASL": "SASL_PLAINTEXT", "SHORT": "SASL_PLAINTEXT"}.get(listener, "SSL")
+    settings: dict[str, Any] = {"brokers": broker.addresses[listener], "security_protocol": protocol, "wait_for_broker_s": LONG_S}
+    if protocol.endswith("SSL"):
+        settings["ssl_cafile"] = str(broker.authority.file)
+    if mechanism == "OAUTHBEARER":
+        settings |= {"sasl_mechanism": mechanism, "oauth": {"token_env": "BROKER_TOKEN"}}
+    elif mechanism:
+        settings |= {"sasl_mechanism": mechanism, "username": USER, "password_env": "BROKER_PASSWORD"}
+    return settings | more
+
+
+def sink_of(topic: str, settings: dict[str, Any]) -> Any:
+    return open_sink(connection({"connector": "kafka", "topic": topic, **settings}, "q"), where="q.toml: windows.out")
+
+
+def member(topic: str, settings: dict[str, Any]) -> Member:
+    return Member(settings["brokers"], topic, **{key: value for key, value in settings.items() if key != "brokers"})
+
+
+async def pass_through(topic: str, settings: dict[str, Any], values: list[bytes]) -> list[bytes]:
+    """What our source reads of what our sink wrote."""
+    sink = sink_of(topic, settings)
+    await sink.start()
+    await sink.send(raw_block(values))
+    await sink.flush()
+    async with member(topic, settings) as reader:
+        records = await reader.read(len(values))
+    await sink.stop()
+    return [record[3] or b"" for record in records]
+
+
+WAYS = [("TLS", "")] + [
+    (listener, mechanism)
+    for listener in ("BOTH", "SASL")
+    for mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+]
+
+
+@pytest.mark.parametrize(("listener", "mechanism"), WAYS)
+def test_records_go_through_by_every_mechanism(broker: SecuredBroker, listener: str, mechanism: str) -> None:
+    topic, values = Kafka(broker.bootstrap).topic(), [b"%d" % i for i in range(500)]
+    assert asyncio.run(pass_through(topic, access(broker, listener, mechanism), values)) == values
+
+
+@pytest.mark.parametrize("records", ["columns", "client"])
+def test_over_tls_small_and_large_records_come_whole_on_both_paths(broker: SecuredBroker, records: str) -> None:
+    topic, values = Kafka(broker.bootstrap).topic(), [bytes([i % 251]) * (i * 997 % 60_000) for i in range(300)]
+    settings = access(broker, "BOTH", "SCRAM-SHA-512", records=records)
+    assert asyncio.run(pass_through(topic, settings, values)) == values
+
+
+def test_mutual_tls_by_a_key_behind_a_passphrase(broker: SecuredBroker, tmp_path: Path) -> None:
+    certificate, key = broker.authority.issue("client", passphrase="s3cret-phrase")
+    (tmp_path / "phrase").write_text("s3cret-phrase\n")
+    files = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key), "ssl_key_password_file": str(tmp_path / "phrase")}
+    topic, values = Kafka(broker.bootstrap).topic(), [b"a", b"b"]
+    assert asyncio.run(pass_through(topic, access(broker, "MUTUAL", **files), values)) == values
+
+
+def test_the_stream_outlives_its_token_where_the_file_holds_a_new_one(broker: SecuredBroker, tmp_path: Path) -> None:
+    """The broker cuts sessions whose token has expired; clients come back with what the file holds then."""
+    file, life_s = tmp_path / "token", 4.0
+    file.write_text(token(life_s))
+    ends_at = time.time() + life_s
+    settings, topic = access(broker, "SHORT", "OAUTHBEARER", oauth={"token_file": str(file)}), Kafka(broker.bootstrap).topic()
 
     async def run() -> None:
-        table = {"connector": "kafka", "topic": "t", "brokers": secured.bootstrap, "create": {"partitions": 1}, **settings}
-        sink = open_sink(connection(table, "q"), where="q")
+        sink = sink_of(topic, settings)
         await sink.start()
-        await sink.send(raw_block(values))
-        await sink.flush()
+        sent = 0
+        async with member(topic, settings) as reader:
+            file.write_text(token())
+            while sent < 20 or time.time() < ends_at + 1:
+                await sink.send(raw_block([b"%d" % sent]))
+                await sink.flush()
+                sent += 1
+                await reader.read(sent)
+            assert [record[3] for record in reader.records] == [b"%d" % i for i in range(sent)]
         await sink.stop()
-        async with Member(secured.bootstrap, "t", **settings) as member:
-            assert [record[3] for record in await member.read(len(values))] == values
 
     asyncio.run(run())
+
+
+# ---- refused ------------------------------------------------------------------------------------------------------------
+
+
+def refusal(topic: str, settings: dict[str, Any]) -> str:
+    """The line in which a start ends, the same for source and sink; status 3, no secret in it."""
+
+    async def sink() -> None:
+        sink = sink_of(topic, settings)
+        try:
+            await sink.start()
+        finally:
+            await sink.stop()
+
+    async def source() -> None:
+        async with member(topic, settings):
+            pass
+
+    lines = []
+    for work in (sink, source):
+        with pytest.raises(StartError) as caught:
+            asyncio.run(work())
+        assert caught.value.exit_status == 3
+        lines.append(str(caught.value))
+        assert "\n" not in lines[-1]
+        assert not any(part in lines[-1] for part in NO_SECRET)
+        assert f"t: {settings['brokers']}: " in lines[-1]
+    assert lines[0].replace("windows.out", "windows.in") == lines[1]
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("listener", "mechanism", "change", "told"),
+    [
+        ("BOTH", "PLAIN", {"password_env": "WRONG_PASSWORD"}, ["refuses us (", "Invalid username or password", "mend the mech"]),
+        ("SASL", "PLAIN", {"username": "bob"}, ["refuses us ("]),
+        ("BOTH", "SCRAM-SHA-256", {"password_env": "WRONG_PASSWORD"}, ["refuses us (", "invalid credentials"]),
+        ("SASL", "SCRAM-SHA-512", {"username": "bob"}, ["refuses us (", "invalid credentials"]),
+        ("BOTH", "OAUTHBEARER", {"oauth": {"token_env": "OLD_TOKEN"}}, ["refuses us (the token was not accepted (invalid_token))"]),
+        ("SASL", "OAUTHBEARER", {"oauth": {"token_env": "WRONG_PASSWORD"}}, ["the token was not accepted (invalid_token)"]),
+        ("TLS", "", {"ssl_cafile": None}, ["certificate is not accepted (", "unable to get local issuer certificate"]),
+        ("EXPIRED", "", {}, ["certificate is not accepted (certificate has expired)", "mend ssl_cafile"]),
+        ("ELSEWHERE", "", {}, ["certificate is not accepted (IP address mismatch, certificate is not valid for '127.0.0.1'"]),
+        ("MUTUAL", "", {}, ["there is no TLS with the broker ("]),
+    ],
+)
+def test_who_is_refused_is_told_at_once_why(
+    broker: SecuredBroker, listener: str, mechanism: str, change: dict[str, Any], told: list[str]
+) -> None:
+    line = refusal("t", access(broker, listener, mechanism, **change))
+    for part in told:
+        assert part in line
+
+
+def test_a_certificate_of_an_authority_that_the_broker_does_not_trust_is_refused(broker: SecuredBroker, tmp_path: Path) -> None:
+    certificate, key = Authority(tmp_path, "stranger").issue("client")
+    line = refusal("t", access(broker, "MUTUAL", ssl_certfile=str(certificate), ssl_keyfile=str(key)))
+    assert "there is no TLS with the broker (" in line
+
+
+def test_tls_and_a_listener_without_it_do_not_meet(broker: SecuredBroker) -> None:
+    settings = access(broker, "TLS", wait_for_broker_s=1) | {"brokers": broker.addresses["SASL"]}
+    assert "broker" in refusal("t", settings)
+    plain = {"brokers": broker.addresses["TLS"], "wait_for_broker_s": 1}
+    assert "no Kafka broker answered within 1 s" in refusal("t", plain)
