@@ -121,7 +121,8 @@ class FetchedToken(AbstractTokenProvider):
             raise AuthenticationFailedError(str(err)) from None
         except urllib.error.HTTPError as err:
             kind = AuthenticationFailedError if 300 <= err.code < 500 and err.code != 429 else KafkaConnectionError
-            raise kind(f"the token server {url} refused ({err.code}{_reason(err)})") from None
+            with err:  # it is the answer too
+                raise kind(f"the token server {url} refused ({err.code}{_reason(err)})") from None
         except OSError as err:
             raise KafkaConnectionError(f"the token server {url} does not answer ({getattr(err, 'reason', err)})") from None
         except (ValueError, KeyError, TypeError):
