@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,22 +16,27 @@ from rich.text import Text
 
 from esp.astore.binary import read
 from esp.errors import TransportError, UsageError
+from esp.tls import client_context
 
 TIMEOUT_S = 120
 
 
 class AdminClient:
-    """Talks to one engine.
+    """Talks to one engine; to one at https:// only if the authorities in ``ca_file`` (None = the system's) vouch for it.
 
     UsageError when the engine refuses what was asked (its own reason), TransportError when it fails or cannot be reached.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        url = url if "://" in url else f"http://{url}"
+    def __init__(self, url: str, token: str | None = None, ca_file: Path | None = None) -> None:
+        url = url if "://" in url else f"{'https' if ca_file else 'http'}://{url}"
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
             raise UsageError(f"'{url}' is no address of an engine", where="--to", mend="write http://HOST:PORT")
         self.url, self.token = url.rstrip("/"), token
+        handlers: list[urllib.request.BaseHandler] = [_Stay()]
+        if parts.scheme == "https":
+            handlers.append(urllib.request.HTTPSHandler(context=client_context(ca_file, "--ca-file", UsageError)))
+        self._opener = urllib.request.build_opener(*handlers)
 
     def status(self) -> dict[str, Any]:
         return self._call("GET", "/v1/status")
@@ -54,7 +60,7 @@ class AdminClient:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
                 result: dict[str, Any] = json.load(answer)
                 return result
         except urllib.error.HTTPError as err:
@@ -62,11 +68,24 @@ class AdminClient:
             raise kind(f"the engine refused: {_reason(err)}", where=self.url + path) from err
         except (OSError, ValueError, http.client.HTTPException) as err:
             reason = getattr(err, "reason", err)
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise TransportError(
+                    f"its certificate is not accepted ({reason.verify_message})",
+                    where=self.url,
+                    mend="give --ca-file, or mend the name in --to",
+                ) from err
             raise TransportError(
                 f"no engine answers ({reason or type(err).__name__})",
                 where=self.url,
-                mend="start one with esp run, or name it with --to",
+                mend="start one with esp run, or name it with --to (https:// where it has a certificate)",
             ) from err
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, for the token would go with it; an engine sends none."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 def _reason(err: urllib.error.HTTPError) -> str:

@@ -37,7 +37,7 @@ Esp = Callable[..., Answer]
 def esp_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Esp:
     """The command, called in this process in a folder."""
     monkeypatch.chdir(folder)
-    for name in ("ESP_TOKEN", "ESP_URL", "ESP_BROKERS"):
+    for name in ("ESP_TOKEN", "ESP_URL", "ESP_BROKERS", "ESP_CA_FILE"):
         monkeypatch.delenv(name, raising=False)
 
     def call(*args: object) -> Answer:
@@ -57,7 +57,11 @@ def esp_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
 def run_process(*args: object, cwd: Path) -> Answer:
     """The command as a process of its own."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("ESP_TOKEN", "ESP_URL", "ESP_BROKERS"))}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("ESP_TOKEN", "ESP_URL", "ESP_BROKERS", "ESP_CA_FILE"))
+    }
     done = subprocess.run(
         [sys.executable, "-m", "esp", *map(str, args)], cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False
     )

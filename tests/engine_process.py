@@ -31,10 +31,11 @@ def wait_until(is_so: Callable[[], Any], what: str) -> None:
 class EngineProcess:
     """``esp run`` as a child; its log lies beside its state."""
 
-    def __init__(self, query: Path, state: Path) -> None:
+    def __init__(self, query: Path, state: Path, *options: object) -> None:
         state.parent.mkdir(parents=True, exist_ok=True)
         self.log = state.with_suffix(".log")
         command = [sys.executable, "-m", "esp", "run", str(query), "--state", str(state), "--listen", "127.0.0.1:0"]
+        command += map(str, options)
         self.start_of_log = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONASYNCIODEBUG": ""})
@@ -56,7 +57,7 @@ class EngineProcess:
 
     @property
     def url(self) -> str:
-        found = re.search(r"http://[\d.]+:\d+", self.wait_for("admin API and metrics at"))
+        found = re.search(r"https?://[\d.]+:\d+", self.wait_for("admin API and metrics at"))
         assert found
         return found[0]
 

@@ -1,26 +1,21 @@
 """The command: what goes to stdout, what to stderr, with which exit status; an engine that cannot start, and one that runs."""
 
-import asyncio
 import json
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import esp
 from esp.astore.binary import from_bytes, to_bytes, write
 from esp.runtime.connect.memory import TOPICS
-from esp.runtime.engine import Engine, EngineSettings
-from esp.runtime.query import load_query
 from esp.runtime.server import bind
 from tests.command import Answer, Esp, esp_in, run_process
+from tests.engine_thread import with_engine
 from tests.runtime import moves
-from tests.runtime.memory_stream import until
 
 FILES = moves.QUERY
 for _name in ("dead", "samples", "scores"):
@@ -148,30 +143,6 @@ def test_no_password_or_token_is_ever_told(esp_command: Esp, tmp_path: Path, mon
 
 
 # ---- the engine that runs -----------------------------------------------------------------------------------------------
-
-
-def with_engine(folder: Path, state: Path, work: Callable[[str], object], token: str | None = None) -> None:
-    """Runs a query behind a real port in a thread, and some work with its address."""
-    started, ends = threading.Event(), {}
-
-    async def live() -> None:
-        engine = Engine([load_query(folder)], EngineSettings("127.0.0.1:0", state, token))
-        ends["stop"], ends["loop"], ends["engine"] = engine.stopping, asyncio.get_running_loop(), engine
-        life = asyncio.ensure_future(engine.run())
-        await until(lambda: engine.runners["moves"].is_ready or life.done())
-        started.set()
-        await life
-
-    thread = threading.Thread(target=lambda: asyncio.run(live()))
-    thread.start()
-    assert started.wait(60)
-    engine: Any = ends["engine"]
-    try:
-        work(f"http://{engine.address}")
-    finally:
-        loop: Any = ends["loop"]
-        loop.call_soon_threadsafe(engine.stopping.set)
-        thread.join(60)
 
 
 def test_an_engine_is_watched_paused_and_given_another_model(esp_command: Esp, tmp_path: Path) -> None:

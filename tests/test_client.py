@@ -94,7 +94,7 @@ def test_what_is_no_address_is_wrong_usage(url: str) -> None:
 def test_where_no_engine_answers_the_address_and_the_mend_are_told() -> None:
     line = refused(AdminClient("127.0.0.1:1").status, TransportError)
     assert line.startswith("http://127.0.0.1:1: no engine answers (")
-    assert line.endswith("start one with esp run, or name it with --to")
+    assert "start one with esp run, or name it with --to" in line
 
 
 def test_what_the_engine_refuses_is_told_in_its_words_and_what_fails_there_is_a_failure() -> None:

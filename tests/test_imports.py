@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A layer, the modules that belong to it, and the layers that it may import beside itself. A module belongs to the row with the longest prefix.
 LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "errors": (("esp", "esp.errors", "esp.files", "esp.settings"), ()),
+    "errors": (("esp", "esp.errors", "esp.files", "esp.settings", "esp.tls"), ()),
     "kernels": (("esp.kernels",), ()),
     "astore": (("esp.astore",), ("errors",)),
     "train": (("esp.train",), ("errors", "kernels", "astore")),

@@ -23,6 +23,10 @@ err = Console(stderr=True, soft_wrap=True)
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Url = Annotated[str, typer.Option("--to", help="Address of the engine.", envvar="ESP_URL")]
 TokenFile = Annotated[Path | None, typer.Option(help="File that holds the token of the admin API (or set ESP_TOKEN).")]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(envvar="ESP_CA_FILE", help="Certificates (PEM) of the authorities to trust for an engine at https://."),
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL.astore", help="The model.")]
 Queries = Annotated[list[Path], typer.Argument(metavar="QUERY...", help="Query files, or folders that hold a query.toml.")]
 QueryName = Annotated[str, typer.Argument(metavar="QUERY", help="Name of the query, as esp status shows it.")]

@@ -6,12 +6,17 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from esp.cli.options import DEFAULT_URL, Json, Model, Queries, QueryName, TokenFile, Url, out, show, tell, token
-from esp.errors import EspError, FileError
+from esp.cli.options import DEFAULT_URL, CaFile, Json, Model, Queries, QueryName, TokenFile, Url, out, show, tell, token
+from esp.errors import EspError, FileError, UsageError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from esp.client import AdminClient
 
 
 def check(queries: Queries, as_json: Json = False) -> None:
@@ -68,6 +73,9 @@ def run(
         bool, typer.Option("--fresh", help="Forget the state: start from the group's commit and the query's models.")
     ] = False,
     token_file: TokenFile = None,
+    cert_file: Annotated[Path | None, typer.Option(help="Certificate (PEM) of the port: it speaks https then.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Key of the certificate, if it is not in the same file.")] = None,
+    guard_metrics: Annotated[bool, typer.Option("--guard-metrics", help="Ask for the token at /metrics too.")] = False,
     trusted_keys: Annotated[
         list[Path] | None,
         typer.Option(
@@ -96,7 +104,10 @@ def run(
         loaded = [
             load_query(path, {key: value for key, value in overrides.items() if value is not None}, trusted) for path in queries
         ]
-        asyncio.run(Engine(loaded, EngineSettings(listen, state, token(token_file), fresh)).run())
+        settings = EngineSettings(listen, state, token(token_file), fresh, _tls(cert_file, key_file), guard_metrics)
+        if guard_metrics and not settings.token:
+            raise UsageError("there is no token to ask for", where="--guard-metrics", mend="give --token-file, or set ESP_TOKEN")
+        asyncio.run(Engine(loaded, settings).run())
     except EspError as error:
         if log == "text":
             raise
@@ -104,11 +115,19 @@ def run(
         sys.exit(error.exit_status)
 
 
-def status(to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
-    """Show what a running engine does."""
-    from esp.client import AdminClient, status_tables
+def _tls(cert_file: Path | None, key_file: Path | None) -> "ssl.SSLContext | None":
+    from esp.tls import server_context
 
-    result = AdminClient(to, token(token_file)).status()
+    if key_file and not cert_file:
+        raise UsageError("a key alone is no certificate", where="--key-file", mend="give --cert-file beside it")
+    return server_context(cert_file, key_file, UsageError) if cert_file else None
+
+
+def status(to: Url = DEFAULT_URL, token_file: TokenFile = None, ca_file: CaFile = None, as_json: Json = False) -> None:
+    """Show what a running engine does."""
+    from esp.client import status_tables
+
+    result = _client(to, token_file, ca_file).status()
     show(result, as_json, lambda: tell(status_tables(result)))
 
 
@@ -117,37 +136,46 @@ def deploy(
     window: Annotated[str, typer.Option(help="QUERY/WINDOW whose model is replaced.")],
     to: Url = DEFAULT_URL,
     token_file: TokenFile = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Put a model in the place of a running window's."""
-    from esp.client import AdminClient
-
-    result = AdminClient(to, token(token_file)).deploy(model, window)
+    result = _client(to, token_file, ca_file).deploy(model, window)
     show(
         result, as_json, lambda: out.print(f"{result['window']}: {result['new'][:12]} scores in the place of {result['old'][:12]}")
     )
 
 
-def _act(action: str, query: str, to: str, token_file: Path | None, as_json: bool) -> None:
+def _client(to: str, token_file: Path | None, ca_file: Path | None) -> "AdminClient":
     from esp.client import AdminClient
 
-    result = AdminClient(to, token(token_file)).act(query, action)
+    return AdminClient(to, token(token_file), ca_file)
+
+
+def _act(action: str, query: str, client: "AdminClient", as_json: bool) -> None:
+    result = client.act(query, action)
     show(result, as_json, lambda: out.print(f"{result['query']}: {result['state']}"))
 
 
-def pause(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+def pause(
+    query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, ca_file: CaFile = None, as_json: Json = False
+) -> None:
     """Let a running query fetch no more."""
-    _act("pause", query, to, token_file, as_json)
+    _act("pause", query, _client(to, token_file, ca_file), as_json)
 
 
-def resume(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+def resume(
+    query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, ca_file: CaFile = None, as_json: Json = False
+) -> None:
     """Let a paused query go on."""
-    _act("resume", query, to, token_file, as_json)
+    _act("resume", query, _client(to, token_file, ca_file), as_json)
 
 
-def drain(query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+def drain(
+    query: QueryName, to: Url = DEFAULT_URL, token_file: TokenFile = None, ca_file: CaFile = None, as_json: Json = False
+) -> None:
     """Pause a query, and wait until its work is safe."""
-    _act("drain", query, to, token_file, as_json)
+    _act("drain", query, _client(to, token_file, ca_file), as_json)
 
 
 def demo(

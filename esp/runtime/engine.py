@@ -5,8 +5,9 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from esp.errors import EspError, QueryError
@@ -19,12 +20,14 @@ log = logging.getLogger("esp.engine")
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How an engine runs: where it listens, where its state lies, the token of the admin API."""
+    """How an engine runs: where it listens, where its state lies, token and certificate of the admin API."""
 
     listen: str = "127.0.0.1:8088"
     state_dir: Path = Path("esp-state")
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     is_fresh: bool = False
+    tls: ssl.SSLContext | None = None
+    guards_metrics: bool = False
 
 
 class Engine:
@@ -44,17 +47,24 @@ class Engine:
         socket = bind(self.settings.listen)
         host, port = socket.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        server = AdminServer(build_app(self.runners, self.settings.token))
+        settings = self.settings
+        server = AdminServer(build_app(self.runners, settings.token, guards_metrics=settings.guards_metrics), settings.tls)
         serving = asyncio.create_task(server.serve([socket]))
-        log.info("admin API and metrics at http://%s", self.address)
-        if is_open(self.settings.listen) and not self.settings.token:
-            log.warning("whoever reaches %s may pause queries and deploy models; set a token (--token-file)", self.address)
+        log.info("admin API and metrics at %s://%s", "https" if settings.tls else "http", self.address)
+        if is_open(settings.listen):
+            self._warn_of_strangers()
         with self._signals():
             try:
                 await self._stream()
             finally:
                 server.should_exit = True
                 await serving
+
+    def _warn_of_strangers(self) -> None:
+        if not self.settings.token:
+            log.warning("whoever reaches %s may pause queries and deploy models; set a token (--token-file)", self.address)
+        elif not self.settings.tls:
+            log.warning("the token goes to %s in the clear; give a certificate (--cert-file)", self.address)
 
     async def _stream(self) -> None:
         failures = await asyncio.gather(*(self._one(runner) for runner in self.runners.values()))

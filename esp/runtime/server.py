@@ -4,6 +4,7 @@ import contextlib
 import hmac
 import ipaddress
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -46,8 +47,10 @@ REFUSALS: dict[int, str] = {
 }
 
 
-def build_app(runners: Runners, token: str | None = None, max_upload_bytes: int = MAX_UPLOAD_BYTES) -> FastAPI:
-    """The application over the engine's runners; with a token, whatever looks into or changes a query needs it.
+def build_app(
+    runners: Runners, token: str | None = None, max_upload_bytes: int = MAX_UPLOAD_BYTES, *, guards_metrics: bool = False
+) -> FastAPI:
+    """The application over the engine's runners; with a token, whatever looks into or changes a query needs it, and /metrics if told so.
 
     Without one it takes requests that come from no other site's page and name a loopback host or the address that they reach.
     """
@@ -57,17 +60,19 @@ def build_app(runners: Runners, token: str | None = None, max_upload_bytes: int 
     app.add_exception_handler(EspError, _refuse)
     app.add_exception_handler(StarletteHTTPException, _refuse_plainly)
     app.add_exception_handler(Exception, _fail)
-    _add_watching(app, runners)
-    _add_admin(app, runners, [Depends(_guard(token) if token else _only_own_site)], max_upload_bytes)
+    guard = Depends(_guard(token) if token else _only_own_site)
+    _add_watching(app, runners, [guard] if token and guards_metrics else [])
+    _add_admin(app, runners, [guard], max_upload_bytes)
     return app
 
 
-def _add_watching(app: FastAPI, runners: Runners) -> None:
-    """Metrics and health, open to everyone who reaches the port."""
+def _add_watching(app: FastAPI, runners: Runners, allowed: list[Any]) -> None:
+    """Health, open to everyone who reaches the port, and metrics, open unless ``allowed`` says otherwise."""
+    answers: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **(_refusals(401) if allowed else {})}
 
     @app.get(
-        "/metrics", tags=["watch"], summary="Metrics in the text format of Prometheus",
-        response_class=Response, responses={200: {"content": {"text/plain": {}}}},
+        "/metrics", tags=["watch"], summary="Metrics in the text format of Prometheus", dependencies=allowed,
+        response_class=Response, responses=answers,
     )  # fmt: skip
     async def metrics() -> Response:
         return Response(exposition(runners), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -297,10 +302,13 @@ def is_open(listen: str) -> bool:
 
 
 class AdminServer(uvicorn.Server):
-    """uvicorn on a socket that is already bound, leaving signals to the engine."""
+    """uvicorn on a socket that is already bound, over TLS where there is a context, leaving signals to the engine."""
 
-    def __init__(self, app: FastAPI) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1))
+    def __init__(self, app: FastAPI, tls: ssl.SSLContext | None = None) -> None:
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        config.load()
+        config.ssl = tls
+        super().__init__(config)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

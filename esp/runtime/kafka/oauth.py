@@ -18,7 +18,7 @@ from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 
 from esp.errors import EspError, QueryError
 from esp.runtime.kafka.secrets import check_pair, secret
-from esp.runtime.kafka.trust import client_context
+from esp.tls import client_context
 
 TIMEOUT_S = 10.0
 MOST_BYTES = 1 << 20  # of an answer
@@ -99,7 +99,7 @@ class FetchedToken(AbstractTokenProvider):
     def check(self) -> tuple[str, Any]:
         """The client's secret and whom to trust; QueryError where they are not to be had."""
         found = secret("client_secret", self._settings.client_secret_env, self._settings.client_secret_file, self._where)
-        return found or "", client_context(self._settings.cafile, self._where)
+        return found or "", client_context(self._settings.cafile, f"{self._where}: cafile", QueryError)
 
     async def token(self) -> str:
         async with self._lock:

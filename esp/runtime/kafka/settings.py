@@ -12,8 +12,8 @@ from esp.errors import QueryError
 from esp.runtime.connector import Connection
 from esp.runtime.kafka.oauth import OAuth, token_provider
 from esp.runtime.kafka.secrets import check_pair, secret
-from esp.runtime.kafka.trust import add_certificate, client_context
 from esp.runtime.unread import OnCorrupt
+from esp.tls import add_certificate, client_context
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"]
@@ -144,10 +144,11 @@ def client_options(settings: KafkaConnection, where: str) -> dict[str, Any]:
 
 
 def _ssl_context(settings: KafkaConnection, where: str) -> ssl.SSLContext:
-    context = client_context(settings.ssl_cafile, where, "ssl_cafile")
+    context = client_context(settings.ssl_cafile, f"{where}: ssl_cafile", QueryError)
     if settings.ssl_certfile:
         passphrase = secret("ssl_key_password", settings.ssl_key_password_env, settings.ssl_key_password_file, where)
-        add_certificate(context, settings.ssl_certfile, settings.ssl_keyfile, passphrase, where)
+        place, unlock = f"{where}: ssl_certfile", "say ssl_key_password_env or ssl_key_password_file"
+        add_certificate(context, settings.ssl_certfile, settings.ssl_keyfile, passphrase, place, QueryError, unlock)
     return context
 
 
