@@ -1,4 +1,4 @@
-"""Fixtures that several parts share: a real Kafka broker (`kafka`), and one of a test's own that may be killed (`own_broker`)."""
+"""Fixtures that several parts share: a real Kafka broker (`kafka`), one of a test's own that may be killed (`own_broker`), one that asks who comes in."""
 
 import os
 import uuid
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.broker import Broker, missing
+from tests.secured_broker import SecuredBroker
 
 
 @dataclass(frozen=True)
@@ -65,5 +66,16 @@ def own_broker() -> Iterator[Broker]:
     if reason := missing():
         _skip(reason)
     broker = Broker().start()
+    yield broker
+    broker.remove()
+
+
+@pytest.fixture(scope="session")
+def secured_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """A broker with a listener for each way of getting in."""
+    if reason := missing():
+        _skip(reason)
+    broker = SecuredBroker(tmp_path_factory.mktemp("certificates"))
+    broker.start()
     yield broker
     broker.remove()

@@ -4,14 +4,11 @@ import base64
 import json
 import ssl
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.broker import missing
 from tests.command import run_process
-from tests.conftest import _skip
 from tests.engine_process import EngineProcess, Topics, wait_until
 from tests.runtime import moves
 from tests.secured_broker import PASSWORD, USER, SecuredBroker, token
@@ -21,28 +18,18 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 ADMIN_TOKEN, PHRASE = "s3cret-admin-token", "s3cret-phrase"
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    if reason := missing():
-        _skip(reason)
-    broker = SecuredBroker(tmp_path_factory.mktemp("certificates"))
-    broker.start()
-    yield broker
-    broker.remove()
-
-
-def write_query(folder: Path, broker: SecuredBroker, **change: str) -> Path:
+def write_query(folder: Path, secured_broker: SecuredBroker, **change: str) -> Path:
     """The query of moves.py: events by SCRAM over TLS, scores by a token, dead letters by mutual TLS."""
-    certificate, key = broker.authority.issue("engine", passphrase=PHRASE)
+    certificate, key = secured_broker.authority.issue("engine", passphrase=PHRASE)
     (folder / "phrase").write_text(PHRASE)
-    ca = f'ssl_cafile = "{broker.authority.file}"'
+    ca = f'ssl_cafile = "{secured_broker.authority.file}"'
     password = f'username = "{USER}", password_env = "BROKER_PASSWORD"'
     keys = f'ssl_certfile = "{certificate}", ssl_keyfile = "{key}", ssl_key_password_file = "{folder}/phrase"'
     ways = {
-        "samples": f'brokers = "{broker.addresses["BOTH"]}", security_protocol = "SASL_SSL", sasl_mechanism = "SCRAM-SHA-512", {password}, {ca}',
-        "scores": f'brokers = "{broker.addresses["SASL"]}", security_protocol = "SASL_PLAINTEXT", sasl_mechanism = "OAUTHBEARER", '
+        "samples": f'brokers = "{secured_broker.addresses["BOTH"]}", security_protocol = "SASL_SSL", sasl_mechanism = "SCRAM-SHA-512", {password}, {ca}',
+        "scores": f'brokers = "{secured_broker.addresses["SASL"]}", security_protocol = "SASL_PLAINTEXT", sasl_mechanism = "OAUTHBEARER", '
         f'oauth = {{ token_file = "{folder}/broker-token" }}',
-        "dead": f'brokers = "{broker.addresses["MUTUAL"]}", security_protocol = "SSL", {keys}, {ca}',
+        "dead": f'brokers = "{secured_broker.addresses["MUTUAL"]}", security_protocol = "SSL", {keys}, {ca}',
     } | change  # fmt: skip
     text = moves.QUERY
     for name, way in ways.items():
@@ -57,14 +44,14 @@ def forms(secret: str) -> list[str]:
 
 
 def test_no_secret_comes_out_of_an_engine_that_uses_them_all(
-    broker: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    secured_broker: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker_token = token()
     monkeypatch.setenv("BROKER_PASSWORD", PASSWORD)
     for name, content in (("broker-token", broker_token), ("admin-token", ADMIN_TOKEN)):
         (tmp_path / name).write_text(content)
-    folder, authority = write_query(tmp_path, broker), broker.authority
-    topics = Topics(broker.bootstrap, "moves", ["samples", "scores", "dead"], 1)
+    folder, authority = write_query(tmp_path, secured_broker), secured_broker.authority
+    topics = Topics(secured_broker.bootstrap, "moves", ["samples", "scores", "dead"], 1)
     certificate, key = authority.issue("port")
     options = ("--token-file", tmp_path / "admin-token", "--cert-file", certificate, "--key-file", key, "--log-level", "debug")
     with EngineProcess(folder, tmp_path / "state", *options) as engine:
@@ -105,13 +92,13 @@ def calls(url: str, folder: Path, authority: Path) -> list[tuple[object, ...]]:
     ],
 )  # fmt: skip
 def test_an_engine_that_cannot_get_in_ends_with_one_line(
-    broker: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, status: int, told: str
+    secured_broker: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, status: int, told: str
 ) -> None:
     monkeypatch.setenv("WRONG", "s3cret-but-wrong")
     monkeypatch.setenv("EMPTY", "")
-    ca = "" if "ssl_cafile" in way else f', ssl_cafile = "{broker.authority.file}"'
-    sasl = f'brokers = "{broker.addresses["BOTH"]}", security_protocol = "SASL_SSL", sasl_mechanism = "SCRAM-SHA-256", username = "{USER}"'
-    write_query(tmp_path, broker, scores=f"{sasl}, {way}{ca}", samples="", dead="")
+    ca = "" if "ssl_cafile" in way else f', ssl_cafile = "{secured_broker.authority.file}"'
+    sasl = f'brokers = "{secured_broker.addresses["BOTH"]}", security_protocol = "SASL_SSL", sasl_mechanism = "SCRAM-SHA-256", username = "{USER}"'
+    write_query(tmp_path, secured_broker, scores=f"{sasl}, {way}{ca}", samples="", dead="")
     query = tmp_path / "q" / "query.toml"
     for name in ("samples", "dead"):
         query.write_text(query.read_text().replace(f'"kafka", topic = "moves.{name}", ', f'"memory", topic = "moves.{name}"'))

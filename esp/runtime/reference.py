@@ -11,6 +11,7 @@ from rich.text import Text
 from esp.errors import UsageError
 from esp.runtime.connect import CONNECTORS
 from esp.runtime.durations import DURATION_EXAMPLES, duration_text, parse_duration
+from esp.runtime.kafka.oauth import OAuth
 from esp.runtime.kinds import KINDS
 from esp.runtime.kinds.scoring.inputs import SequenceOf, StatefulOf
 from esp.runtime.query import Limits, ModelSettings, QuerySettings
@@ -26,6 +27,7 @@ def tables() -> Mapping[str, type[pydantic.BaseModel]]:
         "query.limits": Limits,
         "score.sequence": SequenceOf,
         "score.stateful": StatefulOf,
+        "connect.kafka.oauth": OAuth,
     }
     return {"query": QuerySettings, "models": ModelSettings, **KINDS, **inner, **connectors}
 

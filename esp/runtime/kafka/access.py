@@ -20,6 +20,8 @@ from esp.errors import StartError
 REFUSALS = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError, IllegalSaslStateError)
 PASSING = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)  # a broker that goes down in the handshake
 TLS_MEND = "mend ssl_cafile, ssl_certfile or the broker's certificate"
+ANSWER_MS = 10_000  # how long each broker may take
+GOODBYE_S = 1.0
 SASL_MEND = "mend the mechanism, the user or the secret"
 
 
@@ -47,21 +49,28 @@ def _status(payload: bytes) -> str:
 
 async def knock(options: dict[str, Any], place: str) -> None:
     """Connects to one of the brokers. StartError when one refuses us and none takes us; KafkaError or OSError when none is reached."""
-    own = {key: value for key, value in options.items() if key != "bootstrap_servers"}
+    own = {key: value for key, value in options.items() if key != "bootstrap_servers"} | {"request_timeout_ms": ANSWER_MS}
     failures: list[BaseException] = []
     for host, port, _ in collect_hosts(options["bootstrap_servers"]):
         connection = _Connection(host, port, **own)
         try:
             await connection.connect()
+            return
         except (KafkaError, OSError, TimeoutError) as err:
             failures.append(err)
-        else:
-            await asyncio.gather(connection.close(), return_exceptions=True)
-            return
+        finally:
+            await _hang_up(connection)
     for failure in failures:
         if refusal := _refusal(failure):
             raise StartError(refusal[0], where=place, mend=refusal[1]) from failure
     raise failures[0]
+
+
+async def _hang_up(connection: AIOKafkaConnection) -> None:
+    """Returns when the socket is closed; a broker that does not say goodbye is not awaited long."""
+    closed = connection.close()
+    if connection._protocol is not None:  # else there was no connection yet
+        await asyncio.wait([closed], timeout=GOODBYE_S)
 
 
 def _refusal(err: BaseException | None) -> tuple[str, str] | None:

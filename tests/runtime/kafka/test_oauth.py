@@ -2,16 +2,9 @@
 
 import asyncio
 import base64
-import json
-import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError
@@ -20,69 +13,17 @@ from esp.errors import QueryError
 from esp.runtime.connect import connection
 from esp.runtime.kafka.oauth import FetchedToken, OAuth, token_provider
 from tests.certificates import Authority
-
-SECRET = "s3cret:/%"
-
-
-@dataclass
-class Server:
-    """A token server: what it answers next (status, body, headers), and what it was asked."""
-
-    url: str = ""
-    cafile: Path = Path()
-    answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
-    asked: list[tuple[dict[str, str], dict[str, list[str]]]] = field(default_factory=list)
-
-    def give(self, status: int, body: Any, **headers: str) -> None:
-        self.answers.append((status, body if isinstance(body, bytes) else json.dumps(body).encode(), headers))
-
-    def settings(self, **more: Any) -> OAuth:
-        return OAuth(**({"url": self.url, "client_id": "es p", "client_secret_env": "CLIENT_SECRET", "cafile": self.cafile} | more))
-
-
-@contextmanager
-def serving(authority: Authority, host: str = "127.0.0.1") -> Iterator[Server]:
-    seen = Server(cafile=authority.file)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            form = self.rfile.read(int(self.headers["Content-Length"]))
-            seen.asked.append((dict(self.headers), parse_qs(form.decode())))
-            status, body, headers = seen.answers.pop(0)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Quiet(HTTPServer):
-        def handle_error(self, *_: object) -> None:  # a client that does not trust us hangs up
-            pass
-
-    server = Quiet(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue("server", host))
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    seen.url = f"https://127.0.0.1:{server.server_address[1]}/token"
-    yield seen
-    server.shutdown()
-    thread.join()
-    server.server_close()
+from tests.token_server import SECRET, TokenServer, serving
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenServer]:
     monkeypatch.setenv("CLIENT_SECRET", SECRET)
     with serving(Authority(tmp_path)) as found:
         yield found
 
 
-def test_a_token_is_asked_for_once_and_again_when_most_of_its_life_is_over(server: Server) -> None:
+def test_a_token_is_asked_for_once_and_again_when_most_of_its_life_is_over(server: TokenServer) -> None:
     now = [100.0]
 
     async def run() -> None:
@@ -127,20 +68,20 @@ def refused(settings: OAuth, kind: type[KafkaError]) -> str:
     ],
 )
 def test_what_a_token_server_refuses_is_told_without_its_words(
-    server: Server, status: int, body: Any, kind: type[KafkaError], told: str
+    server: TokenServer, status: int, body: Any, kind: type[KafkaError], told: str
 ) -> None:
     server.give(status, body)
     assert refused(server.settings(), kind).endswith(f": the token server {server.url} {told}")
 
 
-def test_the_secret_follows_no_redirect(server: Server, tmp_path: Path) -> None:
+def test_the_secret_follows_no_redirect(server: TokenServer, tmp_path: Path) -> None:
     for status in (301, 302, 303, 307, 308):
         server.give(status, b"", Location=server.url)
         assert f"refused ({status})" in refused(server.settings(), AuthenticationFailedError)
     assert len(server.asked) == 5
 
 
-def test_the_secret_goes_to_no_server_that_is_not_trusted(server: Server, tmp_path: Path) -> None:
+def test_the_secret_goes_to_no_server_that_is_not_trusted(server: TokenServer, tmp_path: Path) -> None:
     assert "does not answer" in refused(server.settings(cafile=None), KafkaConnectionError)
     with serving(Authority(tmp_path), "kafka.example") as other:
         assert "mismatch" in refused(other.settings(), KafkaConnectionError)
@@ -149,7 +90,7 @@ def test_the_secret_goes_to_no_server_that_is_not_trusted(server: Server, tmp_pa
     assert server.asked == []
 
 
-def test_a_secret_that_goes_in_mid_stream_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_goes_in_mid_stream_is_waited_for(server: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
     source = token_provider(server.settings(), "q")
     monkeypatch.delenv("CLIENT_SECRET")
     with pytest.raises(AuthenticationFailedError, match="CLIENT_SECRET is not set"):

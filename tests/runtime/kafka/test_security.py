@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,16 @@ import pytest
 from esp.errors import StartError
 from esp.runtime.connect import connection, open_sink
 from esp.runtime.events import raw_block
-from tests.broker import missing
 from tests.certificates import Authority
-from tests.conftest import Kafka, _skip
+from tests.conftest import Kafka
 from tests.runtime.kafka.members import Member
 from tests.secured_broker import PASSWORD, USER, SecuredBroker, token
+from tests.token_server import SECRET, serving
 
 pytest.importorskip("confluent_kafka")
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 LONG_S = 3600.0  # a refusal is told long before, or the test's own time is over
 NO_SECRET = ("s3cret", token()[:30])
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    if reason := missing():
-        _skip(reason)
-    broker = SecuredBroker(tmp_path_factory.mktemp("certificates"))
-    broker.start()
-    yield broker
-    broker.remove()
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +30,16 @@ def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLD_TOKEN", token(lifetime_s=-60))
 
 
-def access(broker: SecuredBroker, listener: str, mechanism: str = "", **more: Any) -> dict[str, Any]:
+def access(secured_broker: SecuredBroker, listener: str, mechanism: str = "", **more: Any) -> dict[str, Any]:
     """The settings of who comes in at a listener, as it should be; ``more`` stands over them."""
     protocol = {"BOTH": "SASL_SSL", "SASL": "SASL_PLAINTEXT", "SHORT": "SASL_PLAINTEXT"}.get(listener, "SSL")
-    settings: dict[str, Any] = {"brokers": broker.addresses[listener], "security_protocol": protocol, "wait_for_broker_s": LONG_S}
+    settings: dict[str, Any] = {
+        "brokers": secured_broker.addresses[listener],
+        "security_protocol": protocol,
+        "wait_for_broker_s": LONG_S,
+    }
     if protocol.endswith("SSL"):
-        settings["ssl_cafile"] = str(broker.authority.file)
+        settings["ssl_cafile"] = str(secured_broker.authority.file)
     if mechanism == "OAUTHBEARER":
         settings |= {"sasl_mechanism": mechanism, "oauth": {"token_env": "BROKER_TOKEN"}}
     elif mechanism:
@@ -82,32 +75,51 @@ WAYS = [("TLS", "")] + [
 
 
 @pytest.mark.parametrize(("listener", "mechanism"), WAYS)
-def test_records_go_through_by_every_mechanism(broker: SecuredBroker, listener: str, mechanism: str) -> None:
-    topic, values = Kafka(broker.bootstrap).topic(), [b"%d" % i for i in range(500)]
-    assert asyncio.run(pass_through(topic, access(broker, listener, mechanism), values)) == values
+def test_records_go_through_by_every_mechanism(secured_broker: SecuredBroker, listener: str, mechanism: str) -> None:
+    topic, values = Kafka(secured_broker.bootstrap).topic(), [b"%d" % i for i in range(500)]
+    assert asyncio.run(pass_through(topic, access(secured_broker, listener, mechanism), values)) == values
 
 
 @pytest.mark.parametrize("records", ["columns", "client"])
-def test_over_tls_small_and_large_records_come_whole_on_both_paths(broker: SecuredBroker, records: str) -> None:
-    topic, values = Kafka(broker.bootstrap).topic(), [bytes([i % 251]) * (i * 997 % 60_000) for i in range(300)]
-    settings = access(broker, "BOTH", "SCRAM-SHA-512", records=records)
+def test_over_tls_small_and_large_records_come_whole_on_both_paths(secured_broker: SecuredBroker, records: str) -> None:
+    topic, values = Kafka(secured_broker.bootstrap).topic(), [bytes([i % 251]) * (i * 997 % 60_000) for i in range(300)]
+    settings = access(secured_broker, "BOTH", "SCRAM-SHA-512", records=records)
     assert asyncio.run(pass_through(topic, settings, values)) == values
 
 
-def test_mutual_tls_by_a_key_behind_a_passphrase(broker: SecuredBroker, tmp_path: Path) -> None:
-    certificate, key = broker.authority.issue("client", passphrase="s3cret-phrase")
+def test_mutual_tls_by_a_key_behind_a_passphrase(secured_broker: SecuredBroker, tmp_path: Path) -> None:
+    certificate, key = secured_broker.authority.issue("client", passphrase="s3cret-phrase")
     (tmp_path / "phrase").write_text("s3cret-phrase\n")
     files = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key), "ssl_key_password_file": str(tmp_path / "phrase")}
-    topic, values = Kafka(broker.bootstrap).topic(), [b"a", b"b"]
-    assert asyncio.run(pass_through(topic, access(broker, "MUTUAL", **files), values)) == values
+    topic, values = Kafka(secured_broker.bootstrap).topic(), [b"a", b"b"]
+    assert asyncio.run(pass_through(topic, access(secured_broker, "MUTUAL", **files), values)) == values
 
 
-def test_the_stream_outlives_its_token_where_the_file_holds_a_new_one(broker: SecuredBroker, tmp_path: Path) -> None:
+def test_client_credentials_bring_a_token_that_the_broker_takes(
+    secured_broker: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIENT_SECRET", SECRET)
+    with serving(Authority(tmp_path)) as server:
+        oauth = {"url": server.url, "client_id": "esp", "client_secret_env": "CLIENT_SECRET", "cafile": str(server.cafile)}
+        settings, topic = access(secured_broker, "BOTH", "OAUTHBEARER", oauth=oauth), Kafka(secured_broker.bootstrap).topic()
+        for _ in range(4):  # sink and source look first, each with a client of its own
+            server.give(200, {"access_token": token(), "expires_in": 3600})
+        assert asyncio.run(pass_through(topic, settings, [b"a", b"b"])) == [b"a", b"b"]
+        assert len(server.asked) == 4
+        server.give(401, {"error": "invalid_client"})
+        server.give(401, {"error": "invalid_client"})
+        assert "refused (401 invalid_client)" in refusal("t", settings)
+
+
+def test_the_stream_outlives_its_token_where_the_file_holds_a_new_one(secured_broker: SecuredBroker, tmp_path: Path) -> None:
     """The broker cuts sessions whose token has expired; clients come back with what the file holds then."""
     file, life_s = tmp_path / "token", 4.0
     file.write_text(token(life_s))
     ends_at = time.time() + life_s
-    settings, topic = access(broker, "SHORT", "OAUTHBEARER", oauth={"token_file": str(file)}), Kafka(broker.bootstrap).topic()
+    settings, topic = (
+        access(secured_broker, "SHORT", "OAUTHBEARER", oauth={"token_file": str(file)}),
+        Kafka(secured_broker.bootstrap).topic(),
+    )
 
     async def run() -> None:
         sink = sink_of(topic, settings)
@@ -172,21 +184,23 @@ def refusal(topic: str, settings: dict[str, Any]) -> str:
     ],
 )
 def test_who_is_refused_is_told_at_once_why(
-    broker: SecuredBroker, listener: str, mechanism: str, change: dict[str, Any], told: list[str]
+    secured_broker: SecuredBroker, listener: str, mechanism: str, change: dict[str, Any], told: list[str]
 ) -> None:
-    line = refusal("t", access(broker, listener, mechanism, **change))
+    line = refusal("t", access(secured_broker, listener, mechanism, **change))
     for part in told:
         assert part in line
 
 
-def test_a_certificate_of_an_authority_that_the_broker_does_not_trust_is_refused(broker: SecuredBroker, tmp_path: Path) -> None:
+def test_a_certificate_of_an_authority_that_the_broker_does_not_trust_is_refused(
+    secured_broker: SecuredBroker, tmp_path: Path
+) -> None:
     certificate, key = Authority(tmp_path, "stranger").issue("client")
-    line = refusal("t", access(broker, "MUTUAL", ssl_certfile=str(certificate), ssl_keyfile=str(key)))
+    line = refusal("t", access(secured_broker, "MUTUAL", ssl_certfile=str(certificate), ssl_keyfile=str(key)))
     assert "there is no TLS with the broker (" in line
 
 
-def test_tls_and_a_listener_without_it_do_not_meet(broker: SecuredBroker) -> None:
-    settings = access(broker, "TLS", wait_for_broker_s=1) | {"brokers": broker.addresses["SASL"]}
+def test_tls_and_a_listener_without_it_do_not_meet(secured_broker: SecuredBroker) -> None:
+    settings = access(secured_broker, "TLS", wait_for_broker_s=1) | {"brokers": secured_broker.addresses["SASL"]}
     assert "broker" in refusal("t", settings)
-    plain = {"brokers": broker.addresses["TLS"], "wait_for_broker_s": 1}
+    plain = {"brokers": secured_broker.addresses["TLS"], "wait_for_broker_s": 1}
     assert "no Kafka broker answered within 1 s" in refusal("t", plain)
