@@ -1,5 +1,6 @@
 """Connector settings: every fault is one line that says where it lies."""
 
+import importlib.util
 import ssl
 from datetime import UTC, datetime
 
@@ -95,3 +96,27 @@ def test_every_setting_says_what_it_is_for() -> None:
         fields = {name: field for name, field in row.settings.model_fields.items() if name != "connector"}
         assert [name for name, field in fields.items() if not field.description] == []
         assert (row.settings.source_only | row.settings.sink_only) <= fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"sasl_mechanism": "PLAIN"}, "needs a username"),
+        ({"sasl_mechanism": "PLAIN", "username": "esp"}, "needs password_env or password_file"),
+        ({"sasl_mechanism": "OAUTHBEARER"}, "needs oauth"),
+        ({"username": "esp", "password_env": "A", "password_file": "b"}, "password_env or password_file, not both"),
+        ({"username": "esp", "password_env": "hush hush"}, "password_env takes the name of an environment variable"),
+        ({"username": "esp", "password_env": "A", "ssl_key_password_env": "B"}, "need ssl_certfile"),
+        ({"username": "esp", "password_env": "A", "client": {"sasl_oauth_token_provider": 1}}, "is set by the connector itself"),
+    ],
+)
+def test_security_that_cannot_work_is_refused_by_its_keys(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(QueryError, match=told) as caught:
+        kafka(security_protocol="SASL_SSL", **keys)
+    assert "hush" not in str(caught.value)
+
+
+def test_gssapi_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(QueryError, match="GSSAPI needs the package gssapi"):
+        client_options(kafka(security_protocol="SASL_PLAINTEXT", sasl_mechanism="GSSAPI"), WHERE)

@@ -83,6 +83,7 @@ def test_records_go_through_by_every_mechanism(secured_broker: SecuredBroker, li
 @pytest.mark.parametrize("records", ["columns", "client"])
 def test_over_tls_small_and_large_records_come_whole_on_both_paths(secured_broker: SecuredBroker, records: str) -> None:
     topic, values = Kafka(secured_broker.bootstrap).topic(), [bytes([i % 251]) * (i * 997 % 60_000) for i in range(300)]
+    values += [b"%d" % i * 200 for i in range(20_000)]
     settings = access(secured_broker, "BOTH", "SCRAM-SHA-512", records=records)
     assert asyncio.run(pass_through(topic, settings, values)) == values
 
