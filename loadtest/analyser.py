@@ -5,32 +5,37 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-import msgpack
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from loadtest.children import is_orphan, leave_signals_to_parent
+from loadtest.events import F32, Readings
 from loadtest.plan import I64
+from loadtest.workload import Workload
 
 TAKE = 5000  # records of one call
 IDLE_S = 0.05
+UNREAD_BYTES = 256 << 20  # values that wait to be taken apart, at most
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One row an output record, in the order of receipt: event, label (-1 = none), when it came, when the broker appended it."""
+    """One row an output record, in the order of receipt: event, scores (NaN = none), when it came, when the broker appended it."""
 
     number: I64
-    label: I64
+    scores: F32
     at_ns: I64
     appended_ms: I64
 
 
 @dataclass(slots=True)
 class _Taken:
-    """Records as they came: the values of a call joined, and their times; they are taken apart after the run."""
+    """Records as they came, and their times; values are taken apart after the run, or when there are too many to keep."""
 
+    workload: Workload
     values: list[bytes] = field(default_factory=list)
+    unread_bytes: int = 0
+    readings: list[Readings] = field(default_factory=list)
     at_ns: list[int] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     appended_ms: list[int] = field(default_factory=list)
@@ -43,12 +48,25 @@ class _Taken:
                 raise KafkaException(message.error())
             self.next_offset[message.partition()] = message.offset() + 1
             self.appended_ms.append(message.timestamp()[1])
-        self.values.append(b"".join([message.value() for message in messages]))
+            self.unread_bytes += len(message.value())
+        self.values += [message.value() for message in messages]
         self.at_ns.append(now_ns)
         self.counts.append(len(messages))
+        if self.unread_bytes > UNREAD_BYTES:
+            self.read()
+
+    def read(self) -> None:
+        self.readings.append(self.workload.read(self.values))
+        self.values, self.unread_bytes = [], 0
+
+    def received(self) -> Received:
+        self.read()
+        numbers, scores = zip(*self.readings)
+        at_ns = np.repeat(np.asarray(self.at_ns, np.int64), np.asarray(self.counts, np.int64))
+        return Received(np.concatenate(numbers), np.concatenate(scores), at_ns, np.asarray(self.appended_ms, np.int64))
 
 
-def analyse(brokers: str, topic: str, partitions: int, control: Connection) -> None:
+def analyse(brokers: str, topic: str, partitions: int, workload: Workload, control: Connection) -> None:
     """The process: says True when it listens; on a word from the parent reads up to the end of the topic and answers with Received."""
     leave_signals_to_parent()
     consumer = Consumer(
@@ -58,7 +76,7 @@ def analyse(brokers: str, topic: str, partitions: int, control: Connection) -> N
         }
     )  # fmt: skip
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
-    taken = _Taken()
+    taken = _Taken(workload)
     control.send(True)
     while not control.poll() and not is_orphan():
         _take(consumer, taken)
@@ -66,7 +84,7 @@ def analyse(brokers: str, topic: str, partitions: int, control: Connection) -> N
     while any(taken.next_offset.get(p, 0) < end for p, end in ends.items()) and not is_orphan():
         _take(consumer, taken)
     consumer.close()
-    control.send(_read(taken))
+    control.send(taken.received())
 
 
 def _take(consumer: Consumer, taken: _Taken) -> None:
@@ -74,19 +92,3 @@ def _take(consumer: Consumer, taken: _Taken) -> None:
     first = consumer.poll(IDLE_S)
     if first is not None:
         taken.add([first, *consumer.consume(TAKE, 0)])
-
-
-def _read(taken: _Taken) -> Received:
-    number, label = [], []
-    for values in taken.values:
-        unpacker = msgpack.Unpacker(max_buffer_size=0)
-        unpacker.feed(values)
-        for event in unpacker:
-            number.append(event["id"])
-            label.append(_label(event.get("label")))
-    at_ns = np.repeat(np.asarray(taken.at_ns, np.int64), np.asarray(taken.counts, np.int64))
-    return Received(np.asarray(number, np.int64), np.asarray(label, np.int64), at_ns, np.asarray(taken.appended_ms, np.int64))
-
-
-def _label(value: object) -> int:
-    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdigit()) else -1

@@ -11,11 +11,12 @@ from confluent_kafka import Producer
 
 from loadtest.children import leave_signals_to_parent
 from loadtest.plan import I64, Load, due, send_times
-from loadtest.workload import Images, packer
+from loadtest.workload import Workload
 
 TICK_S = 0.0005  # the shortest sleep: a busy generator would take a core from those that are measured
 LEAD_S = 0.5  # from the plan to its first event
 FLUSH_S = 60.0
+FILL_LINGER_MS = 50.0  # a topic is filled in large batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +29,19 @@ class Sent:
     refused: list[str] = field(default_factory=list)
 
 
-def generate(brokers: str, topic: str, load: Load, images: Images, answer: Connection) -> None:
+def generate(brokers: str, topic: str, load: Load, workload: Workload, answer: Connection) -> None:
     """The process: sends the load, then answers with :class:`Sent`."""
     leave_signals_to_parent()
     refused: list[str] = []
     producer = Producer(
         {
-            "bootstrap.servers": brokers, "log_level": 0, "linger.ms": load.linger_ms, "enable.idempotence": True, "batch.size": 1 << 20,
+            "bootstrap.servers": brokers, "log_level": 0, "linger.ms": FILL_LINGER_MS if load.rate is None else load.linger_ms, "enable.idempotence": True, "batch.size": 1 << 20,
             "queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 1 << 20, "delivery.report.only.error": True,
             "on_delivery": lambda error, message: refused.append(str(error)),
         }
     )  # fmt: skip
     producer.list_topics(topic, timeout=30)
-    send = _sender(producer, topic, load, images)
+    send = _sender(producer, topic, load, workload)
     began = time.perf_counter()
     start_ns, late_ns = _fill(load, send) if load.rate is None else _follow(load, send, producer)
     waiting = producer.flush(FLUSH_S)
@@ -48,18 +49,18 @@ def generate(brokers: str, topic: str, load: Load, images: Images, answer: Conne
     answer.send(Sent(start_ns, late_ns, time.perf_counter() - began, refused[:10]))
 
 
-def _sender(producer: Producer, topic: str, load: Load, images: Images) -> Callable[[int, int], None]:
-    """A function that hands one event over: its number, its time in ms."""
-    event = packer(images)
-    keys = [f"camera-{camera:02}".encode() for camera in range(load.cameras)]
+def _sender(producer: Producer, topic: str, load: Load, workload: Workload) -> Callable[[int, int], None]:
+    """A function that hands one event over: its number, its time in ns."""
+    event = workload.packer()
+    keys = [workload.key(camera) for camera in range(load.cameras)]
     produce: Any = producer.produce
 
-    def send(number: int, ts_ms: int) -> None:
-        key = keys[load.camera(number)]
-        value = event(key, number, ts_ms)
+    def send(number: int, ts_ns: int) -> None:
+        camera = load.camera(number)
+        key, value = keys[camera], event(camera, number, ts_ns)
         while True:
             try:
-                return produce(topic, value, key, load.partition(number), timestamp=ts_ms)
+                return produce(topic, value, key, load.partition(number), timestamp=ts_ns // 1_000_000)
             except BufferError:  # the broker does not keep up: what waits for it is late, and counted so
                 producer.poll(0.01)
 
@@ -69,7 +70,7 @@ def _sender(producer: Producer, topic: str, load: Load, images: Images) -> Calla
 def _fill(load: Load, send: Callable[[int, int], None]) -> tuple[int, I64]:
     start_ns = time.time_ns()
     for number in range(load.events):
-        send(number, time.time_ns() // 1_000_000)
+        send(number, time.time_ns())
     return start_ns, np.zeros(0, np.int64)
 
 
@@ -81,7 +82,7 @@ def _follow(load: Load, send: Callable[[int, int], None], producer: Producer) ->
         now_ns = time.time_ns()
         until = due(planned, sent, now_ns)
         for number, at_ns in enumerate(planned[sent:until].tolist(), sent):
-            send(number, at_ns // 1_000_000)
+            send(number, at_ns)
         late_ns[sent:until] = time.time_ns() - planned[sent:until]
         sent = until
         producer.poll(0)

@@ -13,7 +13,7 @@ from loadtest.generator import Sent, generate
 from loadtest.plan import Load
 from loadtest.subjects import Sampler, Samples, Subject
 from loadtest.topics import Topics
-from loadtest.workload import Images
+from loadtest.workload import Workload
 
 STALL_S = 20.0  # so long without an output: what is missing then is lost
 ASK_S = 0.2
@@ -28,7 +28,7 @@ class LoadTestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """From which topic to which (short names), and where refused events go; only what is scored carries labels."""
+    """From which topic to which (short names), and where refused events go; only what is scored carries scores."""
 
     source: str
     target: str
@@ -47,19 +47,19 @@ class Run:
     metrics: tuple[str, str]  # when the subject was ready, and at the end; empty for one that has none
 
 
-def open_loop(topics: Topics, route: Route, subject: Subject, load: Load, images: Images) -> tuple[Sent, Run]:
+def open_loop(topics: Topics, route: Route, subject: Subject, load: Load, workload: Workload) -> tuple[Sent, Run]:
     """The subject is ready before the first event is due; the analyser notes the receipt of each output."""
-    with subject, _listening(topics, route.target) as finish:
+    with subject, _listening(topics, route.target, workload) as finish:
         subject.wait_ready()
         sampler, ready = Sampler(subject.pid), subject.metrics()
-        sent = generated(topics, route.source, load, images, subject)
+        sent = generated(topics, route.source, load, workload, subject)
         dead = _wait_for_outputs(topics, route, load.events, subject)
         metrics, samples = (ready, subject.metrics()), sampler.stop()
         subject.stop()
         return sent, Run(finish(), samples, sent.start_ns / 1e9, dead, metrics)
 
 
-def drain(topics: Topics, route: Route, subject: Subject, events: int) -> Run:
+def drain(topics: Topics, route: Route, subject: Subject, events: int, workload: Workload) -> Run:
     """The subject works off a topic that is full; nobody else uses the machine meanwhile, the outputs are read afterwards."""
     with subject:
         sampler = Sampler(subject.pid)
@@ -68,14 +68,14 @@ def drain(topics: Topics, route: Route, subject: Subject, events: int) -> Run:
         dead = _wait_for_outputs(topics, route, events, subject)
         metrics, samples = (ready, subject.metrics()), sampler.stop()
         subject.stop()
-    with _listening(topics, route.target) as finish:
+    with _listening(topics, route.target, workload) as finish:
         return Run(finish(), samples, began_s, dead, metrics)
 
 
-def generated(topics: Topics, source: str, load: Load, images: Images, subject: Subject | None = None) -> Sent:
+def generated(topics: Topics, source: str, load: Load, workload: Workload, subject: Subject | None = None) -> Sent:
     """Runs the generator to its end; raises when it, or the subject meanwhile, fails."""
     here, there = SPAWN.Pipe()
-    process = SPAWN.Process(target=generate, args=(topics.brokers, topics.name(source), load, images, there), daemon=True)
+    process = SPAWN.Process(target=generate, args=(topics.brokers, topics.name(source), load, workload, there), daemon=True)
     process.start()
     there.close()
     try:
@@ -92,10 +92,11 @@ def generated(topics: Topics, source: str, load: Load, images: Images, subject: 
 
 
 @contextmanager
-def _listening(topics: Topics, target: str) -> Iterator[Callable[[], Received]]:
+def _listening(topics: Topics, target: str, workload: Workload) -> Iterator[Callable[[], Received]]:
     """Runs the analyser; calling what is yielded lets it read to the end and gives what it received."""
     here, there = SPAWN.Pipe()
-    process = SPAWN.Process(target=analyse, args=(topics.brokers, topics.name(target), topics.partitions, there), daemon=True)
+    args = (topics.brokers, topics.name(target), topics.partitions, workload, there)
+    process = SPAWN.Process(target=analyse, args=args, daemon=True)
     process.start()
     there.close()
 

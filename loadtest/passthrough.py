@@ -1,15 +1,21 @@
-"""What the client library does alone: aiokafka takes records and sends the same bytes on, unread, with the engine's guarantees."""
+"""What the client library does alone: aiokafka takes records and sends the same bytes on, unread, with the engine's guarantees.
+
+With a function that scores a batch it is a peer.
+"""
 
 import argparse
 import asyncio
 import signal
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 
 MAX_IN_FLIGHT = 32  # batches that are not acknowledged
 COMMIT_S = 1.0
+Score = Callable[[Sequence[bytes]], Sequence[bytes]]
+Records = list[ConsumerRecord[bytes, bytes]]
 
 
 class _Listener(ConsumerRebalanceListener):
@@ -25,28 +31,32 @@ class _Listener(ConsumerRebalanceListener):
         pass
 
 
-async def run(brokers: str, source: str, target: str) -> None:
+async def run(brokers: str, source: str, target: str, group: str, linger_ms: float = 0, score: Score | None = None) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=brokers, group_id=f"{source}-passthrough", auto_offset_reset="earliest",
+        bootstrap_servers=brokers, group_id=group, auto_offset_reset="earliest",
         enable_auto_commit=False, max_partition_fetch_bytes=4 << 20, fetch_max_wait_ms=100,
     )  # fmt: skip
-    producer = AIOKafkaProducer(bootstrap_servers=brokers, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=1 << 20)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=brokers, enable_idempotence=True, acks="all", linger_ms=linger_ms, max_batch_size=1 << 20
+    )
     async with producer, consumer:
         consumer.subscribe([source], listener=(listener := _Listener()))
         await listener.assigned.wait()
         print("ready", flush=True)
-        await _pass_on(consumer, producer, target, stopping)
+        await _pass_on(consumer, producer, target, score, stopping)
 
 
-async def _pass_on(consumer: Any, producer: Any, target: str, stopping: asyncio.Event) -> None:
+async def _pass_on(consumer: Any, producer: Any, target: str, score: Score | None, stopping: asyncio.Event) -> None:
     loop, flying = asyncio.get_running_loop(), deque[tuple[Any, TopicPartition, int]]()
     committed_s, done = loop.time(), dict[TopicPartition, int]()
     while not stopping.is_set():
-        for partition, records in (await consumer.getmany(timeout_ms=200, max_records=4096)).items():
-            for acknowledged in await _send(producer, target, partition.partition, records):
+        taken = await consumer.getmany(timeout_ms=200, max_records=4096)
+        outputs = _outputs(taken, score)
+        for partition, records in taken.items():
+            for acknowledged in await _send(producer, target, partition.partition, records, outputs):
                 flying.append((acknowledged, partition, records[-1].offset + 1))
         while flying and (len(flying) > MAX_IN_FLIGHT or flying[0][0].done()):
             acknowledged, partition, next_offset = flying.popleft()
@@ -58,14 +68,20 @@ async def _pass_on(consumer: Any, producer: Any, target: str, stopping: asyncio.
     await asyncio.gather(*(acknowledged for acknowledged, _, _ in flying))
 
 
-async def _send(producer: Any, target: str, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> list[Any]:
-    """Hands records over in batches as large as they may be; gives what is awaited for their acknowledgement."""
+def _outputs(taken: dict[TopicPartition, Records], score: Score | None) -> Iterator[bytes]:
+    """What each record becomes, all of them one batch to the model; without one what it is."""
+    values = [record.value for records in taken.values() for record in records]
+    return iter(score(values) if score is not None and values else values)
+
+
+async def _send(producer: Any, target: str, partition: int, records: Records, outputs: Iterator[bytes]) -> list[Any]:
+    """Hands outputs over in batches as large as they may be; gives what is awaited for their acknowledgement."""
     acknowledged, batch = [], producer.create_batch()
-    for record in records:
-        if batch.append(key=record.key, value=record.value, timestamp=record.timestamp) is None:
+    for record, output in zip(records, outputs):
+        if batch.append(key=record.key, value=output, timestamp=record.timestamp) is None:
             acknowledged.append(await producer.send_batch(batch, target, partition=partition))
             batch = producer.create_batch()
-            batch.append(key=record.key, value=record.value, timestamp=record.timestamp)
+            batch.append(key=record.key, value=output, timestamp=record.timestamp)
     acknowledged.append(await producer.send_batch(batch, target, partition=partition))
     return acknowledged
 
@@ -75,5 +91,6 @@ if __name__ == "__main__":
     parser.add_argument("--brokers", required=True)
     parser.add_argument("--source", required=True)
     parser.add_argument("--target", required=True)
+    parser.add_argument("--group", required=True)
     args = parser.parse_args()
-    asyncio.run(run(args.brokers, args.source, args.target))
+    asyncio.run(run(args.brokers, args.source, args.target, args.group))

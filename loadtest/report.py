@@ -1,4 +1,4 @@
-"""The table that a person reads: one column for the engine, one for the bare client beside it."""
+"""The table that a person reads: a column for the engine, and one for each party beside it."""
 
 from typing import Any
 
@@ -15,29 +15,43 @@ def show(result: dict[str, Any], console: Console) -> None:
     load, host = result["load"], result["machine"]
     how = f"open loop, {load['rate']:,.0f} events/s for {load['seconds']:g} s" if load["rate"] else "draining a filled topic"
     console.print(
-        f"digits, {how}: {load['events']:,} events ({load['images']}) of {load['event_bytes']} bytes in {load['partitions']} partitions; "
-        f"linger: generator {load['linger_ms']:g} ms, engine and pass-through 0"
+        f"{result['workload']}, {how}: {load['events']:,} events ({load['rows']}) of {load['event_bytes']:,} bytes in "
+        f"{load['partitions']} partitions; {_cores(load['cores'])}"
     )
     console.print(
         f"{host['cpu']}, {host['cores']} cores, {host['simd']}, {host['memory_gb']} GB, load {host['load_1m']} at the start; "
         f"{result['kafka']}; commit {result['commit']}"
     )
     console.print(", ".join(f"{name} {version}" for name, version in result["versions"].items()))
-    columns = [name for name in ("engine", "passthrough") if name in result]
-    table = Table("", *({"passthrough": "aiokafka pass-through"}.get(name, name) for name in columns))
+    if load["rate"]:
+        console.print(f"linger of the generator {load['linger_ms']:g} ms")
+    columns = result["parties"]
+    for figures in columns.values():
+        console.print(f"{figures['title']}: linger {figures['linger_ms']:g} ms")
+    table = Table("", *columns)
     for column in table.columns[1:]:
         column.justify = "right"
     for title, *path in _rows():
-        cells = [_at(result[name], path) for name in columns]
+        cells = [_at(figures, path) for figures in columns.values()]
         if any(cell is not None for cell in cells):
             table.add_row(title, *map(_cell, cells))
     console.print(table)
+    for why, named in (("left out", result["left_out"]), ("failed", result["failed"])):
+        for name, reason in named.items():
+            console.print(f"{name} {why}: {reason}", markup=False)
+
+
+def _cores(cores: list[list[int]]) -> str:
+    """Who has which cores, in words."""
+    rest, own = (", ".join(map(str, part)) for part in cores)
+    return f"core {own} is the party's alone, broker and load are on {rest}" if own else "all on all cores"
 
 
 def _rows() -> list[tuple[str, ...]]:
     """Title and key path of every line."""
     return [
         ("events/s, sustained", "events_per_s"),
+        ("engine's rate by its", "engine_by_it"),
         *((name, name) for name in COUNTS),
         ("accuracy", "accuracy"),
         *((f"latency to receipt {name}, ms", "latency_ms", name) for name in QUANTILES),

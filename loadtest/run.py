@@ -1,4 +1,4 @@
-"""Load test of the digits query over a real Kafka: ``python loadtest/run.py --rate 30000`` or ``--drain 1000000``."""
+"""Load test over a real Kafka: ``python loadtest/run.py --rate 30000``, or ``--workload sensor --drain 1000000 --peers all --runs 3``."""
 
 import argparse
 import ipaddress
@@ -9,7 +9,6 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,16 +18,18 @@ if __name__ == "__main__":
 
 from rich.console import Console  # noqa: E402
 
+from loadtest.cores import keep_to, shares  # noqa: E402
+from loadtest.course import filled, flowing, is_whole  # noqa: E402
 from loadtest.machine import commit, machine, versions  # noqa: E402
-from loadtest.measure import LoadTestError, Route, drain, generated, open_loop  # noqa: E402
+from loadtest.measure import LoadTestError  # noqa: E402
+from loadtest.networks import WORKLOADS, Kit, digits  # noqa: E402
+from loadtest.parties import Ground, Party, engine, passthrough, peer  # noqa: E402
+from loadtest.peers import PeerMissing, names  # noqa: E402
 from loadtest.plan import Load  # noqa: E402
 from loadtest.report import show  # noqa: E402
-from loadtest.subjects import QUERY, SubjectError, engine, passthrough  # noqa: E402
-from loadtest.summary import is_good, summarise  # noqa: E402
 from loadtest.topics import Topics  # noqa: E402
-from loadtest.workload import Images, digit_images, packer  # noqa: E402
+from loadtest.workload import Workload  # noqa: E402
 
-BESIDE_S = 15.0  # an open-loop pass-through takes no longer: its quantiles have settled by then
 progress = Console(stderr=True, soft_wrap=True)
 
 
@@ -38,7 +39,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             result = _run(args, stack)
-    except (LoadTestError, SubjectError, RuntimeError) as err:
+    except (LoadTestError, RuntimeError) as err:
         print(f"loadtest: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -47,7 +48,7 @@ def main() -> int:
         print(json.dumps(result))
     else:
         show(result, Console(soft_wrap=True))
-    return 0 if all(is_good(result[name]) for name in ("engine", "passthrough") if name in result) else 1
+    return 0 if is_whole(result) else 1
 
 
 def _arguments() -> argparse.Namespace:
@@ -59,7 +60,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the open loop sends (30)")
     parser.add_argument("--partitions", type=int, default=4, help="partitions of every topic (4)")
     parser.add_argument("--linger-ms", type=float, default=1.0, help="how long the generator gathers a batch (1)")
-    parser.add_argument("--model", type=Path, default=QUERY / "digits.astore", help="the astore that scores (that of the query)")
+    parser.add_argument("--workload", choices=sorted(WORKLOADS), default="digits", help="what is sent and scored (digits)")
+    parser.add_argument(
+        "--peers", type=_names, default=(), metavar="NAMES", help=f"who else runs, joined by commas, or all: {', '.join(names())}"
+    )
+    parser.add_argument("--runs", type=int, default=1, help="how often each party drains; the median counts (1)")
+    parser.add_argument(
+        "--no-pin", dest="pin", action="store_false", help="let a party that drains have every core, not one of its own"
+    )
+    parser.add_argument("--model", type=Path, help="digits: the astore that scores (that of the query)")
     parser.add_argument("--no-passthrough", action="store_true", help="leave the bare client beside the engine out")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
@@ -69,9 +78,19 @@ def _arguments() -> argparse.Namespace:
         args.load = Load(events, rate, partitions=args.partitions, linger_ms=args.linger_ms)
         for broker in (args.brokers or "").split(",") if args.brokers else ():
             _refuse_far(broker)
+        if args.runs < 1 or (args.model is not None and args.workload != "digits"):
+            raise ValueError("--runs is at least 1, and --model goes with the workload digits")
     except ValueError as err:
         parser.error(str(err))
     return args
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names of peers; ValueError for one that is none."""
+    wanted = names() if text == "all" else tuple(part for part in text.split(",") if part)
+    if unknown := set(wanted) - set(names()):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(names())}")
+    return wanted
 
 
 def _refuse_far(broker: str) -> None:
@@ -87,57 +106,51 @@ def _interrupt(*_: object) -> NoReturn:
 
 def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     """The whole run; everything that it starts or makes ends with ``stack``."""
-    load, images, host = args.load, digit_images(QUERY), machine()
+    load, host = args.load, machine()
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esp-load-")))
+    workload, kit = _workload(args, folder / "kit")
+    parties, left_out = _parties(args, workload, kit)
+    rest, own = (shares() if load.rate is None and args.pin else None) or (frozenset(), frozenset())
+    if rest:
+        keep_to(rest)
     brokers, kafka = stack.enter_context(_kafka(args.brokers))
     topics = stack.enter_context(Topics(brokers, f"load-{uuid.uuid4().hex[:8]}", load.partitions, deletes=bool(args.brokers)))
-    topics.make("images", notes_append=False)
-    topics.make("scores", "counts", "late", "dead", "passed")
+    ground = Ground(topics, workload, kit, folder, own)
     result = {
-        "workload": "digits",
+        "workload": workload.name,
         "load": {
             "rate": load.rate, "seconds": load.seconds, "events": load.events, "partitions": load.partitions, "linger_ms": load.linger_ms,
-            "images": "held-out digits" if images.are_real else "random images", "event_bytes": len(packer(images)(b"camera-00", 0, 1)),
+            "rows": workload.about, "event_bytes": workload.event_bytes, "runs": args.runs, "cores": [sorted(rest), sorted(own)],
         },
+        "left_out": left_out,
     }  # fmt: skip
-    result |= _filled(args, topics, images, folder) if load.rate is None else _flowing(args, topics, images, folder)
+    result |= (
+        filled(ground, load, parties, args.runs, progress.print)
+        if load.rate is None
+        else flowing(ground, load, parties, progress.print)
+    )
     return result | {"machine": host, "versions": versions(), "kafka": kafka, "commit": commit(ROOT)}
 
 
-def _filled(args: argparse.Namespace, topics: Topics, images: Images, folder: Path) -> dict[str, Any]:
-    """Fills the topic once; the engine drains it, then the pass-through."""
-    load, result = args.load, {}
-    progress.print(f"filling the topic with {load.events:,} events")
-    generated(topics, "images", load, images)
-    route = Route("images", "scores", "dead", is_scored=True)
-    progress.print("the engine drains it")
-    result["engine"] = summarise(
-        drain(topics, route, engine(topics.brokers, topics.prefix, folder, args.model), load.events), route, load, images
-    )
-    if not args.no_passthrough:
-        progress.print("the pass-through drains it")
-        route = Route("images", "passed")
-        subject = passthrough(topics.brokers, topics.name("images"), topics.name("passed"), folder)
-        result["passthrough"] = summarise(drain(topics, route, subject, load.events), route, load, images)
-    return result
+def _workload(args: argparse.Namespace, folder: Path) -> tuple[Workload, Kit]:
+    if args.model is not None:
+        return digits(folder, args.model)
+    return WORKLOADS[args.workload](folder)
 
 
-def _flowing(args: argparse.Namespace, topics: Topics, images: Images, folder: Path) -> dict[str, Any]:
-    """The engine under an open loop, then the pass-through under the same rate on a topic of its own."""
-    load, result = args.load, {}
-    route = Route("images", "scores", "dead", is_scored=True)
-    progress.print(f"the engine under {load.rate:,.0f} events/s for {load.seconds:g} s")
-    sent, seen = open_loop(topics, route, engine(topics.brokers, topics.prefix, folder, args.model), load, images)
-    result["engine"] = summarise(seen, route, load, images, sent)
+def _parties(args: argparse.Namespace, workload: Workload, kit: Kit) -> tuple[list[Party], dict[str, str]]:
+    """The engine first, then who runs beside it; and why a peer does not."""
+    parties, left_out = [engine(kit)], {}
     if not args.no_passthrough:
-        load = replace(load, events=min(load.events, max(1, round(load.rate * BESIDE_S))))
-        progress.print(f"the pass-through under the same for {load.seconds:g} s")
-        topics.make("beside", notes_append=False)
-        route = Route("beside", "passed")
-        subject = passthrough(topics.brokers, topics.name("beside"), topics.name("passed"), folder)
-        sent, seen = open_loop(topics, route, subject, load, images)
-        result["passthrough"] = summarise(seen, route, load, images, sent)
-    return result
+        parties.append(passthrough())
+    for name in args.peers:
+        progress.print(f"making {name}")
+        try:
+            parties.append(peer(name, workload, is_open_loop=args.load.rate is not None))
+        except PeerMissing as err:
+            left_out[name] = str(err)
+            progress.print(f"{name} is left out: {err}")
+    return parties, left_out
 
 
 @contextmanager

@@ -8,12 +8,13 @@ from loadtest.measure import Route, Run
 from loadtest.plan import Load, send_times
 from loadtest.scrape import Scrape, read_metrics, stage_us
 from loadtest.subjects import Samples
-from loadtest.workload import Images
+from loadtest.workload import Workload
 
 SETTLED_S = 12.0  # when memory is looked at first
+FAULTS = ("lost", "doubled", "unknown", "dead", "wrong")
 
 
-def summarise(run: Run, route: Route, load: Load, images: Images, sent: Sent | None = None) -> dict[str, Any]:
+def summarise(run: Run, route: Route, load: Load, workload: Workload, sent: Sent | None = None) -> dict[str, Any]:
     """Counts, rate, latency (of an open loop), CPU and memory of one subject; what it says of itself, where it does."""
     number, count = run.received.number, tally(load.events, run.received.number)
     steady_ms = after_warm_up(run.received.appended_ms)
@@ -22,8 +23,8 @@ def summarise(run: Run, route: Route, load: Load, images: Images, sent: Sent | N
         "events_per_s": sustained(steady_ms / 1e3),
     }  # fmt: skip
     if route.is_scored:
-        figures["wrong"] = wrong(number, run.received.label, len(images.pixels))
-        figures["accuracy"] = accuracy(number, run.received.label, images.label)
+        figures["wrong"] = wrong(number, run.received.scores, workload.expected)
+        figures["accuracy"] = accuracy(number, run.received.scores[:, 0], workload.truth)
     if sent is not None:
         planned = send_times(load, sent.start_ns)
         figures["latency_ms"] = quantiles(latencies(planned, number, run.received.at_ns) / 1e6)
@@ -39,7 +40,7 @@ def summarise(run: Run, route: Route, load: Load, images: Images, sent: Sent | N
 
 def is_good(figures: dict[str, Any]) -> bool:
     """Whether every event came out once, and right."""
-    return not any(figures.get(fault) for fault in ("lost", "doubled", "unknown", "dead", "wrong"))
+    return not any(figures.get(fault) for fault in FAULTS)
 
 
 def _cpu(samples: Samples, from_s: float, to_s: float, events: int) -> dict[str, float]:

@@ -1,50 +1,65 @@
-"""The digits workload: real held-out images where scikit-learn is there, each sent as one msgpack map by one of the cameras."""
+"""The workloads: a pool of rows, the event that carries each, and what numpy makes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import msgpack
 import numpy as np
-import numpy.typing as npt
 
-from esp.errors import FileError
-
-IMAGES = 600  # made by chance, where there are no real ones
+from loadtest import events
+from loadtest.events import F32, Pack, Readings, Rows
+from loadtest.plan import I64
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
-    """``pixels`` uint8[n, 64] of 0..16, and what each shows: -1 = nobody knows."""
+class Format:
+    """How events are written, how outputs are read, and whether the camera is the record's key."""
 
-    pixels: npt.NDArray[np.uint8]
-    label: npt.NDArray[np.int64]
+    pack: Callable[[Rows], Pack]
+    read: Callable[[Sequence[bytes], int], Readings]
+    has_key: bool = False
+
+
+_ARRAYS = Format(events.pack_arrays, events.read_arrays)
+FORMATS: Mapping[str, Format] = {
+    "sensor": _ARRAYS,
+    "crayfish-raw": _ARRAYS,
+    "crayfish": Format(events.pack_crayfish, events.read_crayfish),
+    "digits": Format(events.pack_digits, events.read_digits, has_key=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Event n carries row ``n % len(rows)``; ``expected`` float32[rows, k] is what numpy makes of each row.
+
+    ``truth`` is what a row shows (digits), empty where nobody knows. ``source`` is the short name of the topic of its events.
+    """
+
+    name: str
+    rows: Rows
+    expected: F32
+    truth: I64
+    source: str = "events"
 
     @property
-    def are_real(self) -> bool:
-        return bool((self.label >= 0).all())
+    def about(self) -> str:
+        if self.name != "digits":
+            return f"{self.rows.shape[1]} random floats"
+        return "held-out digits" if len(self.truth) else "random images"
 
+    @property
+    def event_bytes(self) -> int:
+        return len(self.packer()(0, 1, 1_700_000_000_000_000_000))
 
-def digit_images(folder: Path) -> Images:
-    """The images that the recipe in ``folder`` holds out; random ones where the package with the data is not installed."""
-    from esp.train.data import split_fraction
-    from esp.train.recipe_file import read_recipe
+    def packer(self) -> Pack:
+        """A function that makes the bytes of an event: of a camera, with a number, at a time in ns."""
+        return FORMATS[self.name].pack(self.rows)
 
-    recipe = read_recipe(folder / "recipe.toml")
-    try:
-        held = split_fraction(recipe.data.load(folder), recipe.data.hold_out, recipe.seed).held_out
-    except FileError:
-        return Images(np.random.default_rng(1).integers(0, 17, (IMAGES, 64), np.uint8), np.full(IMAGES, -1))
-    return Images(np.ascontiguousarray(held.array, np.uint8).reshape(-1, 64), np.asarray(held.targets, np.int64))
+    def key(self, camera: int) -> bytes | None:
+        return events.camera_name(camera).encode() if FORMATS[self.name].has_key else None
 
-
-def packer(images: Images) -> Callable[[bytes, int, int], bytes]:
-    """A function that makes the bytes of an event: of a camera, with a number, at a time in ms."""
-    pack, pixels = msgpack.Packer().pack, [row.tobytes() for row in images.pixels]
-    count = len(pixels)
-
-    def event(camera: bytes, number: int, ts_ms: int) -> bytes:
-        fields = {"camera": camera.decode(), "id": number, "ts": ts_ms, "pixels": pixels[number % count]}
-        return bytes(pack(fields))
-
-    return event
+    def read(self, values: Sequence[bytes]) -> Readings:
+        """Number and scores of outputs, or of events passed on unread."""
+        if not values:
+            return np.zeros(0, np.int64), np.zeros((0, self.expected.shape[1]), np.float32)
+        return FORMATS[self.name].read(values, self.expected.shape[1])

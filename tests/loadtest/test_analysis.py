@@ -29,17 +29,21 @@ def test_nothing_received_is_everything_lost() -> None:
     assert tally(4, ints()).lost == 4
 
 
-def test_a_score_without_label_or_unlike_that_of_the_same_image_is_wrong() -> None:
-    # two images: even numbers show one, odd numbers the other
-    assert wrong(ints(0, 1, 2, 3), ints(7, 8, 7, 8), images=2) == 0
-    assert wrong(ints(0, 1, 2, 3), ints(7, 8, 6, 8), images=2) == 1
-    assert wrong(ints(3, 2, 1, 0), ints(-1, 7, -1, 7), images=2) == 2
+def test_scores_that_are_missing_or_not_those_of_the_row_are_wrong() -> None:
+    expected = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)  # even numbers carry the first row, odd ones the second
+    right = expected[[0, 1, 0, 1]]
+    assert wrong(ints(0, 1, 2, 3), right, expected) == 0
+    assert wrong(ints(0, 1, 2, 3), right + np.float32(1e-6), expected) == 0
+    assert wrong(ints(1, 0, 3, 2), right, expected) == 4
+    right[2, 1] = np.nan
+    right[3, 0] = 0.51
+    assert wrong(ints(0, 1, 2, 3), right, expected) == 2
 
 
 def test_accuracy_is_the_share_of_labels_that_are_what_the_image_shows() -> None:
     truth = ints(3, 5)
     assert accuracy(ints(0, 1, 2, 3), ints(3, 5, 3, 9), truth) == 0.75
-    assert accuracy(ints(0), ints(3), ints(-1, -1)) is None
+    assert accuracy(ints(0), ints(3), ints()) is None
 
 
 def test_latency_counts_from_the_planned_time_and_drops_the_first_quarter() -> None:

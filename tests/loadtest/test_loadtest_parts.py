@@ -2,14 +2,13 @@
 
 import tomllib
 
-import msgpack
-import numpy as np
 import pytest
 
+from loadtest.networks import QUERY
+from loadtest.parties import renamed
 from loadtest.run import ROOT, _refuse_far
 from loadtest.scrape import read_metrics, stage_us
-from loadtest.subjects import QUERY, Samples, renamed
-from loadtest.workload import Images, packer
+from loadtest.subjects import Samples
 
 METRICS = """# TYPE esp_kernel_compilations_total counter
 esp_kernel_compilations_total 3.0
@@ -26,20 +25,15 @@ esp_score_seconds_sum{query="a",window="scored"} 0.002
 """
 
 
-def test_an_event_is_a_msgpack_map_of_the_image_that_its_number_names() -> None:
-    pixels = np.arange(128, dtype=np.uint8).reshape(2, 64)
-    event = msgpack.unpackb(packer(Images(pixels, np.array([3, 4])))(b"camera-07", 5, 1_700_000_000_123))
-    assert event == {"camera": "camera-07", "id": 5, "ts": 1_700_000_000_123, "pixels": bytes(range(64, 128))}
-
-
 def test_the_query_that_is_measured_differs_in_group_and_topics_alone() -> None:
     original = tomllib.loads((QUERY / "query.toml").read_text())
-    measured = tomllib.loads(renamed((QUERY / "query.toml").read_text(), "load-1"))
+    names = {name: f"load-1.engine-0.{name}" for name in ("images", "scores", "counts", "late", "dead")}
+    measured = tomllib.loads(renamed((QUERY / "query.toml").read_text(), "load-1", names))
     assert measured["query"].pop("group") == "load-1"
     topics = [measured["query"]["dead"], *(w["connect"] for w in measured["windows"].values() if "connect" in w)]
-    assert {topic["topic"] for topic in topics} == {f"load-1.{name}" for name in ("images", "scores", "counts", "late", "dead")}
+    assert {topic["topic"] for topic in topics} == set(names.values())
     for topic in topics:
-        topic["topic"] = topic["topic"].replace("load-1.", "digits.")
+        topic["topic"] = topic["topic"].replace("load-1.engine-0.", "digits.")
     assert measured == original
 
 

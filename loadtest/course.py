@@ -1,0 +1,92 @@
+"""The course of a test: one topic that every party drains in turn, or an open loop for each party in turn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import median_low
+from typing import Any
+
+from loadtest.measure import drain, generated, open_loop
+from loadtest.parties import Ground, Party
+from loadtest.plan import Load
+from loadtest.subjects import SubjectError
+from loadtest.summary import FAULTS, is_good, summarise
+
+BESIDE_S = 15.0  # an open loop beside the engine takes no longer: its quantiles have settled by then
+Say = Callable[[str], None]
+
+
+def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say: Say) -> dict[str, Any]:
+    """Fills the topic once; the parties drain it by turns, ``runs`` times each."""
+    workload, topics = ground.workload, ground.topics
+    say(f"filling the topic with {load.events:,} events")
+    topics.make(workload.source, notes_append=False)
+    generated(topics, workload.source, load, workload)
+    seen: dict[str, list[dict[str, Any]]] = {party.name: [] for party in parties}
+    failed: dict[str, str] = {}
+    for run in range(runs):
+        for party in parties:
+            if party.name in failed:
+                continue
+            name = f"{party.name}-{run}"
+            route = party.route(name, workload.source)
+            topics.make(*(f"{name}.{short}" for short in party.targets))
+            say(f"{party.name} drains it ({run + 1} of {runs})")
+            try:
+                figures = drain(topics, route, party.start(ground, name, workload.source), load.events, workload)
+            except SubjectError as err:
+                failed[party.name] = _line(err)
+                say(failed[party.name])
+                continue
+            seen[party.name].append(summarise(figures, route, load, workload))
+    return _result({name: middle(figures) for name, figures in seen.items() if figures}, failed, parties)
+
+
+def flowing(ground: Ground, load: Load, parties: Sequence[Party], say: Say) -> dict[str, Any]:
+    """The first party under an open loop, then each of the others under the same rate on a topic of its own."""
+    found: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for at, party in enumerate(parties):
+        here = replace(load, events=min(load.events, max(1, round((load.rate or 0) * BESIDE_S)))) if at else load
+        source = ground.workload.source if not at else f"{party.name}-events"
+        ground.topics.make(source, notes_append=False)
+        ground.topics.make(*(f"{party.name}.{short}" for short in party.targets))
+        route = party.route(party.name, source)
+        say(f"{party.name} under {here.rate:,.0f} events/s for {here.seconds:g} s")
+        try:
+            sent, seen = open_loop(ground.topics, route, party.start(ground, party.name, source), here, ground.workload)
+        except SubjectError as err:
+            failed[party.name] = _line(err)
+            say(failed[party.name])
+            continue
+        found[party.name] = summarise(seen, route, here, ground.workload, sent)
+    return _result(found, failed, parties)
+
+
+def middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of the run with the median rate, and the rates of all; a fault of any run is a fault."""
+    rates = [figures["events_per_s"] for figures in runs]
+    chosen = runs[rates.index(median_low(rates))]
+    faults = {name: max(figures.get(name) or 0 for figures in runs) for name in FAULTS if name in chosen}
+    return chosen | faults | {"runs_events_per_s": rates}
+
+
+def _result(found: dict[str, Any], failed: dict[str, str], parties: Sequence[Party]) -> dict[str, Any]:
+    ours = found.get("engine", {}).get("events_per_s")
+    told = {
+        party.name: {"title": party.title, "linger_ms": party.linger_ms, **found[party.name]}
+        for party in parties
+        if party.name in found
+    }
+    for figures in told.values():
+        if ours and figures["events_per_s"]:
+            figures["engine_by_it"] = ours / figures["events_per_s"]
+    return {"parties": told, "failed": failed}
+
+
+def _line(err: Exception) -> str:
+    return " ".join(str(err).split())[-400:]
+
+
+def is_whole(result: dict[str, Any]) -> bool:
+    """Whether every party ran to its end, and every event came out of each once, and right."""
+    return not result["failed"] and all(is_good(figures) for figures in result["parties"].values())

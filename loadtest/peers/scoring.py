@@ -1,0 +1,84 @@
+"""What every peer in Python does between its client's calls: records of a batch are decoded, scored by onnxruntime at once, encoded."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+import onnxruntime
+import orjson
+
+Score = Callable[[Sequence[bytes]], list[bytes]]
+Network = Callable[[Any], Any]
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """The command line that each peer takes."""
+    parser = argparse.ArgumentParser(description=description)
+    for name in ("brokers", "source", "target", "group", "workload", "model", "state"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--linger-ms", type=float, required=True)
+    return parser.parse_args()
+
+
+def scorer(workload: str, model: str) -> Score:
+    """A function that makes the outputs of a batch of records."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def network(rows: Any) -> Any:
+        return session.run(None, {name: rows})[0]
+
+    if workload == "digits":
+        return _digits(network, session.get_modelmeta().custom_metadata_map)
+    return _crayfish(network) if workload == "crayfish" else _arrays(network)
+
+
+def _arrays(network: Network) -> Score:
+    pack, unpack = msgpack.Packer().pack, msgpack.unpackb
+
+    def score(values: Sequence[bytes]) -> list[bytes]:
+        events = [unpack(value) for value in values]
+        rows = np.frombuffer(b"".join([event[2] for event in events]), np.float32).reshape(len(events), -1)
+        scores = network(rows)
+        data, width = scores.tobytes(), scores.shape[1] * 4
+        return [pack([event[0], event[1], data[at : at + width]]) for event, at in zip(events, range(0, len(data), width))]
+
+    return score
+
+
+def _crayfish(network: Network) -> Score:
+    def score(values: Sequence[bytes]) -> list[bytes]:
+        events = [orjson.loads(value) for value in values]
+        text = "".join([event["dataPoint"] for event in events])  # each float has a comma behind it
+        rows = np.fromstring(text[:-1], np.float32, sep=",").reshape(len(events), -1)
+        for event, scores in zip(events, network(rows).tolist()):
+            event["prediction"] = ",".join(map(str, scores))
+        return [orjson.dumps(event) for event in events]
+
+    return score
+
+
+def _digits(network: Network, metadata: dict[str, str]) -> Score:
+    pack, unpack = msgpack.Packer().pack, msgpack.unpackb
+    model, labels = _told(metadata)
+
+    def score(values: Sequence[bytes]) -> list[bytes]:
+        events = [unpack(value) for value in values]
+        rows = np.frombuffer(b"".join([event["pixels"] for event in events]), np.uint8).reshape(-1, 8, 8, 1)
+        probabilities = network(rows)
+        for event, at, top in zip(events, probabilities.argmax(1).tolist(), probabilities.max(1).tolist()):
+            del event["pixels"]
+            event["label"], event["probability"], event["model"] = labels[at], top, model
+        return [pack(event) for event in events]
+
+    return score
+
+
+def _told(metadata: dict[str, str]) -> tuple[str, list[str]]:
+    """Digest and labels, as the ONNX file tells them."""
+    return metadata["esp.digest"][:12], json.loads(metadata["esp.outputs"])[0]["labels"]
