@@ -1,6 +1,7 @@
 """The arithmetic of a load test: what was lost, doubled or wrong, quantiles without the warm-up, sustained events/s."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,4 +77,9 @@ def after_warm_up(at: I64) -> I64:
 def sustained(at_s: npt.NDArray[np.float64]) -> float:
     """Events/s over times of arrival that are in order; 0 where there is no span to divide by."""
     span = float(at_s[-1] - at_s[0]) if len(at_s) > 1 else 0.0
-    return (len(at_s) - 1) / span if span > 0 else 0.0
+    return after_first(at_s) / span if span > 0 else 0.0
+
+
+def after_first(at: npt.NDArray[Any]) -> int:
+    """How many came later than the first: those that came with it, as a batch, were made before."""
+    return len(at) - int(np.searchsorted(at, at[0], side="right"))

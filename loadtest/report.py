@@ -52,6 +52,7 @@ def _rows() -> list[tuple[str, ...]]:
     return [
         ("events/s, sustained", "events_per_s"),
         ("engine's rate by its", "engine_by_it"),
+        ("steady part, s", "steady_s"),
         *((name, name) for name in COUNTS),
         ("accuracy", "accuracy"),
         *((f"latency to receipt {name}, ms", "latency_ms", name) for name in QUANTILES),

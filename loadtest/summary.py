@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from loadtest.analysis import accuracy, after_warm_up, latencies, quantiles, sustained, tally, wrong
+from loadtest.analysis import accuracy, after_first, after_warm_up, latencies, quantiles, sustained, tally, wrong
 from loadtest.generator import Sent
 from loadtest.measure import Route, Run
 from loadtest.plan import Load, send_times
@@ -31,7 +31,7 @@ def summarise(run: Run, route: Route, load: Load, workload: Workload, sent: Sent
         figures["append_latency_ms"] = quantiles(latencies(planned // 1_000_000, number, run.received.appended_ms))
         figures["generator_late_ms"] = quantiles(sent.late_ns / 1e6)
     if len(steady_ms):
-        figures |= _cpu(run.samples, steady_ms[0] / 1e3, steady_ms[-1] / 1e3, len(steady_ms))
+        figures |= _cpu(run.samples, steady_ms[0] / 1e3, steady_ms[-1] / 1e3, after_first(steady_ms))
     figures["memory_mb"] = _memory(run.samples, run.began_s)
     if run.metrics[1]:
         figures |= _inside(read_metrics(run.metrics[0]), read_metrics(run.metrics[1]), load.events)
@@ -45,7 +45,9 @@ def is_good(figures: dict[str, Any]) -> bool:
 
 def _cpu(samples: Samples, from_s: float, to_s: float, events: int) -> dict[str, float]:
     spent_s = samples.cpu_between(from_s, to_s)
-    return {"cpu_us_per_event": 1e6 * spent_s / events, "cpu_cores": spent_s / (to_s - from_s) if to_s > from_s else 0.0}
+    if not events:
+        return {}
+    return {"steady_s": to_s - from_s, "cpu_us_per_event": 1e6 * spent_s / events, "cpu_cores": spent_s / (to_s - from_s)}
 
 
 def _memory(samples: Samples, began_s: float) -> dict[str, float | None]:

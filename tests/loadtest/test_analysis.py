@@ -69,6 +69,10 @@ def test_events_a_second_are_counted_between_the_first_and_last_arrival_after_th
     assert sustained(kept / 1e3) == pytest.approx(5 / 8)
 
 
+def test_a_batch_that_came_with_the_first_moment_was_made_before_it() -> None:
+    assert sustained(np.array([1.0, 1.0, 1.0, 2.0, 2.0, 3.0])) == pytest.approx(3 / 2)
+
+
 def test_a_single_moment_has_no_rate() -> None:
     assert sustained(np.array([1.0, 1.0])) == 0.0
     assert sustained(np.array([])) == 0.0
