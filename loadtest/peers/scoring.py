@@ -54,13 +54,21 @@ def _arrays(network: Network) -> Score:
 def _crayfish(network: Network) -> Score:
     def score(values: Sequence[bytes]) -> list[bytes]:
         events = [orjson.loads(value) for value in values]
-        text = "".join([event["dataPoint"] for event in events])  # each float has a comma behind it
-        rows = np.fromstring(text[:-1], np.float32, sep=",").reshape(len(events), -1)
+        rows = np.array([_floats(event["dataPoint"]) for event in events], np.float32)
         for event, scores in zip(events, network(rows).tolist()):
             event["prediction"] = ",".join(map(str, scores))
         return [orjson.dumps(event) for event in events]
 
     return score
+
+
+def _floats(text: str) -> Any:
+    """Floats with a comma behind each: as a JSON array they are read in less than half of the time that numpy takes for text."""
+    text = text.rstrip(",")
+    try:
+        return orjson.loads(f"[{text}]")
+    except orjson.JSONDecodeError:  # written as JSON has no numbers: 1. or nan
+        return np.fromstring(text, np.float32, sep=",")
 
 
 def _digits(network: Network, metadata: dict[str, str]) -> Score:

@@ -12,7 +12,7 @@ from loadtest.cores import kept_to
 from loadtest.course import is_whole, middle
 from loadtest.networks import WORKLOADS
 from loadtest.peers import PeerMissing, built, names, read_peer
-from loadtest.peers.scoring import scorer
+from loadtest.peers.scoring import _floats, scorer
 
 NOW_NS = 1_700_000_000_123_456_789
 IN_ENGINE = ("digits", "sensor", "crayfish-raw")
@@ -46,6 +46,11 @@ def test_a_peer_in_python_scores_a_batch_as_numpy_does(name: str, tmp_path: Path
     number, scores = workload.read(outputs)
     assert number.tolist() == list(range(40, 60))
     np.testing.assert_allclose(scores, workload.expected[40:60], atol=1e-5)
+
+
+def test_a_peer_reads_floats_however_they_are_written() -> None:
+    assert list(_floats("0.5,-2e3,1,")) == [0.5, -2000.0, 1.0]
+    assert list(_floats("0.5,2.,.25,")) == [0.5, 2.0, 0.25]
 
 
 def test_every_peer_tells_how_it_is_started_and_how_long_it_lingers() -> None:
