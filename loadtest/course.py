@@ -1,13 +1,14 @@
-"""The course of a test: one topic that every party drains in turn, or an open loop for each party in turn."""
+"""The course of a test: one topic that every party drains in turn, or an open loop, or a ramp of them, for each party in turn."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from statistics import median_low
 from typing import Any
 
 from loadtest.measure import drain, generated, open_loop
 from loadtest.parties import Ground, Party
 from loadtest.plan import Load
+from loadtest.ramp import highest
 from loadtest.subjects import SubjectError
 from loadtest.summary import FAULTS, is_good, summarise
 
@@ -38,28 +39,52 @@ def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say:
                 say(failed[party.name])
                 continue
             seen[party.name].append(summarise(figures, route, load, workload))
-    return _result({name: middle(figures) for name, figures in seen.items() if figures}, failed, parties)
+    return _result({name: middle(figures) for name, figures in seen.items() if figures}, failed, parties, "events_per_s")
 
 
 def flowing(ground: Ground, load: Load, parties: Sequence[Party], say: Say) -> dict[str, Any]:
-    """The first party under an open loop, then each of the others under the same rate on a topic of its own."""
+    """The first party under an open loop, then each of the others under the same rate, each on a topic of its own."""
+    beside = replace(load, events=min(load.events, max(1, round((load.rate or 0) * BESIDE_S))))
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for at, party in enumerate(parties):
-        here = replace(load, events=min(load.events, max(1, round((load.rate or 0) * BESIDE_S)))) if at else load
-        source = ground.workload.source if not at else f"{party.name}-events"
-        ground.topics.make(source, notes_append=False)
-        ground.topics.make(*(f"{party.name}.{short}" for short in party.targets))
-        route = party.route(party.name, source)
-        say(f"{party.name} under {here.rate:,.0f} events/s for {here.seconds:g} s")
+    for party in parties:
         try:
-            sent, seen = open_loop(ground.topics, route, party.start(ground, party.name, source), here, ground.workload)
+            found[party.name] = _loop(ground, beside if found or failed else load, party, party.name, say)
+        except SubjectError as err:
+            failed[party.name] = _line(err)
+            say(failed[party.name])
+    return _result(found, failed, parties)
+
+
+def ramping(ground: Ground, load: Load, most: float, parties: Sequence[Party], say: Say) -> dict[str, Any]:
+    """Each party under rates that grow from that of ``load``, up to the highest that it holds (``most`` at most), whose figures are shown."""
+    found: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for party in parties:
+
+        def meet(here: Load, step: int, party: Party = party) -> dict[str, Any]:
+            return _loop(ground, here, party, f"{party.name}-{step}", say)
+
+        try:
+            figures, steps = highest(load, most, meet)
         except SubjectError as err:
             failed[party.name] = _line(err)
             say(failed[party.name])
             continue
-        found[party.name] = summarise(seen, route, here, ground.workload, sent)
-    return _result(found, failed, parties)
+        held = [step.rate for step in steps if step.is_held]
+        found[party.name] = figures | {"held_rate": max(held, default=0.0), "steps": [asdict(step) for step in steps]}
+    return _result(found, failed, parties, "held_rate")
+
+
+def _loop(ground: Ground, load: Load, party: Party, name: str, say: Say) -> dict[str, Any]:
+    """One party under one open loop, between topics of its own."""
+    source = f"{name}-events"
+    ground.topics.make(source, notes_append=False)
+    ground.topics.make(*(f"{name}.{short}" for short in party.targets))
+    route = party.route(name, source)
+    say(f"{party.name} under {load.rate:,.0f} events/s for {load.seconds:.3g} s")
+    sent, seen = open_loop(ground.topics, route, party.start(ground, name, source), load, ground.workload)
+    return summarise(seen, route, load, ground.workload, sent)
 
 
 def middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -70,16 +95,13 @@ def middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return chosen | faults | {"runs_events_per_s": rates}
 
 
-def _result(found: dict[str, Any], failed: dict[str, str], parties: Sequence[Party]) -> dict[str, Any]:
-    ours = found.get("engine", {}).get("events_per_s")
-    told = {
-        party.name: {"title": party.title, "linger_ms": party.linger_ms, **found[party.name]}
-        for party in parties
-        if party.name in found
-    }
+def _result(found: dict[str, Any], failed: dict[str, str], parties: Sequence[Party], compared: str | None = None) -> dict[str, Any]:
+    """Figures by party, in order, with what the engine's ``compared`` is by the party's."""
+    here = [party for party in parties if party.name in found]
+    told = {party.name: {"title": party.title, "linger_ms": party.linger_ms, **found[party.name]} for party in here}
     for figures in told.values():
-        if ours and figures["events_per_s"]:
-            figures["engine_by_it"] = ours / figures["events_per_s"]
+        if compared and "engine" in told and figures[compared]:
+            figures["engine_by_it"] = told["engine"][compared] / figures[compared]
     return {"parties": told, "failed": failed}
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from loadtest.analysis import QUANTILES
 
 COUNTS = ("events", "lost", "doubled", "unknown", "wrong", "dead")
+STEADY_S = 3.0  # a drain is timed over so long, at least
 
 
 def show(result: dict[str, Any], console: Console) -> None:
@@ -39,6 +40,13 @@ def show(result: dict[str, Any], console: Console) -> None:
     for why, named in (("left out", result["left_out"]), ("failed", result["failed"])):
         for name, reason in named.items():
             console.print(f"{name} {why}: {reason}", markup=False)
+    if load["rate"] is None and (short := short_of_time(columns)):
+        console.print(f"the steady part of {' and '.join(short)} is below {STEADY_S:g} s, its rate says little: drain more events")
+
+
+def short_of_time(parties: dict[str, Any]) -> list[str]:
+    """Who was done so soon that the rate is that of what was in flight."""
+    return [name for name, figures in parties.items() if figures.get("steady_s", 0.0) < STEADY_S]
 
 
 def _cores(cores: list[list[int]]) -> str:
@@ -50,6 +58,7 @@ def _cores(cores: list[list[int]]) -> str:
 def _rows() -> list[tuple[str, ...]]:
     """Title and key path of every line."""
     return [
+        ("highest rate held, events/s", "held_rate"),
         ("events/s, sustained", "events_per_s"),
         ("engine's rate by its", "engine_by_it"),
         ("steady part, s", "steady_s"),

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 from rich.console import Console  # noqa: E402
 
 from loadtest.cores import keep_to, shares  # noqa: E402
-from loadtest.course import filled, flowing, is_whole  # noqa: E402
+from loadtest.course import filled, flowing, is_whole, ramping  # noqa: E402
 from loadtest.machine import commit, machine, versions  # noqa: E402
 from loadtest.measure import LoadTestError  # noqa: E402
 from loadtest.networks import WORKLOADS, Kit, digits  # noqa: E402
@@ -57,6 +57,7 @@ def _arguments() -> argparse.Namespace:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--rate", type=float, help="open loop: events a second (30,000, if neither is said)")
     how.add_argument("--drain", type=int, metavar="N", help="fill the topic with N events first, then let the engine work it off")
+    parser.add_argument("--ramp", type=float, metavar="MOST", help="from --rate up to the highest rate that is held, MOST at most")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the open loop sends (30)")
     parser.add_argument("--partitions", type=int, default=4, help="partitions of every topic (4)")
     parser.add_argument("--linger-ms", type=float, default=1.0, help="how long the generator gathers a batch (1)")
@@ -80,6 +81,8 @@ def _arguments() -> argparse.Namespace:
             _refuse_far(broker)
         if args.runs < 1 or (args.model is not None and args.workload != "digits"):
             raise ValueError("--runs is at least 1, and --model goes with the workload digits")
+        if args.ramp is not None and (rate is None or args.ramp < rate):
+            raise ValueError("--ramp goes with an open loop, and ends at --rate or above")
     except ValueError as err:
         parser.error(str(err))
     return args
@@ -124,12 +127,16 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
         },
         "left_out": left_out,
     }  # fmt: skip
-    result |= (
-        filled(ground, load, parties, args.runs, progress.print)
-        if load.rate is None
-        else flowing(ground, load, parties, progress.print)
-    )
+    result |= _course(args, ground, parties)
     return result | {"machine": host, "versions": versions(), "kafka": kafka, "commit": commit(ROOT)}
+
+
+def _course(args: argparse.Namespace, ground: Ground, parties: list[Party]) -> dict[str, Any]:
+    if args.load.rate is None:
+        return filled(ground, args.load, parties, args.runs, progress.print)
+    if args.ramp is not None:
+        return ramping(ground, args.load, args.ramp, parties, progress.print)
+    return flowing(ground, args.load, parties, progress.print)
 
 
 def _workload(args: argparse.Namespace, folder: Path) -> tuple[Workload, Kit]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.course import filled, flowing, is_whole
+from loadtest.course import filled, flowing, is_whole, ramping
 from loadtest.networks import WORKLOADS
 from loadtest.parties import Ground, engine, passthrough, peer
 from loadtest.plan import Load
@@ -38,6 +38,14 @@ def test_a_peer_in_an_open_loop_has_a_latency_for_each_event(ground: Ground) -> 
     result = flowing(ground, Load(500, 1000.0, partitions=2), [party], lambda said: None)
     assert is_whole(result), result
     assert 0 < result["parties"]["confluent"]["latency_ms"]["p50"] <= result["parties"]["confluent"]["latency_ms"]["max"]
+
+
+def test_a_ramp_shows_the_highest_rate_that_was_held(ground: Ground) -> None:
+    party = peer("confluent", ground.workload, is_open_loop=True)
+    result = ramping(ground, Load(10, 20.0, partitions=2), 40.0, [party], lambda said: None)
+    figures = result["parties"]["confluent"]
+    assert is_whole(result), result
+    assert figures["held_rate"] in (0.0, *(step["rate"] for step in figures["steps"]))
 
 
 def test_a_party_that_passes_events_on_unscored_is_wrong_in_every_one(ground: Ground) -> None:

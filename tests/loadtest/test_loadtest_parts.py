@@ -6,6 +6,7 @@ import pytest
 
 from loadtest.networks import QUERY
 from loadtest.parties import renamed
+from loadtest.report import short_of_time
 from loadtest.run import ROOT, _refuse_far
 from loadtest.scrape import read_metrics, stage_us
 from loadtest.subjects import Samples
@@ -62,3 +63,7 @@ def test_loopback_brokers_are_taken() -> None:
     for broker in ("127.0.0.1:9092", "localhost:9092", "[::1]:9092"):
         _refuse_far(broker)
     assert (ROOT / "loadtest" / "run.py").is_file()
+
+
+def test_a_party_that_was_done_too_soon_to_be_timed_is_named() -> None:
+    assert short_of_time({"engine": {"steady_s": 0.2}, "quix": {"steady_s": 9.0}, "confluent": {}}) == ["engine", "confluent"]
