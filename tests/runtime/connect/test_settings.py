@@ -3,6 +3,7 @@
 import importlib.util
 import ssl
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
