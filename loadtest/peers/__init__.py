@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -32,9 +32,8 @@ class Peer:
     linger_ms: float
     open_loop_linger_ms: float
     needs: tuple[str, ...] = ()
-    modules: tuple[str, ...] = ()
     build: tuple[tuple[tuple[str, ...], ...], ...] = ()
-    workloads: tuple[str, ...] = field(default=())
+    workloads: tuple[str, ...] = ()  # those that it takes; all, if left out
 
     def filled_in(self, command: tuple[str, ...], built: Path) -> list[str]:
         return [part.format(python=sys.executable, built=built) for part in command]
@@ -82,12 +81,13 @@ def _build(peer: Peer, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(FOLDER / peer.name, folder)
     for ways in peer.build:
-        said = [_run(peer.filled_in(command, folder), folder) for command in ways[:1]]
-        for command in ways[1:]:
-            if said[-1] is not None:
-                said.append(_run(peer.filled_in(command, folder), folder))
-        if said[-1] is not None:
-            raise PeerMissing(f"it could not be built: {said[-1]}")
+        said: str | None = None
+        for command in ways:
+            said = _run(peer.filled_in(command, folder), folder)
+            if said is None:
+                break
+        if said is not None:
+            raise PeerMissing(f"it could not be built: {said}")
     (folder / "built").touch()
 
 
