@@ -20,9 +20,9 @@ from esp.errors import StartError
 REFUSALS = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError, IllegalSaslStateError)
 PASSING = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)  # a broker that goes down in the handshake
 TLS_MEND = "mend ssl_cafile, ssl_certfile or the broker's certificate"
-ANSWER_MS = 10_000  # how long each broker may take
-GOODBYE_S = 1.0
 SASL_MEND = "mend the mechanism, the user or the secret"
+ANSWER_MS = 10_000  # how long each broker may take
+GOODBYE_S = 1.0  # how long a closed connection is awaited
 
 
 class _Authenticator(OAuthAuthenticator):
