@@ -30,7 +30,8 @@ def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say:
                 continue
             name = f"{party.name}-{run}"
             route = party.route(name, workload.source)
-            topics.make(*(f"{name}.{short}" for short in party.targets))
+            targets = [f"{name}.{short}" for short in party.targets]
+            topics.make(*targets)
             say(f"{party.name} drains it ({run + 1} of {runs})")
             try:
                 figures = drain(topics, route, party.start(ground, name, workload.source), load.events, workload)
@@ -39,6 +40,7 @@ def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say:
                 say(failed[party.name])
                 continue
             seen[party.name].append(summarise(figures, route, load, workload))
+            topics.drop(*targets)
     return _result({name: middle(figures) for name, figures in seen.items() if figures}, failed, parties, "events_per_s")
 
 
@@ -80,10 +82,12 @@ def _loop(ground: Ground, load: Load, party: Party, name: str, say: Say) -> dict
     """One party under one open loop, between topics of its own."""
     source = f"{name}-events"
     ground.topics.make(source, notes_append=False)
-    ground.topics.make(*(f"{name}.{short}" for short in party.targets))
+    targets = [f"{name}.{short}" for short in party.targets]
+    ground.topics.make(*targets)
     route = party.route(name, source)
     say(f"{party.name} under {load.rate:,.0f} events/s for {load.seconds:.3g} s")
     sent, seen = open_loop(ground.topics, route, party.start(ground, name, source), load, ground.workload)
+    ground.topics.drop(source, *targets)
     return summarise(seen, route, load, ground.workload, sent)
 
 

@@ -24,12 +24,8 @@ class Topics:
 
     def __exit__(self, *_: object) -> None:
         self._reader.close()
-        if self.deletes and self._made:
-            for name, done in self._admin.delete_topics(self._made, request_timeout=DELETE_S).items():
-                try:
-                    done.result(DELETE_S)
-                except (KafkaException, TimeoutError) as err:
-                    print(f"loadtest: topic {name} could not be deleted ({err}); delete it by hand", file=sys.stderr)
+        if self.deletes:
+            self._delete(self._made)
 
     def name(self, short: str) -> str:
         return f"{self.prefix}.{short}"
@@ -42,6 +38,19 @@ class Topics:
             done.result(READY_S)
             self._made.append(name)
         self._wait_for_leaders()
+
+    def drop(self, *shorts: str) -> None:
+        """Takes topics away that are done with: the outputs of all runs together may be more than the disk holds."""
+        gone = [self.name(short) for short in shorts]
+        self._made = [name for name in self._made if name not in gone]
+        self._delete(gone)
+
+    def _delete(self, names: list[str]) -> None:
+        for name, done in self._admin.delete_topics(names, request_timeout=DELETE_S).items() if names else ():
+            try:
+                done.result(DELETE_S)
+            except (KafkaException, TimeoutError) as err:
+                print(f"loadtest: topic {name} could not be deleted ({err}); delete it by hand", file=sys.stderr)
 
     def _wait_for_leaders(self) -> None:
         """A topic that has just been made has no leader for a moment."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 
 from loadtest.course import filled, flowing, is_whole, ramping
 from loadtest.networks import WORKLOADS
@@ -30,6 +31,9 @@ def test_engine_and_peers_drain_one_topic_and_every_score_is_right(ground: Groun
     result = filled(ground, Load(EVENTS, None, partitions=2), [engine(ground.kit), *peers], 1, lambda said: None)
     assert is_whole(result), result
     assert list(result["parties"]) == ["engine", "aiokafka", "confluent"]
+    assert ground.topics.count("events") == EVENTS
+    with pytest.raises(KafkaException):  # outputs are taken away once they are counted
+        ground.topics.count("confluent-0.scores")
     assert all(figures["events"] == EVENTS and figures["wrong"] == 0 for figures in result["parties"].values())
 
 
