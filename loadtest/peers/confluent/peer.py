@@ -1,4 +1,4 @@
-"""confluent-kafka: take what is there, up to 500 records, score them as one batch, produce; offsets are committed each second."""
+"""confluent-kafka: take up to 500 records, score them as one batch, produce; offsets are committed each second."""
 
 import signal
 import sys
@@ -17,6 +17,7 @@ class Loop:
 
     def __init__(self, args: Any, score: Score) -> None:
         self.target, self.score, self.is_stopping = args.target, score, False
+        self.gather_s = args.linger_ms / 1e3
         client = {"bootstrap.servers": args.brokers}
         self.consumer = Consumer(
             {
@@ -43,11 +44,11 @@ class Loop:
         self.consumer.close()
 
     def _pass_on(self) -> None:
-        """Waits for one record, then takes what else is there: a call for many would wait until it has them."""
+        """Waits for one record, then gathers others for as long as the producer lingers."""
         first = self.consumer.poll(WAIT_S)
         if first is None:
             return
-        messages = [first, *self.consumer.consume(TAKE - 1, 0)]
+        messages = [first, *self.consumer.consume(TAKE - 1, self.gather_s)]
         for message in messages:
             if message.error():
                 raise KafkaException(message.error())
