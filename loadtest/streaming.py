@@ -93,6 +93,13 @@ CASES = (
     Case("stateful LSTM(128) 6x100", "lstm", 100, {"units": 128, "bidirectional": False}, stepping),
     Case("sliding 1-D CNN 6x128, hop 1", "conv_1d", 128, {"channels": CHANNELS}, sliding),
     Case("sliding 1-D CNN 6x128, pooled, hop 1", "conv_1d", 128, {"channels": CHANNELS, "pooled": True}, sliding),
+    Case(
+        "sliding 1-D CNN 6x128, pooled, unpadded, hop 1",
+        "conv_1d",
+        128,
+        {"channels": CHANNELS, "pooled": True, "padding": "valid"},
+        sliding,
+    ),
     Case("sliding TCN 6x128, hop 1", "tcn", 128, {"channels": CHANNELS}, sliding),
 )
 

@@ -36,11 +36,15 @@ def conv_1d(
     filters: Sequence[int] = (32, 64),
     hidden: int = 64,
     pooled: bool = False,
+    padding: Literal["same", "valid"] = "same",
 ) -> Outputs:
-    """Convolutions over a window of sensor readings; ``pooled``: their mean over time is classified, not their every step."""
+    """Convolutions over a window of sensor readings; ``pooled``: their mean over time is classified, not their every step.
+
+    Windows that slide share the more the fewer of their sums see an edge: without padding and ``pooled`` all but the newest.
+    """
     x = draft.input("series", channels, length)
     for count in filters:
-        x = draft(BN("relu"), draft(Conv1d(count, 5, bias=False, start="relu"), x))
+        x = draft(BN("relu"), draft(Conv1d(count, 5, padding=padding, bias=False, start="relu"), x))
         x = draft(MaxPool(), x)
     x = x if not pooled else draft(GlobalAveragePool(), x)
     return draft.classes(draft(Dropout(0.5), draft(Dense(hidden, "relu"), x)), classes, pooled=False)
