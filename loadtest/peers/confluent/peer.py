@@ -22,7 +22,7 @@ class Loop:
         self.consumer = Consumer(
             {
                 **client, "group.id": args.group, "auto.offset.reset": "earliest", "enable.auto.commit": False, "fetch.wait.max.ms": 100,
-                "queued.min.messages": 100_000, "max.partition.fetch.bytes": 4 << 20,
+                "queued.min.messages": 100_000, "fetch.queue.backoff.ms": 5, "max.partition.fetch.bytes": 4 << 20,
             }
         )  # fmt: skip
         self.producer = Producer(
