@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import reduce
+from operator import getitem
 from statistics import median_low
 from typing import Any
 
@@ -12,6 +14,7 @@ from loadtest.ramp import highest
 from loadtest.subjects import SubjectError
 from loadtest.summary import FAULTS, is_good, summarise
 
+WARM_S = 8.0
 BESIDE_S = 15.0  # an open loop beside the engine takes no longer: its quantiles have settled by then
 Say = Callable[[str], None]
 
@@ -44,18 +47,25 @@ def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say:
     return _result({name: middle(figures) for name, figures in seen.items() if figures}, failed, parties, "events_per_s")
 
 
-def flowing(ground: Ground, load: Load, parties: Sequence[Party], say: Say) -> dict[str, Any]:
-    """The first party under an open loop, then each of the others under the same rate, each on a topic of its own."""
+def flowing(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say: Say) -> dict[str, Any]:
+    """The first party under an open loop, then each of the others under the same rate, on topics of their own, ``runs`` times by turns."""
     beside = replace(load, events=min(load.events, max(1, round((load.rate or 0) * BESIDE_S))))
-    found: dict[str, Any] = {}
+    warm = replace(load, events=min(load.events, max(1, round((load.rate or 0) * WARM_S))))
+    seen: dict[str, list[dict[str, Any]]] = {party.name: [] for party in parties}
     failed: dict[str, str] = {}
-    for party in parties:
-        try:
-            found[party.name] = _loop(ground, beside if found or failed else load, party, party.name, say)
-        except SubjectError as err:
-            failed[party.name] = _line(err)
-            say(failed[party.name])
-    return _result(found, failed, parties)
+    say("a broker that has just started compiles what it runs: the first figures are thrown away")
+    _loop(ground, warm, parties[-1], "warming", say)
+    for run in range(runs):
+        for party in parties:
+            if party.name in failed:
+                continue
+            is_first = party is parties[0] and run == 0
+            try:
+                seen[party.name].append(_loop(ground, load if is_first else beside, party, f"{party.name}-{run}", say))
+            except SubjectError as err:
+                failed[party.name] = _line(err)
+                say(failed[party.name])
+    return _result({name: middle(figures, "latency_ms", "p50") for name, figures in seen.items() if figures}, failed, parties)
 
 
 def ramping(ground: Ground, load: Load, most: float, parties: Sequence[Party], say: Say) -> dict[str, Any]:
@@ -91,10 +101,11 @@ def _loop(ground: Ground, load: Load, party: Party, name: str, say: Say) -> dict
     return summarise(seen, route, load, ground.workload, sent)
 
 
-def middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of the run with the median rate, and the rates of all; a fault of any run is a fault."""
+def middle(runs: Sequence[dict[str, Any]], *by: str) -> dict[str, Any]:
+    """The figures of the run with the median rate (or what ``by`` leads to), and the rates of all; a fault of any run is a fault."""
     rates = [figures["events_per_s"] for figures in runs]
-    chosen = runs[rates.index(median_low(rates))]
+    ranks = [reduce(getitem, by, figures) if by else rate for figures, rate in zip(runs, rates)]
+    chosen = runs[ranks.index(median_low(ranks))]
     faults = {name: max(figures.get(name) or 0 for figures in runs) for name in FAULTS if name in chosen}
     return chosen | faults | {"runs_events_per_s": rates}
 

@@ -65,7 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--peers", type=_names, default=(), metavar="NAMES", help=f"who else runs, joined by commas, or all: {', '.join(names())}"
     )
-    parser.add_argument("--runs", type=int, default=1, help="how often each party drains; the median counts (1)")
+    parser.add_argument("--runs", type=int, default=1, help="how often each party drains, or meets the rate; the median counts (1)")
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="let a party that drains have every core, not one of its own"
     )
@@ -136,7 +136,7 @@ def _course(args: argparse.Namespace, ground: Ground, parties: list[Party]) -> d
         return filled(ground, args.load, parties, args.runs, progress.print)
     if args.ramp is not None:
         return ramping(ground, args.load, args.ramp, parties, progress.print)
-    return flowing(ground, args.load, parties, progress.print)
+    return flowing(ground, args.load, parties, args.runs, progress.print)
 
 
 def _workload(args: argparse.Namespace, folder: Path) -> tuple[Workload, Kit]:

@@ -1,8 +1,10 @@
 """Bounded channels between the event loop and a worker thread, measured in events and bytes."""
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -47,6 +49,7 @@ class ToWorker(_Channel[T]):
         super().__init__(bounds)
         self.loop, self.room = loop, asyncio.Event()
         self.room.set()
+        self.is_awaited = False  # the worker has nothing to do
 
     def put(self, item: T, events: int = 0, size_bytes: int = 0) -> None:
         """Never waits."""
@@ -62,7 +65,9 @@ class ToWorker(_Channel[T]):
             while not self.items:
                 if self.is_closed:
                     return []
+                self.is_awaited = True
                 self.changed.wait()
+            self.is_awaited = False
             was_full, wanted = self.is_full, self.events - events
             taken = [self._pop()]
             while self.items and self.events > wanted:
@@ -70,6 +75,12 @@ class ToWorker(_Channel[T]):
             if was_full and not self.is_full:
                 self.loop.call_soon_threadsafe(self.room.set)
             return taken
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[bool]:
+        """Whether the worker has nothing to do; then it takes nothing until the end of the ``with``."""
+        with self.changed:
+            yield self.is_awaited and not self.items and not self.is_closed
 
     def close(self) -> None:
         """No more items will come; those that are there are still taken."""
@@ -96,6 +107,13 @@ class FromWorker(_Channel[T]):
             self._push(item, events, size_bytes)
         if was_empty:
             self.loop.call_soon_threadsafe(self.arrived.set)
+
+    def put_here(self, item: T, events: int = 0, size_bytes: int = 0) -> None:
+        """The same from the loop's own thread, which never waits."""
+        with self.changed:
+            if not self.is_closed:
+                self._push(item, events, size_bytes)
+                self.arrived.set()
 
     async def take_all(self) -> list[T]:
         """All that is there, waited for."""

@@ -134,8 +134,7 @@ class QueryRunner:
         source = self.sources[name]
         while not source.ended:
             async with self._polls[name]:
-                for block in await source.poll(POLL_S):
-                    self.worker.put(name, block)
+                self.worker.put(name, await source.poll(POLL_S))
             if self.worker.inbox.is_full:
                 await self._wait_for_room(name)
             await asyncio.sleep(0)  # a source that always has something must not keep the loop to itself
@@ -147,8 +146,7 @@ class QueryRunner:
         self.crowded.add(name)
         source.pause(self.assigned[name])
         while not room.is_set():
-            for block in await source.poll(0):
-                self.worker.put(name, block)
+            self.worker.put(name, await source.poll(0))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await room.wait()

@@ -2,16 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from time import perf_counter, time
+from time import perf_counter, thread_time, time
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from esp.errors import EspError
 from esp.runtime.channels import Bounds, FromWorker, ToWorker
+from esp.runtime.costs import Costs
 from esp.runtime.events import RawBlock, joined
 from esp.runtime.meters import QueryMeter
 from esp.runtime.task import Outputs, Task
@@ -19,6 +21,7 @@ from esp.runtime.unread import Damage, Unread
 
 R = TypeVar("R")
 TAKE_BATCHES = 4  # of max_batch events, that the worker takes at once
+LIGHT_S, LIGHT_BYTES = 0.7e-3, 64 << 10  # what the event loop works off itself, when the worker has nothing to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Worker:
         self.name, self.bounds, self.max_batch, self.meter = name, bounds, max_batch, meter
         self.clock = clock  # the latency of records is told by it
         self.thread: threading.Thread | None = None
+        self._costs: defaultdict[str, Costs] = defaultdict(Costs)  # by source
+        self._is_broken = self._is_here = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -67,9 +72,35 @@ class Worker:
         """Raises what made the thread end, if something does."""
         await asyncio.shield(self.failed)
 
-    def put(self, source: str, raw: RawBlock | Unread) -> None:
-        """Hands over the records of one partition; look at ``inbox.room`` before fetching more."""
-        self.inbox.put(_Records(source, raw, perf_counter()), len(raw), raw.size_bytes)
+    def put(self, source: str, raws: "Sequence[RawBlock | Unread]") -> None:
+        """Hands over records, a block each partition; look at ``inbox.room`` before fetching more.
+
+        What is known to be light, while the worker has nothing to do, is worked off here and now: two hand-overs from thread to
+        thread would take longer than the work.
+        """
+        items = [_Records(source, raw, perf_counter()) for raw in raws]
+        if items and self._are_light(source, raws) and not self.outbox.is_full:
+            with self.inbox.kept() as is_idle:
+                if is_idle:
+                    return self._work_here(items)
+        for item in items:
+            self.inbox.put(item, len(item.raw), item.raw.size_bytes)
+        return None
+
+    def _are_light(self, source: str, raws: "Sequence[RawBlock | Unread]") -> bool:
+        costs = self._costs[source]
+        return sum(costs.of(len(raw)) for raw in raws) < LIGHT_S and sum(raw.size_bytes for raw in raws) <= LIGHT_BYTES
+
+    def _work_here(self, items: list[_Records]) -> None:
+        self._is_here = True
+        try:
+            for item in items:
+                self._records((item.source, item.raw.partition), [item])
+        except Exception as err:
+            self._is_broken = True
+            _set_exception(self.failed, err)
+        finally:
+            self._is_here = False
 
     async def call(self, function: Callable[[], R]) -> R:
         """Runs a function in the worker thread, between two blocks, after everything that was put before it.
@@ -104,7 +135,7 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            while (items := self.inbox.take(TAKE_BATCHES * self.max_batch)) and not self.outbox.is_closed:
+            while (items := self.inbox.take(TAKE_BATCHES * self.max_batch)) and not (self.outbox.is_closed or self._is_broken):
                 for is_call, group in groupby(items, lambda item: isinstance(item, _Call)):
                     if is_call:
                         for item in group:
@@ -132,6 +163,7 @@ class Worker:
         if task is None:
             return  # the partition has gone to another process, which reads these records itself
         small: list[RawBlock] = []
+        start_s = thread_time()
         for item in items:
             self.meter.queue.add(perf_counter() - item.at_s, len(item.raw))
             for found in task.reader.read(item.raw):
@@ -143,6 +175,7 @@ class Worker:
                         self._process(task, small)
                     small.append(found)
         self._process(task, small)
+        self._costs[key[0]].add(sum(len(item.raw) for item in items), thread_time() - start_s)
 
     def _process(self, task: Task, blocks: list[RawBlock]) -> None:
         """Runs blocks through the task as one, and forgets them."""
@@ -158,10 +191,11 @@ class Worker:
             self.meter.latency.add_all(np.maximum(self.clock() * 1e3 - stamps_ms, 0) / 1e3)
 
     def emit(self, outputs: Outputs) -> None:
-        """Hands outputs over to the sender, waiting while too much is on its way."""
+        """Hands outputs over to the sender; in the worker thread it waits while too much is on its way."""
+        put = self.outbox.put_here if self._is_here else self.outbox.put
         for sink, block in outputs:
             size = block.size_bytes if isinstance(block, RawBlock) else 0
-            self.outbox.put((sink, block), len(block), size)
+            put((sink, block), len(block), size)
 
     def _post(self, function: Callable[..., None], *args: Any) -> None:
         if not self.loop.is_closed():

@@ -39,7 +39,7 @@ def test_engine_and_peers_drain_one_topic_and_every_score_is_right(ground: Groun
 
 def test_a_peer_in_an_open_loop_has_a_latency_for_each_event(ground: Ground) -> None:
     party = peer("confluent", ground.workload, is_open_loop=True)
-    result = flowing(ground, Load(500, 1000.0, partitions=2), [party], lambda said: None)
+    result = flowing(ground, Load(500, 1000.0, partitions=2), [party], 1, lambda said: None)
     assert is_whole(result), result
     assert 0 < result["parties"]["confluent"]["latency_ms"]["p50"] <= result["parties"]["confluent"]["latency_ms"]["max"]
 
