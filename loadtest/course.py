@@ -14,7 +14,7 @@ from loadtest.ramp import highest
 from loadtest.subjects import SubjectError
 from loadtest.summary import FAULTS, is_good, summarise
 
-WARM_S = 8.0
+WARM_S, WARM_RATE = 20.0, 30_000.0  # a broker of some seconds is two to five times as slow as later, for whatever runs first
 BESIDE_S = 15.0  # an open loop beside the engine takes no longer: its quantiles have settled by then
 Say = Callable[[str], None]
 
@@ -50,7 +50,8 @@ def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say:
 def flowing(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say: Say) -> dict[str, Any]:
     """The first party under an open loop, then each of the others under the same rate, on topics of their own, ``runs`` times by turns."""
     beside = replace(load, events=min(load.events, max(1, round((load.rate or 0) * BESIDE_S))))
-    warm = replace(load, events=min(load.events, max(1, round((load.rate or 0) * WARM_S))))
+    rate = max(load.rate or 0, WARM_RATE)
+    warm = replace(load, events=round(rate * WARM_S), rate=rate)
     seen: dict[str, list[dict[str, Any]]] = {party.name: [] for party in parties}
     failed: dict[str, str] = {}
     say("a broker that has just started compiles what it runs: the first figures are thrown away")

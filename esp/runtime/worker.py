@@ -21,7 +21,7 @@ from esp.runtime.unread import Damage, Unread
 
 R = TypeVar("R")
 TAKE_BATCHES = 4  # of max_batch events, that the worker takes at once
-LIGHT_S, LIGHT_BYTES = 0.7e-3, 64 << 10  # what the event loop works off itself, when the worker has nothing to do
+LIGHT_S, LIGHT_BYTES = 1e-3, 64 << 10  # what the event loop works off itself, when the worker has nothing to do
 
 
 @dataclass(frozen=True, slots=True)
