@@ -28,7 +28,7 @@ def test_the_check_value_of_crc_32c_comes_out(crc: Any) -> None:
     assert crc(np.zeros(32, np.uint8)) == 0x8A9136AA  # RFC 3720, appendix B.4
 
 
-@pytest.mark.parametrize("n", [*range(26), 1000, 4097])
+@pytest.mark.parametrize("n", [*range(26), 1000, 3071, 3072, 3073, 4097, 6143, 9999])
 def test_every_length_gives_what_aiokafka_gives(n: int) -> None:
     data = _bytes(n, seed=n)
     assert checksum(data) == _by_table(data) == calc_crc32c_py(data.tobytes())
