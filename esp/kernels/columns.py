@@ -26,8 +26,13 @@ from esp.kernels.words import (
 BOOL, UINT8, INT32, INT64, FLOAT32, FLOAT64, STAMP, DATE, STRING, BLOB = range(10)
 
 # Columns of the field table. COUNT is 0 for scalars; UNIT is nanoseconds, 0 for ISO text; GUESS says which field the key
-# in that place had in the record before; BASE64 says that a cut is base64 text.
-TYPE, SIZE, COUNT, UNIT, IS_KEY, NAME, NAME_SIZE, DIMS, RANK, CELL, VALID, NULLS, GUESS, DATA, BASE64, FIELD_WIDTH = range(16)
+# in that place had in the record before; BASE64 says that a cut is base64 text. FORM is how a tensor is written; SPELLED is where int64[n, 3]
+# lies that says how each row of a tensor stood in its record (at, size, form), at DATA when it is written again; 0 = nowhere.
+TYPE, SIZE, COUNT, UNIT, IS_KEY, NAME, NAME_SIZE, DIMS, RANK = range(9)
+CELL, VALID, NULLS, GUESS, DATA, BASE64, FORM, SPELLED, FIELD_WIDTH = range(9, 18)
+
+# Forms of a tensor in text: a JSON array; base64 of its bytes, or numbers with commas between them, in one string.
+NO_FORM, ARRAY_FORM, BASE64_FORM, TEXT_FORM = range(4)
 
 # Places of the job. OUT is where a decoder's columns or an encoder's records begin; a decoder sets TAKEN (see lay_out).
 ROWS, BASE, VALUE_AT, VALUE_SIZE, OUT, OPTION, TAKEN, JOB_WIDTH = range(8)

@@ -6,7 +6,6 @@ from esp.kernels.columns import (
     CELL,
     COUNT,
     DATA,
-    FLOAT32,
     OPTION,
     OUT,
     ROWS,
@@ -19,8 +18,8 @@ from esp.kernels.columns import (
     is_null,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
-from esp.kernels.text import write_base64, write_scalar
-from esp.kernels.words import copy, load_f32, load_f64, load_i64, load_u8, store_i64, store_u8
+from esp.kernels.text import write_base64, write_number
+from esp.kernels.words import copy, load_i64, load_u8, store_i64, store_u8
 
 _QUOTE, _RETURN, _FEED = 34, 13, 10
 
@@ -49,29 +48,6 @@ def _text(p: int, source: int, size: int, delimiter: int) -> int:
 
 
 @part
-def _number(p: int, code: int, unit: int, cell: int) -> int:
-    """Writes a number; nan, inf and -inf where a float is not finite."""
-    after = write_scalar(p, code, unit, cell, 0)
-    if after > p:
-        return after
-    value = np.float64(load_f32(cell)) if code == FLOAT32 else load_f64(cell)
-    if value != value:
-        return _letters(p, 110, 97, 110)
-    if value < 0:
-        store_u8(p, 45)
-        p += 1
-    return _letters(p, 105, 110, 102)
-
-
-@part
-def _letters(p: int, a: int, b: int, c: int) -> int:
-    store_u8(p, a)
-    store_u8(p + 1, b)
-    store_u8(p + 2, c)
-    return p + 3
-
-
-@part
 def _value(fields: np.ndarray, field: int, row: int, delimiter: int, p: int) -> int:
     code, size, count = fields[field, TYPE], fields[field, SIZE], fields[field, COUNT]
     is_empty = is_null(fields, field, row)
@@ -81,7 +57,7 @@ def _value(fields: np.ndarray, field: int, row: int, delimiter: int, p: int) -> 
                 store_u8(p, delimiter)
                 p += 1
             if not is_empty:
-                p = _number(p, code, 0, fields[field, CELL] + row * size + at * (size // count))
+                p = write_number(p, code, 0, fields[field, CELL] + row * size + at * (size // count))
         return p
     if is_empty:
         return p
@@ -89,7 +65,7 @@ def _value(fields: np.ndarray, field: int, row: int, delimiter: int, p: int) -> 
         offsets = fields[field, CELL] + 8 * row
         source, length = fields[field, DATA] + load_i64(offsets), load_i64(offsets + 8) - load_i64(offsets)
         return _text(p, source, length, delimiter) if code == STRING else write_base64(p, source, length)
-    return _number(p, code, fields[field, UNIT], fields[field, CELL] + row * size)
+    return write_number(p, code, fields[field, UNIT], fields[field, CELL] + row * size)
 
 
 # job and fields as in columns.py, the delimiter at job[OPTION]. Gives the bytes written.

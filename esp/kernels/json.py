@@ -4,26 +4,27 @@ Every position is checked against the end of its record. What is taken is strict
 beyond the fast paths or anything that does not fit its field is REFUSED and goes to the generic library.
 """
 
-from typing import Any
-
 import numpy as np
 
 from esp.kernels.columns import (
+    ARRAY_FORM,
     BASE,
+    BASE64_FORM,
     BLOB,
     BOOL,
     CELL,
     COUNT,
     DATE,
     DIMS,
-    FLOAT32,
-    FLOAT64,
+    NO_FORM,
     RANK,
     ROWS,
     SIZE,
+    SPELLED,
     STAMP,
     STRING,
     TAKEN,
+    TEXT_FORM,
     TYPE,
     UNIT,
     VALID,
@@ -36,46 +37,41 @@ from esp.kernels.columns import (
     is_utf8,
     lay_out,
     put_cut,
-    put_float,
     start_row,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
+from esp.kernels.lists import read_list
 from esp.kernels.numbers import NO_NUMBER, parse_number
-from esp.kernels.text import FALSE, NULL, REFUSED, TRUE, has_word, read_bool, read_iso, read_number
-from esp.kernels.words import load_i64, load_u8, load_u64, stand_alone, store_u8, trailing_zeros
+from esp.kernels.text import (
+    FALSE,
+    NULL,
+    REFUSED,
+    TRUE,
+    has_word,
+    is_next,
+    read_bool,
+    read_iso,
+    read_number,
+    skip_space,
+    special_marks,
+)
+from esp.kernels.words import load_i64, load_u8, load_u64, stand_alone, store_i64, store_u8, trailing_zeros
 
-_QUOTE, _COMMA, _COLON, _BACKSLASH, _OPEN, _CLOSE, _START, _STOP = 34, 44, 58, 92, 91, 93, 123, 125  # " , : \ [ ] { }
-_HIGH, _ONES = np.uint64(0x8080808080808080), np.uint64(0x0101010101010101)
+_BLANK, _QUOTE, _COMMA, _COLON, _BACKSLASH, _OPEN, _CLOSE, _START, _STOP = 32, 34, 44, 58, 92, 91, 93, 123, 125  #   " , : \ [ ] { }
 _DEEPEST = 60  # of an unknown value; each level takes one bit of a word
-
-
-@part
-def _space(p: int, end: int) -> int:
-    """The next position that is no white space."""
-    while p < end and load_u8(p) <= 32:
-        letter = load_u8(p)
-        if letter != 32 and letter != 10 and letter != 13 and letter != 9:
-            return p
-        p += 1
-    return p
-
-
-@part
-def _is_next(p: int, end: int, letter: int) -> bool:
-    return p < end and load_u8(p) == letter
 
 
 @part
 def _text(p: int, end: int) -> tuple[int, int]:
     """Where the inside of a string lies and its size, p at its quote; REFUSED for escapes, control letters and broken UTF-8."""
     stand_alone()
-    if not _is_next(p, end, _QUOTE):
+    if not is_next(p, end, _QUOTE):
         return REFUSED, 0
     start, is_ascii = p + 1, True
     p += 1
     while True:
         while p + 8 <= end:
-            marks = _special(load_u64(p))
+            marks = special_marks(load_u64(p))
             if marks:
                 p += trailing_zeros(marks) >> 3
                 break
@@ -92,22 +88,14 @@ def _text(p: int, end: int) -> tuple[int, int]:
 
 
 @part
-def _special(word: Any) -> Any:
-    """Marks the lowest byte of eight (and perhaps some above it) that is a quote, a backslash, a control letter or past ASCII."""
-    quote, slash = word ^ (_ONES * np.uint64(_QUOTE)), word ^ (_ONES * np.uint64(_BACKSLASH))
-    low = (word - _ONES * np.uint64(32)) | (quote - _ONES) | (slash - _ONES)
-    return (low | word) & _HIGH
-
-
-@part
 def _key(p: int, end: int) -> tuple[int, int, int]:
     """(where a key lies, its size, position after its colon); all REFUSED where there is none."""
     stand_alone()
     at, size = _text(p, end)
     if at == REFUSED:
         return REFUSED, 0, REFUSED
-    p = _space(at + size + 1, end)
-    return (at, size, _space(p + 1, end)) if _is_next(p, end, _COLON) else (REFUSED, 0, REFUSED)
+    p = skip_space(at + size + 1, end)
+    return (at, size, skip_space(p + 1, end)) if is_next(p, end, _COLON) else (REFUSED, 0, REFUSED)
 
 
 @part
@@ -118,12 +106,11 @@ def _value(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int
         store_u8(fields[field, VALID] + row, 0)
         return p + 4
     store_u8(fields[field, VALID] + row, 1)
-    is_tensor = fields[field, COUNT] > 0
-    if _is_next(p, end, _QUOTE):
+    if fields[field, COUNT] > 0:
+        return _tensor(fields, field, row, base, p, end)
+    if is_next(p, end, _QUOTE):
         at, size = _text(p, end)
         return at + size + 1 if at != REFUSED and _store_text(fields, field, cell, base, at, size) else REFUSED
-    if is_tensor:
-        return _tensor(fields, field, cell, p, end)
     if code == BOOL:
         return read_bool(cell, p, end)
     return read_number(code, fields[field, UNIT], cell, p, end)
@@ -140,60 +127,82 @@ def _store_text(fields: np.ndarray, field: int, cell: int, base: int, at: int, s
     if STAMP <= code <= DATE:
         return read_iso(code, cell, at, size)
     found = base64_size(at, size)
-    if code == BLOB:
-        put_cut(cell, at - base, found)
-        return found >= 0
-    if fields[field, COUNT] == 0 or code == BOOL or found != fields[field, SIZE]:
-        return False
-    from_base64(cell, found, at)
-    return True
+    put_cut(cell, at - base, found)
+    return code == BLOB and found >= 0
 
 
 @part
-def _tensor(fields: np.ndarray, field: int, cell: int, p: int, end: int) -> int:
-    """An array of numbers, flat or nested to the shape."""
+def _tensor(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int) -> int:
+    """Stores an array of numbers, flat or nested to the shape, or what a string holds of them, and notes how it stood there."""
     stand_alone()
-    code, count = fields[field, TYPE], fields[field, COUNT]
-    width = fields[field, SIZE] // count
-    if not _is_next(p, end, _OPEN):
+    code, count, size = fields[field, TYPE], fields[field, COUNT], fields[field, SIZE]
+    cell, start, form = fields[field, CELL] + row * size, p, NO_FORM
+    if is_next(p, end, _QUOTE):
+        p, form = _quoted(code, count, size, cell, p, end)
+    elif not is_next(p, end, _OPEN):
         return REFUSED
-    if _is_next(_space(p + 1, end), end, _OPEN):
-        return _nested(code, width, count, fields[field, RANK], fields[field, DIMS], cell, p, end)
-    for at in range(count):
-        p = _element(code, cell + at * width, _space(p + 1, end), end)
-        if p == REFUSED:
-            return REFUSED
-        p = _space(p, end)
-        if not _is_next(p, end, _COMMA if at < count - 1 else _CLOSE):
-            return REFUSED
-    return p + 1
+    elif is_next(skip_space(p + 1, end), end, _OPEN):
+        p = _nested(code, size // count, count, fields[field, RANK], fields[field, DIMS], cell, p, end)
+    else:
+        form = ARRAY_FORM
+        p = read_list(code, size // count, count, cell, p + 1, end, False)
+        p = p + 1 if p != REFUSED and is_next(p, end, _CLOSE) else REFUSED
+    spelled = fields[field, SPELLED] + 24 * row
+    store_i64(spelled, start - base)
+    store_i64(spelled + 8, p - start)
+    store_i64(spelled + 16, form)
+    return p
+
+
+@part
+def _quoted(code: int, count: int, size: int, cell: int, p: int, end: int) -> tuple[int, int]:
+    """Stores a tensor that is one string, numbers with commas between them (and one behind the last, or none) or base64: (position after
+    it, form). Base64 has no commas, and that of a single number ends in =, so the one is never the other.
+    """
+    stop = read_list(code, size // count, count, cell, p + 1, end, True)
+    if stop != REFUSED:
+        if is_next(stop, end, _COMMA):
+            stop += 1
+            while is_next(stop, end, _BLANK):
+                stop += 1
+        if is_next(stop, end, _QUOTE):
+            return stop + 1, TEXT_FORM
+    at, length = _text(p, end)
+    if at == REFUSED or code == BOOL or base64_size(at, length) != size:
+        return REFUSED, NO_FORM
+    from_base64(cell, size, at)
+    return at + length + 1, BASE64_FORM
 
 
 @part
 def _nested(code: int, width: int, count: int, rank: int, dims: int, cell: int, p: int, end: int) -> int:
     """Numbers within brackets as the dims int64[rank] have it."""
     stand_alone()
-    for at in range(count):
-        opens = _edges(at, count, rank, dims)
-        for _ in range(opens):
-            p = _space(p, end)
-            if not _is_next(p, end, _OPEN):
+    inner = load_i64(dims + 8 * (rank - 1))
+    for at in range(0, count, inner):
+        if at > 0:
+            p = skip_space(p, end)
+            if not is_next(p, end, _COMMA):
                 return REFUSED
             p += 1
-        p = _element(code, cell + at * width, _space(p, end), end)
+        p = _brackets(_OPEN, _edges(at, count, rank, dims), p, end)
+        if p != REFUSED:
+            p = read_list(code, width, inner, cell + at * width, p, end, False)
+        if p != REFUSED:
+            p = _brackets(_CLOSE, _edges(at + inner, count, rank, dims), p, end)
         if p == REFUSED:
             return REFUSED
-        closes = _edges(at + 1, count, rank, dims)
-        for _ in range(closes):
-            p = _space(p, end)
-            if not _is_next(p, end, _CLOSE):
-                return REFUSED
-            p += 1
-        if at < count - 1:
-            p = _space(p, end)
-            if not _is_next(p, end, _COMMA):
-                return REFUSED
-            p += 1
+    return p
+
+
+@part
+def _brackets(letter: int, count: int, p: int, end: int) -> int:
+    """The position after so many brackets."""
+    for _ in range(count):
+        p = skip_space(p, end)
+        if not is_next(p, end, letter):
+            return REFUSED
+        p += 1
     return p
 
 
@@ -208,27 +217,16 @@ def _edges(at: int, count: int, rank: int, dims: int) -> int:
 
 
 @part
-def _element(code: int, cell: int, p: int, end: int) -> int:
-    """A number of a tensor; null is NaN where it holds floats."""
-    if code == BOOL:
-        return read_bool(cell, p, end)
-    if FLOAT32 <= code <= FLOAT64 and has_word(p, end, NULL):
-        put_float(cell, code, np.nan)
-        return p + 4
-    return read_number(code, 0, cell, p, end)
-
-
-@part
 def _skip(p: int, end: int) -> int:
     """The position after a value of an unknown field, which is checked all the same; ``kinds`` has a bit a level: 1 = object."""
     stand_alone()
     depth, kinds = 0, 0
     while True:
-        p = _space(p, end)
-        is_object = _is_next(p, end, _START)
-        if is_object or _is_next(p, end, _OPEN):
-            p = _space(p + 1, end)
-            if _is_next(p, end, _STOP if is_object else _CLOSE):
+        p = skip_space(p, end)
+        is_object = is_next(p, end, _START)
+        if is_object or is_next(p, end, _OPEN):
+            p = skip_space(p + 1, end)
+            if is_next(p, end, _STOP if is_object else _CLOSE):
                 p += 1
             else:
                 depth, kinds = depth + 1, kinds << 1 | is_object
@@ -249,11 +247,11 @@ def _skip(p: int, end: int) -> int:
 def _skip_ends(p: int, end: int, depth: int, kinds: int) -> tuple[int, int, int]:
     """From behind a value to the next one, over what closes there; depth 0 where nothing comes."""
     while depth > 0:
-        p = _space(p, end)
-        if _is_next(p, end, _COMMA):
-            p = _space(p + 1, end)
+        p = skip_space(p, end)
+        if is_next(p, end, _COMMA):
+            p = skip_space(p + 1, end)
             return _key(p, end)[2] if kinds & 1 else p, depth, kinds
-        if not _is_next(p, end, _STOP if kinds & 1 else _CLOSE):
+        if not is_next(p, end, _STOP if kinds & 1 else _CLOSE):
             return REFUSED, depth, kinds
         p, depth, kinds = p + 1, depth - 1, kinds >> 1
     return p, depth, kinds
@@ -261,7 +259,7 @@ def _skip_ends(p: int, end: int, depth: int, kinds: int) -> tuple[int, int, int]
 
 @part
 def _skip_leaf(p: int, end: int) -> int:
-    if _is_next(p, end, _QUOTE):
+    if is_next(p, end, _QUOTE):
         at, size = _text(p, end)
         return at + size + 1 if at != REFUSED else REFUSED
     if has_word(p, end, NULL):
@@ -272,19 +270,19 @@ def _skip_leaf(p: int, end: int) -> int:
 
 @part
 def _skip_bool(p: int, end: int) -> int:
-    if _is_next(p + 4, end, 101) and load_u8(p) == 102:
+    if is_next(p + 4, end, 101) and load_u8(p) == 102:
         return p + 5 if has_word(p, end, FALSE) else REFUSED
     return p + 4 if has_word(p, end, TRUE) else REFUSED
 
 
 @part
 def _record(fields: np.ndarray, row: int, base: int, p: int, end: int) -> int:
-    p = _space(p, end)
-    if not _is_next(p, end, _START):
+    p = skip_space(p, end)
+    if not is_next(p, end, _START):
         return REFUSED
-    p = _space(p + 1, end)
-    if _is_next(p, end, _STOP):
-        return _space(p + 1, end)
+    p = skip_space(p + 1, end)
+    if is_next(p, end, _STOP):
+        return skip_space(p + 1, end)
     place = 0
     while True:
         at, size, p = _key(p, end)
@@ -294,12 +292,12 @@ def _record(fields: np.ndarray, row: int, base: int, p: int, end: int) -> int:
         p = _value(fields, field, row, base, p, end) if field >= 0 else _skip(p, end)
         if p == REFUSED:
             return REFUSED
-        p = _space(p, end)
-        if _is_next(p, end, _STOP):
-            return _space(p + 1, end)
-        if not _is_next(p, end, _COMMA):
+        p = skip_space(p, end)
+        if is_next(p, end, _STOP):
+            return skip_space(p + 1, end)
+        if not is_next(p, end, _COMMA):
             return REFUSED
-        p = _space(p + 1, end)
+        p = skip_space(p + 1, end)
         place += 1
 
 

@@ -3,16 +3,19 @@
 import numpy as np
 
 from esp.kernels.columns import (
+    BASE64_FORM,
     CELL,
     COUNT,
     DATA,
+    FORM,
     NAME,
     NAME_SIZE,
-    OPTION,
     OUT,
     ROWS,
     SIZE,
+    SPELLED,
     STRING,
+    TEXT_FORM,
     TYPE,
     UNIT,
     VALUE_AT,
@@ -20,8 +23,8 @@ from esp.kernels.columns import (
     is_null,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
-from esp.kernels.text import NULL, write_base64, write_scalar, write_word
-from esp.kernels.words import copy, load_i64, load_u8, store_i64, store_u8
+from esp.kernels.text import NULL, special_marks, write_base64, write_number, write_scalar, write_word
+from esp.kernels.words import copy, load_i64, load_u8, load_u64, store_i64, store_u8
 
 _QUOTE, _COMMA, _BACKSLASH, _OPEN, _CLOSE, _START, _STOP = 34, 44, 92, 91, 93, 123, 125  # " , \ [ ] { }
 
@@ -29,13 +32,19 @@ _QUOTE, _COMMA, _BACKSLASH, _OPEN, _CLOSE, _START, _STOP = 34, 44, 92, 91, 93, 1
 @part
 def _write_text(p: int, source: int, size: int) -> int:
     """Writes UTF-8 as the inside of a string: quotes, backslashes and control letters escaped."""
-    for at in range(size):
-        letter = load_u8(source + at)
-        if letter >= 32 and letter != _QUOTE and letter != _BACKSLASH:
-            store_u8(p, letter)
-            p += 1
-        else:
-            p = _write_escape(p, letter)
+    stop = source + size
+    while source < stop:
+        while source + 8 <= stop and special_marks(load_u64(source)) == np.uint64(0):
+            store_i64(p, load_i64(source))
+            p, source = p + 8, source + 8
+        for _ in range(min(8, stop - source)):
+            letter = load_u8(source)
+            if letter >= 32 and letter != _QUOTE and letter != _BACKSLASH:
+                store_u8(p, letter)
+                p += 1
+            else:
+                p = _write_escape(p, letter)
+            source += 1
     return p
 
 
@@ -69,27 +78,42 @@ def _number(p: int, code: int, unit: int, cell: int) -> int:
 
 
 @part
-def _value(fields: np.ndarray, field: int, row: int, is_base64: bool, p: int) -> int:
-    code, size, count = fields[field, TYPE], fields[field, SIZE], fields[field, COUNT]
+def _value(fields: np.ndarray, field: int, row: int, p: int) -> int:
+    code, count = fields[field, TYPE], fields[field, COUNT]
     if is_null(fields, field, row):
         return write_word(p, NULL)
+    if count > 0:
+        return _tensor(fields, field, row, p)
     if code >= STRING:
         offsets = fields[field, CELL] + 8 * row
         at = load_i64(offsets)
         return _bytes(p, fields[field, DATA] + at, load_i64(offsets + 8) - at, code == STRING)
-    cell = fields[field, CELL] + row * size
-    if count == 0:
-        return _number(p, code, fields[field, UNIT], cell)
-    if is_base64:
+    return _number(p, code, fields[field, UNIT], fields[field, CELL] + row * fields[field, SIZE])
+
+
+@part
+def _tensor(fields: np.ndarray, field: int, row: int, p: int) -> int:
+    """Writes numbers in the form that the field has, or copies what stood in the record in this form."""
+    code, count, size, form = fields[field, TYPE], fields[field, COUNT], fields[field, SIZE], fields[field, FORM]
+    spelled = fields[field, SPELLED] + 24 * row
+    if fields[field, SPELLED] != 0 and load_i64(spelled + 16) == form:
+        copy(p, fields[field, DATA] + load_i64(spelled), load_i64(spelled + 8))
+        return p + load_i64(spelled + 8)
+    cell, width = fields[field, CELL] + row * size, size // count
+    if form == BASE64_FORM:
         return _bytes(p, cell, size, False)
+    opening, closing = (_QUOTE, _QUOTE) if form == TEXT_FORM else (_OPEN, _CLOSE)
     for at in range(count):
-        store_u8(p, _COMMA if at else _OPEN)
-        p = _number(p + 1, code, 0, cell + at * (size // count))
-    store_u8(p, _CLOSE)
+        store_u8(p, _COMMA if at else opening)
+        if form == TEXT_FORM:
+            p = write_number(p + 1, code, 0, cell + at * width)
+        else:
+            p = _number(p + 1, code, 0, cell + at * width)
+    store_u8(p, closing)
     return p + 1
 
 
-# job and fields as in columns.py: NAME holds each key with quotes and colon; job[OPTION] = 1: tensors as base64. Gives the bytes written.
+# job and fields as in columns.py: NAME holds each key with quotes and colon. Gives the bytes written.
 @kernel("int64(int64[::1], int64[:, ::1])")
 def encode(job: np.ndarray, fields: np.ndarray) -> int:
     p = job[OUT]
@@ -100,7 +124,7 @@ def encode(job: np.ndarray, fields: np.ndarray) -> int:
             if field:
                 store_u8(p, _COMMA)
             copy(p + 1, fields[field, NAME], fields[field, NAME_SIZE])
-            p = _value(fields, field, row, job[OPTION] == 1, p + 1 + fields[field, NAME_SIZE])
+            p = _value(fields, field, row, p + 1 + fields[field, NAME_SIZE])
         p += fields.shape[0] == 0
         store_u8(p, _STOP)
         p += 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from esp.kernels.compile import part
+from esp.kernels.digits import EXACT_TENS, read_digits
 from esp.kernels.words import (
     bits_of_float,
     bits_of_single,
@@ -58,7 +59,6 @@ def _table(values: list[int]) -> np.ndarray[Any, Any]:
 _POWERS = range(_POWER_MIN, _POWER_MAX + 1)
 _FIVES = _table([_reciprocal(power) if power < 0 else _truncated(power) for power in _POWERS])
 _TENS = _table([_ceiling(power) for power in _POWERS])
-_EXACT_TENS = np.array([10.0**power for power in range(23)])
 
 
 @part
@@ -67,27 +67,20 @@ def parse_number(p: int, end: int) -> tuple[int, int, float, int]:
     stand_alone()
     is_negative = p < end and load_u8(p) == 45
     p += is_negative
-    digits, exponent, dropped, start = np.uint64(0), 0, 0, p
-    significant = 0
-    while p < end and 48 <= load_u8(p) <= 57:
-        digits = digits * np.uint64(10) + np.uint64(load_u8(p) - 48)
-        significant += significant > 0 or load_u8(p) != 48
-        p += 1
-    whole = p - start
-    if whole == 0 or (whole > 1 and load_u8(start) == 48) or significant > _MOST_DIGITS:
+    start, exponent, is_int = p, 0, True
+    digits, p = read_digits(p, end, np.uint64(0))
+    count = p - start
+    if count == 0 or (count > 1 and load_u8(start) == 48):
         return NO_NUMBER, 0, 0.0, p
-    is_int = True
     if p < end and load_u8(p) == 46:
-        is_int = False
-        p += 1
-        dropped = p
-        while p < end and 48 <= load_u8(p) <= 57:
-            digits = digits * np.uint64(10) + np.uint64(load_u8(p) - 48)
-            significant += significant > 0 or load_u8(p) != 48
-            p += 1
-        exponent = dropped - p
-        if exponent == 0 or significant > _MOST_DIGITS:
+        is_int, point = False, p + 1
+        digits, p = read_digits(point, end, digits)
+        exponent = point - p
+        count -= exponent
+        if exponent == 0:
             return NO_NUMBER, 0, 0.0, p
+    if count > _MOST_DIGITS and count - _leading_zeros(start, p) > _MOST_DIGITS:
+        return NO_NUMBER, 0, 0.0, p
     if p < end and load_u8(p) | 32 == 101:
         is_int = False
         power, p = _parse_exponent(p + 1, end)
@@ -101,6 +94,16 @@ def parse_number(p: int, end: int) -> tuple[int, int, float, int]:
         return IS_INT, -value if is_negative else value, 0.0, p
     is_exact, number = from_decimal(digits, exponent)
     return IS_FLOAT if is_exact else NO_NUMBER, 0, -number if is_negative else number, p
+
+
+@part
+def _leading_zeros(p: int, end: int) -> int:
+    """The zeros before the first other digit; a point among them is none."""
+    count = 0
+    while p < end and (load_u8(p) == 48 or load_u8(p) == 46):
+        count += load_u8(p) == 48
+        p += 1
+    return count
 
 
 @part
@@ -124,7 +127,7 @@ def from_decimal(digits: Word, power: int) -> tuple[bool, float]:
         return True, 0.0
     if digits <= np.uint64(1 << 53) and -22 <= power <= 22:
         number = np.float64(np.int64(digits))
-        return True, number / _EXACT_TENS[-power] if power < 0 else number * _EXACT_TENS[power]
+        return True, number / EXACT_TENS[-power] if power < 0 else number * EXACT_TENS[power]
     if power < -325 or power > 308:
         return False, 0.0
     zeros = leading_zeros(digits)

@@ -1,5 +1,7 @@
 """What JSON and CSV share: scalars and base64 as text, read into cells and written from them."""
 
+from typing import Any
+
 import numpy as np
 
 from esp.kernels.columns import BOOL, DATE, FLOAT32, FLOAT64, INT32, INT64, STAMP, UINT8, put_float, put_int, put_stamp
@@ -21,7 +23,32 @@ from esp.kernels.words import (
 )
 
 REFUSED = -1  # a position: the generic library must look at this row
+_HIGH, _ONES = np.uint64(0x8080808080808080), np.uint64(0x0101010101010101)
 NULL, TRUE, FALSE = 0x6C6C756E, 0x65757274, 0x736C6166  # "null", "true", "fals" as little-endian words
+
+
+@part
+def is_next(p: int, end: int, letter: int) -> bool:
+    return p < end and load_u8(p) == letter
+
+
+@part
+def skip_space(p: int, end: int) -> int:
+    """The next position that is no white space."""
+    while p < end and load_u8(p) <= 32:
+        letter = load_u8(p)
+        if letter != 32 and letter != 10 and letter != 13 and letter != 9:
+            return p
+        p += 1
+    return p
+
+
+@part
+def special_marks(word: Any) -> Any:
+    """Marks the lowest byte of eight (and perhaps some above it) that is a quote, a backslash, a control letter or past ASCII."""
+    quote, slash = word ^ (_ONES * np.uint64(34)), word ^ (_ONES * np.uint64(92))
+    low = (word - _ONES * np.uint64(32)) | (quote - _ONES) | (slash - _ONES)
+    return (low | word) & _HIGH
 
 
 @part
@@ -83,6 +110,30 @@ def write_scalar(p: int, code: int, unit: int, cell: int, quote: int) -> int:
     if code == DATE and is_iso_day(load_i32(cell)):
         return _write_iso(p, code, load_i32(cell), quote)
     return write_int(p, load_u8(cell) if code == UINT8 else load_i64(cell) if code == INT64 else load_i32(cell))
+
+
+@part
+def write_number(p: int, code: int, unit: int, cell: int) -> int:
+    """Writes a scalar without quotes; nan, inf and -inf where a float is not finite."""
+    stand_alone()
+    after = write_scalar(p, code, unit, cell, 0)
+    if after > p:
+        return after
+    value = np.float64(load_f32(cell)) if code == FLOAT32 else load_f64(cell)
+    if value != value:
+        return _write_letters(p, 110, 97, 110)
+    if value < 0:
+        store_u8(p, 45)
+        p += 1
+    return _write_letters(p, 105, 110, 102)
+
+
+@part
+def _write_letters(p: int, a: int, b: int, c: int) -> int:
+    store_u8(p, a)
+    store_u8(p + 1, b)
+    store_u8(p + 2, c)
+    return p + 3
 
 
 @part

@@ -136,16 +136,19 @@ leading_zeros = cast(Callable[[Any], int], intrinsic(_leading_zeros))  # of a ui
 trailing_zeros = cast(Callable[[Any], int], intrinsic(_trailing_zeros))
 
 
-def _stand_alone(typing: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
+def _attribute(name: str) -> Callable[[], None]:
+    def mark(typing: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.function.attributes.add(name)
+            return context.get_dummy_value()
 
-    return types.void(), generate
+        return types.void(), generate
+
+    return cast(Callable[[], None], intrinsic(mark))
 
 
-# Called in a part: the part is compiled once and called, not copied into all its callers (which costs seconds of compilation).
-stand_alone = cast(Callable[[], None], intrinsic(_stand_alone))
+# Called in a part: it is compiled once and called, not copied into all its callers (which costs seconds of compilation); or always copied.
+stand_alone, in_line = _attribute("noinline"), _attribute("alwaysinline")
 
 
 @part

@@ -153,6 +153,19 @@ Column = npt.NDArray[np.generic] | VarColumn
 
 
 @dataclass(frozen=True, slots=True)
+class Spelling:
+    """How the rows of a tensor stood as text in their records, so that a sink of the same format repeats them as they were.
+
+    It holds for ``column`` alone, the very array that was read. ``cuts`` int64[n, 3]: row i is ``buffer[at : at + size]`` in a form
+    (kernels/columns.py; 0 = in none that may be repeated).
+    """
+
+    column: Column
+    buffer: U8
+    cuts: I64
+
+
+@dataclass(frozen=True, slots=True)
 class EventBlock:
     """Typed events as columns, all of one task (one query on one partition); never changed once handed on.
 
@@ -172,6 +185,7 @@ class EventBlock:
     raw: RawBlock | None = None
     raw_row: I64 | None = None
     models: tuple[str, ...] = field(default=())  # digests of the models that scored it (12 hex digits), in window order
+    spellings: tuple[Spelling, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ts_ns)
@@ -184,9 +198,12 @@ class EventBlock:
 
     def take(self, rows: I64) -> "EventBlock":
         """Some rows, in the order given; the end watermark stays."""
+        columns = tuple(column.take(rows) if isinstance(column, VarColumn) else column[rows] for column in self.columns)
+        spelled = ((part, column) for part in self.spellings for held, column in zip(self.columns, columns) if held is part.column)
         return replace(
             self,
-            columns=tuple(column.take(rows) if isinstance(column, VarColumn) else column[rows] for column in self.columns),
+            columns=columns,
+            spellings=tuple(Spelling(column, part.buffer, part.cuts[rows]) for part, column in spelled),
             validity=tuple(None if valid is None else valid[rows] for valid in self.validity),
             ts_ns=self.ts_ns[rows],
             watermark_ns=self.watermark_ns[rows],

@@ -37,6 +37,11 @@ class FieldType:
         return self.base in ("string", "blob")
 
     @property
+    def size_bytes(self) -> int:
+        """What a value takes in its column; asked of fixed-size types only."""
+        return self.dtype.itemsize * prod(self.shape)
+
+    @property
     def is_number(self) -> bool:
         """Whether it is a scalar number (bool is none)."""
         return not self.shape and self.base in NUMBERS and self.base != "bool"

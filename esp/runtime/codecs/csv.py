@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -11,12 +10,9 @@ from esp.errors import EventError, QueryError
 from esp.runtime.codecs.decode import Decoded, Decoder
 from esp.runtime.codecs.encode import Encoder, text_bound
 from esp.runtime.codecs.table import FieldTable
+from esp.runtime.codecs.values import value_of_text
 from esp.runtime.events import I64, U8, EventBlock, RawBlock
 from esp.runtime.schema import Field, Schema
-
-_INT = re.compile(r"[+-]?\d+", re.ASCII)
-_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
-_BOOLS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class CsvCodec:
@@ -71,21 +67,6 @@ class CsvCodec:
 def _value(field: Field, rest: Iterator[str]) -> Any:
     """What stands for a field in the next columns."""
     if not field.type.shape:
-        return _scalar(field.type.base, next(rest))
+        return value_of_text(field.type.base, next(rest))
     texts = [next(rest) for _ in range(math.prod(field.type.shape))]
-    return [_scalar(field.type.base, text) for text in texts] if any(texts) else None
-
-
-def _scalar(base: str, text: str) -> Any:
-    """A number where the text is one, the text itself for what is text, None where it is empty."""
-    if text == "" or base in ("string", "blob"):
-        return text or None
-    if base == "bool":
-        return _BOOLS.get(text.strip().lower(), text)
-    number = text.strip()
-    if _INT.fullmatch(number) and len(number) < 30:
-        return int(number)
-    if not _FLOAT.fullmatch(number):
-        return text
-    found = float(number)
-    return text if math.isinf(found) and "f" not in number.lower() else found
+    return [value_of_text(field.type.base, text) for text in texts] if any(texts) else None

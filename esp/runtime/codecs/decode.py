@@ -10,7 +10,7 @@ from esp.errors import EventError
 from esp.kernels import columns as c
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.codecs.values import cell
-from esp.runtime.events import I64, U8, Bools, Column, RawBlock, VarColumn
+from esp.runtime.events import I64, U8, Bools, Column, RawBlock, Spelling, VarColumn
 
 Kernel = Callable[[I64, I64], int]
 ReadRecord = Callable[[bytes], Sequence[Any]]  # the values of the fields, in order (None = null); EventError where it is no record
@@ -25,13 +25,15 @@ class Decoded:
     row: I64 | None
     bad_row: I64
     reasons: tuple[str, ...]
+    spellings: tuple[Spelling, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
     """A kernel and a generic library over one field table.
 
-    ``has_text_bytes`` says that blobs and tensors may come as base64 text; ``option`` is what the kernel reads at job[OPTION].
+    ``has_text_bytes`` says that blobs and tensors may come as text; ``option`` is what the kernel reads at job[OPTION]; ``is_spelled``: it notes
+    how tensors stood in their records.
     """
 
     table: FieldTable
@@ -39,9 +41,10 @@ class Decoder:
     read: ReadRecord
     has_text_bytes: bool
     option: int = 0
+    is_spelled: bool = False
 
     def decode(self, raw: RawBlock) -> Decoded:
-        sheet = _Sheet.over(self.table, len(raw))
+        sheet = _Sheet.over(self.table, len(raw), self.is_spelled)
         at, size = np.ascontiguousarray(raw.value_at), np.ascontiguousarray(raw.value_size)
         base = raw.buffer.ctypes.data
         job = (len(raw), base, at.ctypes.data, size.ctypes.data, sheet.arena.ctypes.data, self.option, 0)
@@ -49,7 +52,7 @@ class Decoder:
         if self.kernel(np.array(job, np.int64), sheet.rows) < len(raw):
             for row in np.flatnonzero(~sheet.taken).tolist():
                 self._read_row(raw, row, sheet, bad)
-        return sheet.finish(base, bad)
+        return sheet.finish(raw.buffer, bad)
 
     def _read_row(self, raw: RawBlock, row: int, sheet: "_Sheet", bad: dict[int, str]) -> None:
         """Puts what the generic library reads into the cells of a row, or the reason into ``bad``."""
@@ -76,10 +79,11 @@ class _Sheet:
     cells: tuple[np.ndarray[Any, Any], ...]
     valid: Bools
     taken: Bools
+    spelled: dict[int, I64]
     extra: bytearray
 
     @classmethod
-    def over(cls, table: FieldTable, count: int) -> "_Sheet":
+    def over(cls, table: FieldTable, count: int, is_spelled: bool) -> "_Sheet":
         starts, size = [], 0
         for stride in table.strides:
             starts.append(size)
@@ -91,30 +95,41 @@ class _Sheet:
         )
         valid: Bools = np.ndarray((len(starts), count), np.bool_, arena, size)
         taken: Bools = np.ndarray(count, np.bool_, arena, size + len(starts) * count)
-        return cls(table, table.rows.copy(), arena, cells, valid, taken, bytearray())
+        rows, tensors = table.rows.copy(), np.flatnonzero(table.rows[:, c.COUNT]).tolist() if is_spelled else []
+        spelled: dict[int, I64] = {at: np.zeros((count, 3), np.int64) for at in tensors}
+        for at, cuts in spelled.items():
+            rows[at, c.SPELLED] = cuts.ctypes.data
+        return cls(table, rows, arena, cells, valid, taken, spelled, bytearray())
 
     def put(self, field: int, row: int, value: Any) -> None:
         self.valid[field, row] = value is not None
         self.rows[field, c.NULLS] += value is None
+        if field in self.spelled:
+            self.spelled[field][row] = 0
         if not self.table.schema.fields[field].type.is_var:
             self.cells[field][row] = 0 if value is None else value
             return
         self.cells[field][row] = -1 - len(self.extra), len(value or b"")
         self.extra.extend(value or b"")
 
-    def finish(self, base: int, bad: dict[int, str]) -> Decoded:
+    def finish(self, buffer: U8, bad: dict[int, str]) -> Decoded:
         """The columns without the bad rows, strings and blobs gathered."""
         good: I64 | None = None
-        cells, valid = self.cells, self.valid
+        cells, valid, spelled, base = self.cells, self.valid, self.spelled, buffer.ctypes.data
         if bad:
             good = np.setdiff1d(np.arange(valid.shape[1]), list(bad))
             cells, valid = tuple(part[good] for part in cells), valid[:, good]
+            spelled = {at: cuts[good] for at, cuts in spelled.items()}
         extra = np.frombuffer(self.extra or bytearray(1), np.uint8)
         columns, validity = [], []
         for at, (field, part) in enumerate(zip(self.table.schema.fields, cells)):
             columns.append(_gather(part, base, extra, bool(self.rows[at, c.BASE64])) if field.type.is_var else part)
             validity.append(None if self.rows[at, c.NULLS] == 0 or valid[at].all() else valid[at])
-        return Decoded(tuple(columns), tuple(validity), good, np.array(list(bad), np.int64), tuple(bad.values()))
+        bad_row, spellings = (
+            np.array(list(bad), np.int64),
+            tuple(Spelling(columns[at], buffer, cuts) for at, cuts in spelled.items()),
+        )
+        return Decoded(tuple(columns), tuple(validity), good, bad_row, tuple(bad.values()), spellings)
 
 
 def _gather(cuts: I64, base: int, extra: U8, is_base64: bool) -> VarColumn:

@@ -8,7 +8,7 @@ import numpy as np
 
 from esp.kernels import columns as c
 from esp.runtime.codecs.table import FieldTable
-from esp.runtime.events import I64, U8, EventBlock, VarColumn
+from esp.runtime.events import I64, U8, Column, EventBlock, VarColumn
 
 Kernel = Callable[[I64, I64], int]
 
@@ -26,19 +26,30 @@ class Encoder:
     def encode(self, block: EventBlock) -> tuple[U8, I64, I64]:
         n, rows = len(block), self.table.rows.copy()
         held: list[np.ndarray[Any, Any]] = []  # what the addresses in the table point to
-        var_bytes = 0
+        bound = n * self.row_bound
         for row, column, field, valid in zip(rows, block.columns, self.table.schema.fields, block.validity):
             if isinstance(column, VarColumn):
                 row[c.CELL], row[c.DATA] = _hold(column.offsets, held), _hold(column.data, held)
-                var_bytes += int(column.offsets[-1] - column.offsets[0])
+                bound += self.var_bound * int(column.offsets[-1] - column.offsets[0])
             else:
                 row[c.CELL] = _hold(column.astype(field.type.dtype, copy=False), held)
+                bound += _spell(row, column, block, held) if row[c.FORM] else 0
             row[c.VALID] = 0 if valid is None else _hold(valid, held)
-        out = np.empty(n * self.row_bound + self.var_bound * var_bytes, np.uint8)
+        out = np.empty(bound, np.uint8)
         spans = np.empty((2, n), np.int64)
         at = spans.ctypes.data
         job = np.array((n, 0, at, at + 8 * n, out.ctypes.data, self.option, 0), np.int64)
         return out[: self.kernel(job, rows)], spans[0], spans[1]
+
+
+def _spell(row: I64, column: Column, block: EventBlock, held: list[np.ndarray[Any, Any]]) -> int:
+    """Puts into the table how a tensor stood in its records, where that is known; how many bytes more (or fewer) its rows take for it."""
+    for part in block.spellings:
+        if part.column is column:
+            row[c.SPELLED], row[c.DATA] = _hold(part.cuts, held), _hold(part.buffer, held)
+            sizes = part.cuts[part.cuts[:, 2] == row[c.FORM], 1]
+            return int(sizes.sum()) - len(sizes) * _SCALAR_BOUND * int(row[c.COUNT])
+    return 0
 
 
 def _hold(array: np.ndarray[Any, Any], held: list[np.ndarray[Any, Any]]) -> int:

@@ -16,6 +16,9 @@ _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(?:(Z)|([+-])(\d\d):?(\d\d))?)?",
     re.ASCII | re.IGNORECASE,
 )
+_INT = re.compile(r"[+-]?\d+", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_NS = 86_400 * 10**9
 
@@ -50,6 +53,21 @@ def describe(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value[:40]!r}{'...' * (len(value) > 40)}"
     return f"{type(value).__name__} {str(value)[:40]}"
+
+
+def value_of_text(base: str, text: str) -> Any:
+    """A number where the text is one, the text itself for what is text, None where it is empty."""
+    if text == "" or base in ("string", "blob"):
+        return text or None
+    if base == "bool":
+        return _BOOLS.get(text.strip().lower(), text)
+    number = text.strip()
+    if _INT.fullmatch(number) and len(number) < 30:
+        return int(number)
+    if not _FLOAT.fullmatch(number):
+        return text
+    found = float(number)
+    return text if math.isinf(found) and "f" not in number.lower() else found
 
 
 def _cell(kind: FieldType, value: Any, has_text_bytes: bool) -> Any:
@@ -101,14 +119,21 @@ def _tensor(kind: FieldType, value: Any, has_text_bytes: bool) -> np.ndarray[Any
     """Little-endian bytes of exactly the size, or numbers: flat, nested to the shape, or to the shape without its ones."""
     dtype = np.dtype(ELEMENTS[kind.base]).newbyteorder("<")
     if isinstance(value, str) and has_text_bytes:
-        value = _from_base64(value)
+        value = _numbers(kind, value) if (data := _from_base64(value)) is None or len(data) != kind.size_bytes else data
     if isinstance(value, bytes):
-        is_whole = len(value) == dtype.itemsize * math.prod(kind.shape)
+        is_whole = len(value) == kind.size_bytes
         return np.frombuffer(value, dtype).reshape(kind.shape) if is_whole and _are_bools(kind, value) else None
     if not isinstance(value, list) or _dims(value) not in _shapes(kind.shape):
         return None
     numbers = [_element(kind.base, number) for number in _flatten(value)]
     return None if any(number is None for number in numbers) else np.array(numbers, dtype).reshape(kind.shape)
+
+
+def _numbers(kind: FieldType, text: str) -> list[Any] | None:
+    """Numbers with commas between them, and one behind the last or none."""
+    parts = [part.strip() for part in text.split(",")]
+    parts = parts[:-1] if parts[-1] == "" else parts
+    return [value_of_text(kind.base, part) for part in parts] if all(parts) else None
 
 
 def _are_bools(kind: FieldType, value: bytes) -> bool:

@@ -80,8 +80,9 @@ class SourceWindow:
         row = np.arange(len(block)) if decoded.row is None else decoded.row
         ts_ns, timeless, why = self._event_time(block, decoded.columns, decoded.validity, row)
         events = EventBlock(
-            self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, ts_ns, NEVER_NS, raw=block, raw_row=row
-        )
+            self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, ts_ns, NEVER_NS, raw=block, raw_row=row,
+            spellings=decoded.spellings,
+        )  # fmt: skip
         if len(timeless):
             events = events.take(np.delete(np.arange(len(row)), timeless))
         watermark_ns, end_ns = self._advance(events.ts_ns)

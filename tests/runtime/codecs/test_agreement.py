@@ -64,7 +64,10 @@ def tensors(kind: FieldType) -> st.SearchStrategy[Any]:
     flat = st.lists(number, min_size=size, max_size=size)
     nested = flat.map(lambda values: np.array(values, object).reshape(kind.shape).tolist())
     data = st.binary(min_size=size * width, max_size=size * width)
-    return st.one_of(flat, nested, data, flat, nested, data, ARRAYS)
+    text = st.tuples(flat, st.sampled_from([",", ", ", " ,", ";"]), st.sampled_from(["", ",", " , ", " "])).map(
+        lambda parts: parts[1].join(map(str, parts[0])) + parts[2]
+    )
+    return st.one_of(flat, nested, data, flat, nested, data, text, text, ARRAYS)
 
 
 @st.composite

@@ -53,7 +53,7 @@ def test_unknown_codec_and_unknown_options_are_query_errors() -> None:
         ("avro", {}),
         ("json", {"layout": "map"}),
         ("msgpack", {"layout": "list"}),
-        ("json", {"tensors": "text"}),
+        ("json", {"tensors": "words"}),
     ]:
         with pytest.raises(QueryError):
             codec(name, schema, **options)
