@@ -10,6 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from esp.cli.backfill import (
+    DEFAULT_LISTEN,
+    FREE_PORT,
+    BackfillModel,
+    BackfillName,
+    BackfillOptions,
+    CloseWindows,
+    CreateTopics,
+    FromOffset,
+    FromTime,
+    IntoLive,
+    Output,
+    Suffix,
+    Until,
+    WarmUp,
+    run_backfill,
+)
 from esp.cli.options import DEFAULT_URL, CaFile, Json, Model, Queries, QueryName, TokenFile, Url, out, show, tell, token
 from esp.errors import EspError, FileError, UsageError
 
@@ -67,7 +84,10 @@ def run(
     brokers: Annotated[
         str | None, typer.Option(envvar="ESP_BROKERS", help="Kafka brokers HOST:PORT,... instead of those in the query.")
     ] = None,
-    listen: Annotated[str, typer.Option(help="HOST:PORT of metrics, health and admin API.")] = "127.0.0.1:8088",
+    listen: Annotated[
+        str | None,
+        typer.Option(help=f"HOST:PORT of metrics, health and admin API; {DEFAULT_LISTEN}, and for a backfill any free port."),
+    ] = None,
     state: Annotated[Path, typer.Option(help="Folder of checkpoints and deployed models.")] = Path("esp-state"),
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget the state: start from the group's commit and the query's models.")
@@ -83,12 +103,26 @@ def run(
         ),
     ] = None,
     wait_for_broker: Annotated[float | None, typer.Option(help="Seconds to wait for a broker at the start.")] = None,
+    from_time: FromTime = "",
+    from_offset: FromOffset = "",
+    until: Until = "",
+    warm_up: WarmUp = "",
+    output: Output = None,
+    suffix: Suffix = "",
+    into_live: IntoLive = False,
+    create_topics: CreateTopics = False,
+    close_windows: CloseWindows = False,
+    model: BackfillModel = None,
+    name: BackfillName = "",
     log: Annotated[Literal["text", "json"], typer.Option(help="Form of the log lines.")] = "text",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="Least level that is logged.")] = "info",
 ) -> None:
     """Run continuous queries until stopped.
 
     The first SIGTERM (or Ctrl-C) drains: what was fetched is sent, saved and committed. A second one ends at once.
+
+    With --from-time, --from-offset or --until it is a backfill: that range of one query's input is worked off into other outputs, as
+    fast as it goes and beside the live query, and the command ends with it. Broken off, the same command goes on.
     """
     from esp.astore.signing import trusted_keys as keys_in
     from esp.runtime.engine import Engine, EngineSettings
@@ -97,6 +131,10 @@ def run(
 
     set_up_logs(log, log_level)
     overrides = {"brokers": brokers, "wait_for_broker_s": wait_for_broker}
+    said = BackfillOptions(
+        from_time, from_offset, until, warm_up, name, suffix, tuple(output or ()), tuple(model or ()), close_windows, create_topics,
+        into_live,
+    )  # fmt: skip
     try:
         if not trusted_keys and "ESP_TRUSTED_KEYS" in os.environ:  # set, but empty: nobody is to be left unguarded by a slip
             raise FileError("there is no path in it", where="ESP_TRUSTED_KEYS", mend="name the file of public keys, or unset it")
@@ -104,10 +142,14 @@ def run(
         loaded = [
             load_query(path, {key: value for key, value in overrides.items() if value is not None}, trusted) for path in queries
         ]
+        listen = listen or (FREE_PORT if said.is_backfill else DEFAULT_LISTEN)
         settings = EngineSettings(listen, state, token(token_file), fresh, _tls(cert_file, key_file), guard_metrics)
         if guard_metrics and not settings.token:
             raise UsageError("there is no token to ask for", where="--guard-metrics", mend="give --token-file, or set ESP_TOKEN")
-        asyncio.run(Engine(loaded, settings).run())
+        if asked := said.asked():
+            run_backfill(asked, loaded, settings, has_bar=log == "text")
+        else:
+            asyncio.run(Engine(loaded, settings).run())
     except EspError as error:
         if log == "text":
             raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from esp.errors import EspError, QueryError
+from esp.runtime.backfill import Backfill
 from esp.runtime.query import Query
 from esp.runtime.runner import QueryRunner
 from esp.runtime.server import AdminServer, bind, build_app, is_open
@@ -33,13 +34,15 @@ class EngineSettings:
 class Engine:
     """Runs queries until it is stopped, every bounded source has ended, or one of them fails."""
 
-    def __init__(self, queries: Sequence[Query], settings: EngineSettings) -> None:
+    def __init__(self, queries: Sequence[Query], settings: EngineSettings, backfill: Backfill | None = None) -> None:
         names = [query.name for query in queries]
         for name in names:
             if names.count(name) > 1:
                 raise QueryError(f"two queries have the name '{name}'", mend="give each its own [query] name")
         self.settings, self.stopping = settings, asyncio.Event()
-        self.runners = {query.name: QueryRunner(query, settings.state_dir, is_fresh=settings.is_fresh) for query in queries}
+        self.runners = {
+            query.name: QueryRunner(query, settings.state_dir, is_fresh=settings.is_fresh, backfill=backfill) for query in queries
+        }
         self.address = ""
 
     async def run(self) -> None:

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from esp.errors import EspError, StateError, TransportError
+from esp.runtime.backfill import Backfill
 from esp.runtime.channels import Bounds
-from esp.runtime.connect import Sink, Source, open_sink, open_source
+from esp.runtime.connect import Connection, Sink, Source, open_sink, open_source
 from esp.runtime.dead_letters import dead_letters
 from esp.runtime.durability import Durability, TaskKey
 from esp.runtime.events import DeadBlock, RawBlock
@@ -30,8 +31,8 @@ LONGEST_RETRY_S = 30.0  # from one attempt to write a checkpoint to the next
 class QueryRunner:
     """One query in this process; ``run`` is its whole life, the other methods are what the administrator does to it."""
 
-    def __init__(self, query: Query, state_dir: Path, *, is_fresh: bool = False) -> None:
-        self.query, self.is_fresh, self.meter = query, is_fresh, new_meter(query)
+    def __init__(self, query: Query, state_dir: Path, *, is_fresh: bool = False, backfill: Backfill | None = None) -> None:
+        self.query, self.is_fresh, self.meter, self.backfill = query, is_fresh, new_meter(query), backfill
         limits = query.settings.limits
         self.worker = Worker(query.name, Bounds(limits.queue_events, limits.queue_bytes), limits.max_batch, self.meter)
         self.durability = Durability(query, state_dir)
@@ -67,11 +68,16 @@ class QueryRunner:
                 helpers += [group.create_task(work) for work in (self._checkpoint_often(), self._watch())]
                 fetchers = [group.create_task(self._fetch(name)) for name in self.sources]
                 self.is_ready = self.is_running = True
+                if self.backfill is not None:
+                    self.backfill.begin(self.worker.tasks)
                 log.info("query %s is running", self.query.name)
                 await until(stopping, fetchers)
                 self.is_ready = self.is_running = False
+                has_ended = all(source.ended for source in self.sources.values()) and all(task.done() for task in fetchers)
                 await cancel(fetchers)
                 await self._last_checkpoint()
+                if self.backfill is not None and has_ended:
+                    self.backfill.finish()
                 log.info("query %s has drained: everything is sent, saved and committed", self.query.name)
                 await asyncio.gather(*(source.stop() for source in self.sources.values()))
             await cancel(helpers)
@@ -79,6 +85,8 @@ class QueryRunner:
     async def _start(self) -> None:
         """Opens the state, binds and warms the models, reaches the sinks; raises before the first event what is wrong."""
         self.durability.open(self.is_fresh)
+        if self.backfill is not None:
+            await self.backfill.settle(self.is_fresh)
         await asyncio.to_thread(self.models.start, self.is_fresh)
         self.worker.start(asyncio.get_running_loop())
         windows = self.query.windows
@@ -90,9 +98,12 @@ class QueryRunner:
         for name in self.query.sources:
             connection = windows[name].connection
             assert connection is not None
-            self.sources[name] = open_source(
-                connection, group=self.query.settings.group or self.query.name, where=self._where(name)
-            )
+            self.sources[name] = self._open_source(name, connection)
+
+    def _open_source(self, name: str, connection: Connection) -> Source:
+        if self.backfill is not None:
+            return self.backfill.open_source(name, self._where(name))
+        return open_source(connection, group=self.query.settings.group or self.query.name, where=self._where(name))
 
     async def _start_sources(self) -> None:
         for name, source in self.sources.items():
@@ -132,13 +143,21 @@ class QueryRunner:
     async def _fetch(self, name: str) -> None:
         """Hands the records of a source to the worker, until a bounded one has ended."""
         source = self.sources[name]
-        while not source.ended:
+        while not await self._has_ended(source):
             async with self._polls[name]:
                 self.worker.put(name, await source.poll(POLL_S))
             if self.worker.inbox.is_full:
                 await self._wait_for_room(name)
             await asyncio.sleep(0)  # a source that always has something must not keep the loop to itself
-        await self.worker.call(partial(self._end, name))
+        if self.backfill is None or self.backfill.asked.closes_windows:
+            await self.worker.call(partial(self._end, name))
+
+    async def _has_ended(self, source: Source) -> bool:
+        """Whether a source has come to its end; what the worker finds damaged in its last records takes it back once more."""
+        if not source.ended:
+            return False
+        await self.worker.call(_nothing)
+        return source.ended
 
     async def _wait_for_room(self, name: str) -> None:
         """Pauses the partitions but goes on polling, so that the group does not think us dead."""
@@ -185,15 +204,17 @@ class QueryRunner:
         offsets: dict[int, int | None] = {}
         for number in sorted(partitions):
             tables, offsets[number] = await asyncio.to_thread(self.durability.restore, (name, number))
-            await self.worker.call(partial(self._open_task, name, number, tables, offsets[number] or 0))
+            await self.worker.call(partial(self._open_task, name, number, tables, offsets[number]))
         self.assigned[name] |= partitions
         if self.is_paused or name in self.crowded:
             self.sources[name].pause(partitions)
         log.info("query %s source %s: partitions %s assigned", self.query.name, name, sorted(partitions))
         return offsets
 
-    def _open_task(self, name: str, number: int, tables: Tables, next_offset: int) -> None:
-        task = Task(self.query, name, number, self.scorers, tables=tables, next_offset=next_offset, meter=self.meter)
+    def _open_task(self, name: str, number: int, tables: Tables, next_offset: int | None) -> None:
+        span = None if self.backfill is None else self.backfill.spans[name][number]
+        first = next_offset if next_offset is not None else 0 if span is None else span.first
+        task = Task(self.query, name, number, self.scorers, tables=tables, next_offset=first, meter=self.meter, span=span)
         self.worker.tasks[name, number] = task
 
     async def _revoked(self, name: str, partitions: set[int]) -> None:
@@ -302,3 +323,7 @@ class QueryRunner:
 
     def _where(self, name: str) -> str:
         return f"{self.query.path}: {'query.dead' if name == DEAD else f'windows.{name}.connect'}"
+
+
+def _nothing() -> None:
+    """What a call does that only waits for its turn."""

@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from esp.runtime.events import Block, DeadBlock, RawBlock, raw_block
+from esp.runtime.kafka.spans import Span
 from esp.runtime.kinds.source import SourceWindow
 from esp.runtime.kinds.window import Window
 from esp.runtime.meters import QueryMeter, WindowMeter
@@ -46,18 +47,20 @@ class Task:
 
     ``scorers`` maps score windows to scorers; the caller may change it between two blocks. ``next_offset`` is the offset
     that the state has come to: a restart with this state goes on from there, and records before it are passed over. ``steps``
-    counts what may have changed the state since the task was opened; ``remembering`` are the windows that keep state.
+    counts what may have changed the state since the task was opened; ``remembering`` are the windows that keep state. With a
+    ``span`` nothing leaves of what stands before its beginning, and nothing at or behind its end is taken; ``events`` counts records.
     """
 
     def __init__(
         self, query: Query, source: str, partition: int, scorers: Mapping[str, Scorer], *,
-        tables: Tables | None = None, next_offset: int = 0, meter: QueryMeter | None = None,
+        tables: Tables | None = None, next_offset: int = 0, meter: QueryMeter | None = None, span: Span | None = None,
     ) -> None:  # fmt: skip
         self.query, self.source, self.partition, self.next_offset = query, source, partition, next_offset
         self.tables = tables if tables is not None else Tables()
         self.meter = meter if meter is not None else new_meter(query)
         self.reader = Reader()
-        self.steps = 0
+        self.steps = self.events = 0
+        self.span = span
         self.remembering: set[str] = set()
         self.windows: dict[str, Window] = {}
         for name in query.downstream(source):
@@ -69,6 +72,18 @@ class Task:
         """Runs a block of records through every window; records before ``next_offset`` are passed over."""
         if len(raw) and raw.offset[0] < self.next_offset:
             raw = raw.take(np.flatnonzero(raw.offset >= self.next_offset))
+        if self.span is not None:
+            warming, raw = self.span.cut(raw)
+            self._warm_up(warming)
+        return self._take(raw)
+
+    def _warm_up(self, raw: RawBlock) -> None:
+        """Lets the windows see records of which nothing is to leave, nor to be counted."""
+        meter, self.meter = self.meter, new_meter(self.query)
+        self._take(raw)
+        self.meter, self.events = meter, self.events - len(raw)
+
+    def _take(self, raw: RawBlock) -> Outputs:
         if not len(raw):
             return []
         if not self.next_offset and raw.offset[0] > 0 and self.remembering - {self.source}:
@@ -76,6 +91,7 @@ class Task:
             log.warning(line, self.query.name, self.source, self.partition, raw.offset[0])
         self.next_offset = raw.next_offset
         self.steps += 1
+        self.events += len(raw)
         outputs: Outputs = []
         self._run(self.query.windows[self.source], "in", raw, outputs)
         return outputs
@@ -84,6 +100,8 @@ class Task:
         """Passes over a record batch that nobody can read; its bytes go to the dead letters."""
         self.next_offset = max(self.next_offset, damage.last + 1)
         self.steps += 1
+        if self.span is not None and damage.last < self.span.begin:
+            return []
         self.meter.windows[self.source].events_dead += 1
         raw = raw_block([damage.data.tobytes()], topic=damage.before.topic, partition=self.partition, offsets=[damage.first])
         return [(DEAD, DeadBlock(raw, np.zeros(1, np.int64), (str(damage),), self.source))]

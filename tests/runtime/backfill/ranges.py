@@ -1,0 +1,130 @@
+"""A live query in a process of its own over three parts of a stream, and what it made of each: before a range, of it, behind it."""
+
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from tests.engine_process import PATIENCE_S, EngineProcess, Topics, wait_until
+from tests.runtime import streams
+
+PARTITIONS = 3
+FIRST_MS, STEP_MS = 1_700_000_000_000, 20
+TALLIES = """
+[query]
+name = "{name}"
+checkpoint = "50ms"
+dead = {{ {dead} }}
+
+[windows.events]
+kind = "source"
+schema = "device:string, id:int64, ts:stamp(ms), acc:float32[2]"
+time = "ts"
+max_delay = "100ms"
+partitioned_by = ["device"]
+connect = {{ {events} }}
+
+[windows.counts]
+kind = "aggregate"
+from = "events"
+by = ["device"]
+size = "1s"
+aggregates = {{ n = "count", last = "max(id)", mean_ts = "mean(id)" }}
+
+[windows.tallies]
+kind = "sink"
+from = "counts"
+connect = {{ {tallies} }}
+
+[windows.late]
+kind = "sink"
+from = "counts.late"
+fields = ["device", "id"]
+connect = {{ {late} }}
+"""
+Record = tuple[bytes | None, bytes | None, Any, int]  # key, value, headers, stamp
+
+
+def stamp_ms(number: int) -> int:
+    """The record stamp of event ``number``: that of its turn, whatever time it tells of."""
+    return FIRST_MS + number * STEP_MS
+
+
+@dataclass
+class Live:
+    """Topics of a tag on a broker and a query over them; ``marks`` are the ends of all topics between the parts of the stream."""
+
+    brokers: str
+    folder: Path
+    query: Path = field(init=False)
+    tag: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:10]}")
+    names: Sequence[str] = streams.TOPICS
+    marks: list[dict[str, list[int]]] = field(default_factory=list)
+    sent: int = 0
+
+    def __post_init__(self) -> None:
+        self.topics = Topics(self.brokers, self.tag, self.names, PARTITIONS)
+        self.producer = Producer({"bootstrap.servers": self.brokers, "linger.ms": 2})
+
+    def send(self, count: int, seed: int) -> None:
+        """Events with keys, headers and stamps, every 40th of them broken."""
+        pick = random.Random(seed)
+        for event in streams.events(seed, count, STEP_MS, first=self.sent):
+            value = b"{broken" if event["id"] % 40 == 7 else streams.value(event)
+            headers = [("turn", b"%d" % event["id"])] if pick.random() < 0.5 else []
+            number = streams.partition_of(event["device"], PARTITIONS)
+            self.producer.produce(
+                f"{self.tag}.events", value, event["device"].encode(), number, timestamp=stamp_ms(event["id"]), headers=headers
+            )
+        assert self.producer.flush(PATIENCE_S) == 0
+        self.sent += count
+
+    def ends(self, name: str) -> list[int]:
+        return self.topics._ends(name)
+
+    def settle(self) -> None:
+        """Waits until the live query has worked all off, and sets a mark."""
+        ends = {number: end for number, end in enumerate(self.ends("events"))}
+        wait_until(lambda: self.topics.committed("events", self.tag) == ends, "the end of the stream")
+        self.marks.append({name: self.ends(name) for name in self.names})
+
+    def run(self, parts: Sequence[int]) -> EngineProcess:
+        """Starts the query and lets it work off parts of so many events, one after the other."""
+        engine = EngineProcess(self.query, self.folder / "state")
+        engine.wait_for("is running")
+        self.marks.append({name: self.ends(name) for name in self.names})
+        for seed, count in enumerate(parts):
+            self.send(count, seed)
+            self.settle()
+        return engine
+
+    def offsets(self, mark: int) -> str:
+        return ",".join(f"{number}={end}" for number, end in enumerate(self.marks[mark]["events"]))
+
+    def made(self, name: str, mark: int) -> list[list[Record]]:
+        """What the live query wrote from a mark to the next, by partition."""
+        begin, end = self.marks[mark][name], self.marks[mark + 1][name]
+        return [part[first:last] for part, first, last in zip(read(self.brokers, f"{self.tag}.{name}", PARTITIONS), begin, end)]
+
+    def redone(self, name: str, suffix: str) -> list[list[Record]]:
+        return read(self.brokers, f"{self.tag}.{name}{suffix}", PARTITIONS)
+
+
+def read(brokers: str, topic: str, partitions: int) -> list[list[Record]]:
+    """All records of a topic by partition."""
+    options = {"bootstrap.servers": brokers, "group.id": "r", "enable.partition.eof": True, "auto.offset.reset": "error"}
+    consumer, found, ended = Consumer(options), [list[Record]() for _ in range(partitions)], set[int]()
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+    while len(ended) < partitions:
+        for message in consumer.consume(1000, 0.2):
+            if message.error() is not None:
+                ended.add(message.partition())
+            else:
+                row = message.key(), message.value(), message.headers(), message.timestamp()[1]
+                found[message.partition()].append(row)
+    consumer.close()
+    return found
