@@ -59,12 +59,17 @@ def _redirected(live: Query, asked: Asked) -> dict[str, Connection]:
     taken = {place_of(each) for each in (*outputs.values(), *sources) if each is not None}
     made = {}
     for name, output in outputs.items():
-        place = named.get(name, place_of(output) + asked.suffix)
+        place = named.get(name) or _suffixed(output, asked.suffix)
         if place in taken and not asked.is_into_live:
             what = f"output '{name}' would go to '{place}', which is the live query's"
             raise UsageError(what, where="backfill", mend=f"say --output {name}=OTHER or --suffix -redo (or --into-live)")
         made[name] = _moved(output, place, f"--output {name}")
     return made
+
+
+def _suffixed(output: Connection, suffix: str) -> str:
+    """The topic with the suffix behind it, the file with it before its ending, which tells the format."""
+    return str(output.path.with_stem(output.path.stem + suffix)) if isinstance(output, FileConnection) else place_of(output) + suffix
 
 
 def _moved(output: Connection, place: str, where: str) -> Connection:

@@ -88,7 +88,7 @@ class Live:
 
     def settle(self) -> None:
         """Waits until the live query has worked all off, and sets a mark."""
-        ends = {number: end for number, end in enumerate(self.ends("events"))}
+        ends = dict(enumerate(self.ends("events")))
         wait_until(lambda: self.topics.committed("events", self.tag) == ends, "the end of the stream")
         self.marks.append({name: self.ends(name) for name in self.names})
 
