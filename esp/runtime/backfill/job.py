@@ -54,7 +54,10 @@ class Backfill:
         before = None if is_fresh else self._read()
         if before is None:
             before = self._plan(
-                {name: await plan(self.asked, self._connection(name), self._where(name)) for name in self.query.sources}
+                {
+                    name: await plan(self.asked, self._connection(name), self.query.name, self._where(name))
+                    for name in self.query.sources
+                }
             )
             self._write(before)
         elif before.is_done:

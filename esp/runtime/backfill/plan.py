@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 Places = dict[int, int]  # offsets by partition
 
 
-async def plan(asked: Asked, settings: KafkaConnection, place: str) -> Spans:
+async def plan(asked: Asked, settings: KafkaConnection, group: str, place: str) -> Spans:
     """The spans of the partitions that are to be read. Raises UsageError for what they cannot give."""
-    async with topic_offsets(settings, place) as topic:
+    async with topic_offsets(settings, group, place) as topic:
         partitions = _chosen(asked, topic, place)
         begins = await _begins(asked.begin, topic, partitions, place)
         ends = await _ends(asked.end, topic, partitions, place)

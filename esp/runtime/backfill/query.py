@@ -69,7 +69,9 @@ def _redirected(live: Query, asked: Asked) -> dict[str, Connection]:
 
 def _suffixed(output: Connection, suffix: str) -> str:
     """The topic with the suffix behind it, the file with it before its ending, which tells the format."""
-    return str(output.path.with_stem(output.path.stem + suffix)) if isinstance(output, FileConnection) else place_of(output) + suffix
+    return (
+        str(output.path.with_stem(output.path.stem + suffix)) if isinstance(output, FileConnection) else place_of(output) + suffix
+    )
 
 
 def _moved(output: Connection, place: str, where: str) -> Connection:

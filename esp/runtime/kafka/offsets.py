@@ -22,8 +22,8 @@ class TopicOffsets:
     The end is what this connection may read: with ``isolation_level = "read_committed"`` open transactions lie behind it.
     """
 
-    def __init__(self, settings: KafkaConnection, consumer: Any, partitions: int, place: str) -> None:
-        self.settings, self.consumer, self.place = settings, consumer, place
+    def __init__(self, settings: KafkaConnection, consumer: Any, partitions: int, group: str, place: str) -> None:
+        self.settings, self.consumer, self.group, self.place = settings, consumer, group, place
         self.partitions = range(partitions)
 
     async def look(self) -> None:
@@ -45,7 +45,7 @@ class TopicOffsets:
     async def stamps_at(self, offsets: Mapping[int, int]) -> dict[int, int]:
         """The stamp in milliseconds of the first record from an offset on; partitions where there is none are left out."""
         spans = {partition: Span(offset, offset, self.ends[partition]) for partition, offset in offsets.items()}
-        source, stamps = BoundedKafkaSource(self.settings, "", self.place, spans), dict[int, int]()
+        source, stamps = BoundedKafkaSource(self.settings, self.group, self.place, spans), dict[int, int]()
 
         async def assigned(partitions: set[int]) -> dict[int, int | None]:
             return dict.fromkeys(partitions)
@@ -66,8 +66,8 @@ class TopicOffsets:
 
 
 @asynccontextmanager
-async def topic_offsets(settings: KafkaConnection, place: str) -> AsyncIterator[TopicOffsets]:
-    """Opens and closes it. StartError without a broker or without the topic, TransportError for what it refuses."""
+async def topic_offsets(settings: KafkaConnection, group: str, place: str) -> AsyncIterator[TopicOffsets]:
+    """Opens and closes it; ``group`` is the name that records are read under, and nothing is committed. StartError without a broker or without the topic, TransportError for what it refuses."""
     settings = settings.model_copy(update={"create": None})
     topic = await reach(settings, place)
     isolation = settings.client.get("isolation_level", "read_uncommitted")
@@ -75,7 +75,7 @@ async def topic_offsets(settings: KafkaConnection, place: str) -> AsyncIterator[
     try:
         await consumer.start()
         consumer.assign([TopicPartition(settings.topic, partition) for partition in range(topic.partitions)])
-        offsets = TopicOffsets(settings, consumer, topic.partitions, place)
+        offsets = TopicOffsets(settings, consumer, topic.partitions, group, place)
         await offsets.look()
         yield offsets
     except KafkaError as err:
