@@ -89,11 +89,11 @@ class EngineProcess:
 class Topics:
     """Topics of one tag on a broker: made, written and read whole."""
 
-    def __init__(self, brokers: str, tag: str, names: Sequence[str], partitions: int) -> None:
+    def __init__(self, brokers: str, tag: str, names: Sequence[str], partitions: int, config: dict[str, str] | None = None) -> None:
         self.brokers, self.tag, self.partitions = brokers, tag, partitions
         self.options = {"bootstrap.servers": brokers, "log_level": 0}
         admin = AdminClient(self.options)
-        for made in admin.create_topics([NewTopic(f"{tag}.{name}", partitions, 1) for name in names]).values():
+        for made in admin.create_topics([NewTopic(f"{tag}.{name}", partitions, 1, config=config or {}) for name in names]).values():
             made.result(PATIENCE_S)
         self.reader = self._consumer()
         self.producer = Producer({**self.options, "enable.idempotence": True, "linger.ms": 2})

@@ -42,7 +42,7 @@ class Deployments:
         entry = self._table().get(window)
         if entry is None or entry.over != named.digest or entry.digest == named.digest:
             return named
-        file, mend = self._file(entry.digest), "deploy it again after a start with --fresh"
+        file, mend = self.file(entry.digest), "deploy it again after a start with --fresh"
         try:
             deployed = read(file, verify=True, trusted=self.trusted)
         except TrustError as err:
@@ -55,13 +55,22 @@ class Deployments:
             raise StateError(f"the model deployed to window '{window}' is another one now", where=str(file), mend=mend)
         return deployed
 
+    def standing(self, named: Mapping[str, str]) -> dict[str, str]:
+        """Window -> digest of the deployed model, where one stands over that of the query file; ``named`` are the digests of those."""
+        table = self._table()
+        return {
+            window: table[window].digest
+            for window, digest in named.items()
+            if window in table and table[window].over == digest != table[window].digest
+        }
+
     def store(self, uploaded: Astore, data: bytes) -> Astore:
         """Keeps the bytes of an uploaded astore under its digest; StateError where they cannot be written.
 
         Gives it back memory-mapped, but where signatures count: there the upload itself, which is what was checked.
         """
-        _write(self._file(uploaded.digest), data)
-        return uploaded if self.trusted else read(self._file(uploaded.digest))
+        _write(self.file(uploaded.digest), data)
+        return uploaded if self.trusted else read(self.file(uploaded.digest))
 
     def record(self, window: str, digest: str, named: Astore) -> None:
         """Makes the deployment durable, or changes nothing: StateError. Files that no window uses any more are taken away."""
@@ -94,7 +103,8 @@ class Deployments:
             mend = "take the file away to score with the models of the query"
             raise StateError("this is no table of deployed models", where=str(file), mend=mend) from err
 
-    def _file(self, digest: str) -> Path:
+    def file(self, digest: str) -> Path:
+        """Where a deployed astore lies."""
         return self.folder / f"{digest}.astore"
 
 

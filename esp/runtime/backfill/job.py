@@ -11,10 +11,11 @@ import pydantic
 from esp.errors import StateError, UsageError
 from esp.files import write_whole
 from esp.runtime.backfill.asked import BEGIN, Asked
-from esp.runtime.backfill.memory import models_of, remembering, wanted_warm_up
+from esp.runtime.backfill.memory import remembering, wanted_warm_up
 from esp.runtime.backfill.plan import plan
-from esp.runtime.backfill.query import outputs_of
+from esp.runtime.backfill.query import outputs_of, scored
 from esp.runtime.connect import KafkaConnection, Source
+from esp.runtime.deployments import Deployments
 from esp.runtime.kafka.bounded import BoundedKafkaSource
 from esp.runtime.kafka.offsets import create_like
 from esp.runtime.kafka.spans import Span, Spans
@@ -38,7 +39,7 @@ class Backfill:
     """What a runner asks about where its sources begin and end; ``spans`` are there once it is settled."""
 
     def __init__(self, asked: Asked, live: Query, query: Query, state_dir: Path) -> None:
-        self.asked, self.live, self.query = asked, live, query
+        self.asked, self.live, self.query, self.state_dir = asked, live, query, state_dir
         self.file = state_dir / query.name / "backfill.json"
         self.spans: Mapping[str, Spans] = {}
         self.tasks: dict[tuple[str, int], Task] = {}
@@ -63,11 +64,22 @@ class Backfill:
         elif before.is_done:
             log.info("%s has come to its end before, and has nothing left to do; --fresh does it again", self.query.name)
         self.spans = before.spans
+        self._warn_of_deployed()
         for name, parts in self.spans.items():
             told = ", ".join(f"{number}: {span.begin} to {span.end}" for number, span in parts.items())
             log.info("%s source %s: offsets by partition: %s", self.query.name, name, told)
         if self.asked.creates_topics:
             await self._create_topics()
+
+    def _warn_of_deployed(self) -> None:
+        """Says where the live query has scored with another model since, as far as the state at hand tells."""
+        deployments = Deployments(self.state_dir / self.live.name / "models")
+        for window, digest in deployments.standing({name: model.digest for name, model in scored(self.live).items()}).items():
+            if (ours := scored(self.query)[window]).digest != digest:
+                line = "%s window %s scores with %s (%s); the live query has %s, deployed since: --model %s=%s scores with that"
+                log.warning(
+                    line, self.query.name, window, ours.name, ours.short_digest, digest[:12], window, deployments.file(digest)
+                )
 
     def open_source(self, name: str, where: str) -> Source:
         """The source of a window, from where to where it is to be read."""
@@ -103,7 +115,7 @@ class Backfill:
     def _plan(self, spans: Mapping[str, Spans]) -> _Plan:
         prints = {name: self.query.fingerprint(name) for name in self.query.sources}
         return _Plan(
-            asked=self.asked.range_asked(), models=dict(models_of(self.query)), fingerprints=prints,
+            asked=self.asked.range_asked(), models={name: model.digest for name, model in scored(self.query).items()}, fingerprints=prints,
             spans={name: dict(parts) for name, parts in spans.items()},
         )  # fmt: skip
 

@@ -1,7 +1,5 @@
 """What the windows of a query hold of events that were before: how far back a range must be warmed up to repeat the live run."""
 
-from collections.abc import Mapping
-
 from esp.runtime.durations import duration_text
 from esp.runtime.kinds.aggregate import AggregateSettings
 from esp.runtime.kinds.copy import CopySettings
@@ -41,12 +39,3 @@ def _own_ns(query: Query, name: str) -> int | None:
 def _delay_ns(query: Query, name: str) -> int:
     settings = query.windows[name].settings
     return settings.max_delay if isinstance(settings, SourceSettings) else 0
-
-
-def models_of(query: Query) -> Mapping[str, str]:
-    """Window -> digest of the model that scores in it."""
-    return {
-        name: query.models[window.settings.model].digest
-        for name, window in query.windows.items()
-        if isinstance(window.settings, ScoreSettings)
-    }

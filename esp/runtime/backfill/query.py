@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from esp.astore.binary import read
+from esp.astore.model import Astore
 from esp.errors import UsageError
 from esp.runtime.backfill.asked import Asked
 from esp.runtime.connect import Connection, FileConnection, KafkaConnection
@@ -44,6 +45,11 @@ def outputs_of(query: Query) -> dict[str, Connection]:
     """The connections of its sinks and of its dead letters, by window (DEAD for these)."""
     outputs = {name: query.windows[name].connection for name in query.sinks}
     return {name: output for name, output in {**outputs, DEAD: query.dead}.items() if output is not None}
+
+
+def scored(query: Query) -> dict[str, Astore]:
+    """The model of each score window."""
+    return {window: query.models[name] for window, name in models_used(query).items()}
 
 
 def place_of(connection: Connection) -> str:

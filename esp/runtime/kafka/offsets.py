@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from esp.errors import TransportError
@@ -14,6 +16,9 @@ from esp.runtime.kafka.cluster import reach
 from esp.runtime.kafka.settings import CreateTopic, KafkaConnection, client_options
 from esp.runtime.kafka.spans import Span
 from esp.runtime.unread import Damage, Unread
+
+OF_OLD = 5  # parts of an entry that does not say yet whose setting it is
+TOPICS_OWN = 1  # the source of a setting that was made for the topic itself
 
 
 class TopicOffsets:
@@ -85,11 +90,26 @@ async def topic_offsets(settings: KafkaConnection, group: str, place: str) -> As
 
 
 async def create_like(settings: KafkaConnection, model: KafkaConnection, place: str) -> None:
-    """Makes the topic, if it is not there, with as many partitions as that of ``model``."""
-    like = await reach(model, place)
-    if settings.create is None:
-        settings = settings.model_copy(update={"create": CreateTopic(partitions=like.partitions)})
+    """Makes the topic, if it is not there, with the partitions, replicas and settings of that of ``model``."""
+    await reach(model, place)
+    settings = settings.model_copy(update={"create": settings.create or await _made_like(model, place)})
     await reach(settings, place)
+
+
+async def _made_like(model: KafkaConnection, place: str) -> CreateTopic:
+    admin = AIOKafkaAdminClient(**client_options(model, place))
+    try:
+        await admin.start()
+        (found,) = await admin.describe_topics([model.topic])
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, model.topic)])
+    except KafkaError as err:
+        raise TransportError(f"Kafka refused ({type(err).__name__}: {err})", where=f"{place}: {model.brokers}") from err
+    finally:
+        await admin.close()
+    entries = [entry for answer in answers for resource in answer.resources for entry in resource[4]]
+    own = {entry[0]: entry[1] for entry in entries if len(entry) > OF_OLD and entry[3] == TOPICS_OWN and entry[1] is not None}
+    parts = found["partitions"]
+    return CreateTopic(partitions=len(parts), replication=len(parts[0]["replicas"]), config=own)
 
 
 def _read(found: RawBlock | Unread) -> RawBlock:

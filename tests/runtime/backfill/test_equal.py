@@ -1,42 +1,16 @@
 """A backfill beside its live query on a real Kafka: the same outputs for the same events, and nothing of the live one is touched."""
 
-from collections.abc import Iterator
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.command import Esp, esp_in
-from tests.conftest import Kafka
+from tests.command import Esp
 from tests.runtime import streams
-from tests.runtime.backfill.ranges import TALLIES, Live, stamp_ms
+from tests.runtime.backfill.ranges import PARTITIONS, PARTS, Live, stamp_ms
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
-PARTS = (400, 500, 300)
-
-
-@pytest.fixture(scope="module")
-def scoring(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Sequences, scores and windows over them."""
-    live = Live(kafka.bootstrap, tmp_path_factory.mktemp("scoring"))
-    live.query = streams.query_file(live.folder / "q", streams.kafka(live.tag, kafka.bootstrap), name=live.tag, checkpoint="50ms")
-    with live.run(PARTS):
-        yield live
-
-
-@pytest.fixture(scope="module")
-def tallying(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Windows of a second alone."""
-    live = Live(kafka.bootstrap, tmp_path_factory.mktemp("tallying"), names=("events", "tallies", "late", "dead"))
-    live.query = live.folder / "query.toml"
-    live.query.write_text(TALLIES.format(name=live.tag, **streams.kafka(live.tag, kafka.bootstrap)))
-    with live.run(PARTS):
-        yield live
-
-
-@pytest.fixture
-def esp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Esp:
-    return esp_in(tmp_path, monkeypatch, capfd)
 
 
 def test_sequences_scores_windows_and_dead_letters_of_a_range_come_out_as_they_did_live(scoring: Live, esp: Esp) -> None:
@@ -75,3 +49,23 @@ def test_windows_of_a_range_of_time_come_out_as_they_did_live_once_they_are_warm
 def iso(number: int) -> str:
     """The time of an event's record."""
     return datetime.fromtimestamp(stamp_ms(number) / 1000, UTC).isoformat()
+
+
+def test_the_live_query_goes_on_undisturbed_while_its_past_is_scored_by_another_model(
+    scoring: Live, esp: Esp, tmp_path: Path
+) -> None:
+    streams.model(tmp_path / "other.astore", seed=2)
+    past, ends = list(scoring.events), ",".join(f"{number}={end}" for number, end in enumerate(scoring.ends("events")))
+    sending = threading.Thread(target=scoring.send, args=(300, 9))
+    sending.start()
+    answer = esp(
+        "run", scoring.query, "--until", ends, "--close-windows", "--model", f"scored={tmp_path / 'other.astore'}",
+        "--suffix", "-other", "--create-topics",
+    )  # fmt: skip
+    sending.join()
+    assert answer.status == 0, answer.err
+    wanted = streams.expected(past, PARTITIONS, is_ended=True, seed=2)
+    redone = ([record[1] for part in scoring.redone(name, "-other") for record in part] for name in ("scores", "tallies", "late"))
+    streams.check(wanted, *redone, is_once=True)
+    scoring.settle()
+    scoring.check()

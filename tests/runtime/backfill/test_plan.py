@@ -12,18 +12,20 @@ from esp.runtime.backfill.plan import plan
 from esp.runtime.kafka.offsets import create_like
 from esp.runtime.kafka.spans import Span
 from tests.conftest import Kafka
+from tests.runtime.backfill.ranges import KEPT
 from tests.runtime.kafka.test_bounded import deleted, in_transactions, settings
 from tests.runtime.kafka.test_kafka import produce
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+TOPICS_OWN = 1  # where Kafka says that a setting is the topic's own
 NOON_MS = 1_764_763_200_000  # 2025-12-03T12:00Z
 
 
 @pytest.fixture(scope="module")
 def topic(kafka: Kafka) -> str:
     """Three partitions: a record a second from noon on, one every two seconds, none."""
-    name = kafka.topic(partitions=3)
+    name = kafka.topic(partitions=3, config=KEPT)
     produce(kafka, name, [{"value": b"x", "timestamp": NOON_MS + 1000 * n} for n in range(100)], 0)
     produce(kafka, name, [{"value": b"x", "timestamp": NOON_MS + 2000 * n} for n in range(100)], 1)
     return name
@@ -82,7 +84,7 @@ def test_what_the_topic_cannot_give_is_refused(kafka: Kafka, topic: str, options
 def test_a_range_of_which_retention_has_taken_some_is_refused_unless_on_lost_says_otherwise(
     kafka: Kafka, caplog: pytest.LogCaptureFixture
 ) -> None:
-    name = kafka.topic()
+    name = kafka.topic(config=KEPT)
     produce(kafka, name, [{"value": b"x", "timestamp": NOON_MS + 1000 * n} for n in range(100)])
     deleted(kafka, name, 30)
     lost: list[dict[str, Any]] = [{"from_offset": "10"}, {"from_time": "2025-12-03T12:00:10Z"}]
@@ -123,8 +125,11 @@ def test_a_topic_that_is_not_there_is_not_made(kafka: Kafka) -> None:
         spans(kafka, "nowhere", {"create": {"partitions": 1}}, until="end")
 
 
-def test_an_output_is_made_with_the_partitions_of_the_one_it_stands_for(kafka: Kafka, topic: str) -> None:
-    made = f"{topic}-redo"
+def test_an_output_is_made_with_the_partitions_and_the_settings_of_the_one_it_stands_for(kafka: Kafka, topic: str) -> None:
+    made, admin = f"{topic}-redo", confluent_kafka.admin.AdminClient(kafka.client())
     for _ in range(2):  # one that is there stays
         asyncio.run(create_like(settings(kafka, made), settings(kafka, topic), "q"))
-    assert len(confluent_kafka.admin.AdminClient(kafka.client()).list_topics(made, timeout=30).topics[made].partitions) == 3
+    assert len(admin.list_topics(made, timeout=30).topics[made].partitions) == 3
+    asked = confluent_kafka.admin.ConfigResource(confluent_kafka.admin.ResourceType.TOPIC, made)
+    found = admin.describe_configs([asked])[asked].result(30)
+    assert {name: entry.value for name, entry in found.items() if entry.source == TOPICS_OWN} == KEPT
