@@ -41,10 +41,16 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setattr(choice, "CHOOSER", choice.Chooser(folder, count().__next__))
 
 
-def _skip(reason: str) -> None:
+def skip(reason: str) -> None:
     if os.environ.get("ESP_REQUIRE_KAFKA") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def skip_without_kafka() -> None:
+    """Leaves a test out where no broker of our own can be started."""
+    if reason := missing():
+        skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +60,7 @@ def kafka() -> Iterator[Kafka]:
         yield Kafka(named)
         return
     if reason := missing():
-        _skip(reason)
+        skip(reason)
     broker = Broker().start()
     yield Kafka(broker.bootstrap)
     broker.remove()
@@ -64,7 +70,7 @@ def kafka() -> Iterator[Kafka]:
 def own_broker() -> Iterator[Broker]:
     """A broker of the test's own, started, which the test may kill."""
     if reason := missing():
-        _skip(reason)
+        skip(reason)
     broker = Broker().start()
     yield broker
     broker.remove()
@@ -74,7 +80,7 @@ def own_broker() -> Iterator[Broker]:
 def secured_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
     """A broker with a listener for each way of getting in."""
     if reason := missing():
-        _skip(reason)
+        skip(reason)
     broker = SecuredBroker(tmp_path_factory.mktemp("certificates"))
     broker.start()
     yield broker

@@ -15,7 +15,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "kernels": (("esp.kernels",), ()),
     "astore": (("esp.astore",), ("errors",)),
     "train": (("esp.train",), ("errors", "kernels", "astore")),
-    "events": (("esp.runtime.schema", "esp.runtime.events", "esp.runtime.durations", "esp.runtime.unread"), ("errors", "kernels")),
+    "events": (("esp.runtime.schema", "esp.runtime.events", "esp.runtime.durations", "esp.runtime.unread", "esp.runtime.peer"), ("errors", "kernels")),
     "backends": (("esp.runtime.backends",), ("errors", "kernels", "astore", "events")),
     "scorer": (("esp.runtime.scorer", "esp.runtime.drift", "esp.runtime.stateful", "esp.runtime.windowed"), ("errors", "kernels", "astore", "events", "backends")),
     "columns": (

@@ -21,10 +21,11 @@ class Health(pydantic.BaseModel):
 
 
 class Readiness(pydantic.BaseModel):
-    """Whether every query runs and reaches its peers."""
+    """Whether every query runs and reaches its peers; ``reasons`` say of those that do not why."""
 
     ready: bool
     queries: dict[str, State]
+    reasons: dict[str, list[str]]
 
 
 class QueryState(pydantic.BaseModel):

@@ -6,10 +6,12 @@ from typing import ClassVar, Protocol
 import pydantic
 
 from esp.runtime.events import RawBlock
-from esp.runtime.unread import Unread
+from esp.runtime.peer import Peer
+from esp.runtime.unread import Moved, Unread
 
 Assigned = Callable[[set[int]], Awaitable[dict[int, int | None]]]
 Revoked = Callable[[set[int]], Awaitable[None]]
+ELSEWHERE = -1  # in the answer of Assigned: there is a state, but its offset counts another topic that had the same name
 
 
 class Connection(pydantic.BaseModel):
@@ -33,7 +35,7 @@ class Source(Protocol):
 
     ``assigned`` is awaited when partitions come (the engine restores state and answers for each the offset to start from;
     None = the group's commit, else the setting ``start``); ``revoked`` before they go (the engine drains and commits).
-    ``stop`` calls neither. ``connected`` turns False while the peer cannot be reached.
+    ``stop`` calls neither. ``identity`` tells the topic from others that have or had its name; empty where nobody knows.
     """
 
     bounded: bool
@@ -44,11 +46,14 @@ class Source(Protocol):
         ...
 
     @property
-    def connected(self) -> bool: ...
+    def peer(self) -> Peer: ...
+
+    @property
+    def identity(self) -> str: ...
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None: ...
 
-    async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread]:
+    async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread | Moved]:
         """What is there, in order within a partition; waits at most ``timeout_s`` for the first record."""
         ...
 
@@ -71,7 +76,7 @@ class Sink(Protocol):
     """Takes records; lives on the event loop."""
 
     @property
-    def connected(self) -> bool: ...
+    def peer(self) -> Peer: ...
 
     async def start(self) -> None: ...
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from esp.errors import EspError, StateError, TransportError
 from esp.runtime.connect import Connection, FileConnection, KafkaConnection, MemoryConnection, Source
+from esp.runtime.connector import ELSEWHERE
 from esp.runtime.query import Query
 from esp.runtime.state.checkpoint import Checkpoint, CheckpointStore
 from esp.runtime.state.tables import Tables
@@ -56,6 +57,7 @@ class Durability:
         }
         self.count = 0
         self.failure: StateError | None = None
+        self._identities: dict[TaskKey, str] = {}  # of the topic that each task's offsets count
         self._steps: dict[TaskKey, int] = {}  # how far each task was at its last checkpoint
         self._offsets: dict[TaskKey, int] = {}  # the offset of each task's last checkpoint
         self._committed: dict[TaskKey, int] = {}
@@ -75,17 +77,22 @@ class Durability:
         for store in self.stores.values():
             store.unlock()
 
-    def restore(self, key: TaskKey) -> tuple[Tables, int | None]:
-        """The state of a task and the offset that it equals; empty and None where there is no checkpoint."""
+    def restore(self, key: TaskKey, identity: str = "") -> tuple[Tables, int | None]:
+        """The state of a task and the offset that it equals; empty and None where there is no checkpoint.
+
+        ``identity`` is that of the topic now; ELSEWHERE for the offset where it was another one.
+        """
         source, partition = key
         checkpoint, tables = self.stores[source].load(partition), Tables()
         self._unsaved.discard(key)
         self._committed.pop(key, None)
         self._offsets.pop(key, None)
-        self._steps[key] = 0
+        self._steps[key], self._identities[key] = 0, identity
         if checkpoint is None:
             return tables, None
         tables.load(checkpoint.tables)
+        if identity and checkpoint.identity and checkpoint.identity != identity:
+            return tables, ELSEWHERE
         self._offsets[key] = checkpoint.offsets[key]
         return tables, self._offsets[key]
 
@@ -175,7 +182,9 @@ class Durability:
     def _write(self, taken: list[_Snapshot]) -> None:
         for snapshot in taken:
             source, partition = key = snapshot.key
-            self.stores[source].save(partition, Checkpoint({key: snapshot.next_offset}, snapshot.tables))
+            self.stores[source].save(
+                partition, Checkpoint({key: snapshot.next_offset}, snapshot.tables, self._identities.get(key, ""))
+            )
             self._unsaved.discard(key)
             self._steps[key], self._offsets[key] = snapshot.steps, snapshot.next_offset
         self.count += bool(taken)

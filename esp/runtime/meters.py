@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from esp.runtime.peer import Peer
+
 # Upper bounds in seconds, five to the decade from 10 us to 10 s; and of batches in events.
 SECONDS = (*(round(base * 10.0**power, 12) for power in range(-5, 1) for base in (1.0, 1.6, 2.5, 4.0, 6.3)), 10.0)
 EVENTS = tuple(float(1 << power) for power in range(17))
@@ -62,3 +64,4 @@ class QueryMeter:
     batch: Histogram = field(default_factory=lambda: Histogram(EVENTS))
     lag: dict[str, dict[int, int]] = field(default_factory=dict)  # source -> partition -> events
     state_size_bytes: int = 0
+    peers: dict[str, Peer] = field(default_factory=dict)  # by the window whose connector it is

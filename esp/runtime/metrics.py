@@ -1,6 +1,6 @@
 """What Prometheus scrapes: the meters of every running query, turned into metric families when they are asked for."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 import esp
 from esp.kernels.compile import compilations
 from esp.runtime.meters import Histogram, QueryMeter
+from esp.runtime.peer import Peer
 from esp.runtime.scorer import Scorer
 
 COUNTERS = {"in": "that came into a window", "out": "that left a window", "late": "that came after their window had closed", "dead": "that could not be taken"}  # fmt: skip
@@ -50,6 +51,7 @@ class EngineCollector(Collector):
         yield from _event_counters(meters)
         yield from _histograms(meters)
         yield from _state(self.runners)
+        yield from _peers(meters)
         yield _models(self.runners)
         yield from _drift(self.runners)
 
@@ -101,6 +103,22 @@ def _state(runners: Mapping[str, Watched]) -> Iterator[Metric]:
         saved.add_metric([name], runner.checkpoints)
         ready.add_metric([name], float(runner.is_ready and runner.is_connected))
     yield from (lag, size, saved, ready)
+
+
+def _peers(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
+    whole: dict[str, tuple[str, Callable[[Peer], float]]] = {
+        "esp_peer_faults": ("Troubles with a connector's peer", lambda peer: peer.faults),
+        "esp_peer_away_seconds": ("Time in trouble with a connector's peer", lambda peer: peer.away_s),
+        "esp_peer_retries": ("What was tried in vain at a connector's peer", lambda peer: peer.retries),
+        "esp_peer_events_lost": ("Records that a source's peer no longer had when they were asked for", lambda peer: peer.events_lost),
+    }  # fmt: skip
+    for name, (meaning, choose) in whole.items():
+        family = CounterMetricFamily(name, meaning, labels=["query", "window"])
+        for query, meter in meters.items():
+            for window, peer in meter.peers.items():
+                family.add_metric([query, window], choose(peer))
+        if family.samples:
+            yield family
 
 
 def _models(runners: Mapping[str, Watched]) -> Metric:

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 
 from esp.errors import TransportError
 from esp.runtime.events import RawBlock
-from esp.runtime.unread import Damage, Unread
+from esp.runtime.unread import Damage, Moved, Unread
 
 
 class Reader:
@@ -14,9 +14,11 @@ class Reader:
         self.awaited: int | None = None
         self._behind = 0  # the damage that was given up ends here
 
-    def read(self, records: RawBlock | Unread) -> Iterator[RawBlock | Damage]:
+    def read(self, records: RawBlock | Unread | Moved) -> Iterator[RawBlock | Damage | Moved]:
         """The records; a Damage stands for a batch that is given up. Raises TransportError where the settings say so."""
-        if isinstance(records, RawBlock):
+        if isinstance(records, Moved):
+            self.awaited, self._behind = None, 0
+        if isinstance(records, RawBlock | Moved):
             yield records
             return
         left: Unread | None = records

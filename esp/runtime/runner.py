@@ -15,6 +15,7 @@ from esp.runtime.dead_letters import dead_letters
 from esp.runtime.durability import Durability, TaskKey
 from esp.runtime.events import DeadBlock, RawBlock
 from esp.runtime.models import Models
+from esp.runtime.peer import Peer
 from esp.runtime.query import Query
 from esp.runtime.state.tables import Tables
 from esp.runtime.task import DEAD, Task, new_meter
@@ -203,8 +204,10 @@ class QueryRunner:
         """Restores the tasks of partitions and answers the offsets that their state has come to."""
         offsets: dict[int, int | None] = {}
         for number in sorted(partitions):
-            tables, offsets[number] = await asyncio.to_thread(self.durability.restore, (name, number))
-            await self.worker.call(partial(self._open_task, name, number, tables, offsets[number]))
+            identity = self.sources[name].identity
+            tables, offset = await asyncio.to_thread(self.durability.restore, (name, number), identity)
+            await self.worker.call(partial(self._open_task, name, number, tables, None if offset is None else max(offset, 0)))
+            offsets[number] = offset
         self.assigned[name] |= partitions
         if self.is_paused or name in self.crowded:
             self.sources[name].pause(partitions)
@@ -284,7 +287,21 @@ class QueryRunner:
 
     @property
     def is_connected(self) -> bool:
-        return all(source.connected for source in self.sources.values()) and all(sink.connected for sink in self.sinks.values())
+        return not any(peer.trouble for peer in self._peers().values())
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the query is not ready; none where it is."""
+        if not self.is_running:
+            return ["it is starting, draining or has ended"]
+        troubles = [f"{name}: {peer.trouble}" for name, peer in self._peers().items() if peer.trouble]
+        failure = self.durability.failure
+        return troubles + ([str(failure)] if failure is not None else [])
+
+    def _peers(self) -> dict[str, Peer]:
+        """How each connector stands, by its window."""
+        connectors: dict[str, Source | Sink] = {**self.sources, **self.sinks}
+        return {name: connector.peer for name, connector in connectors.items()}
 
     @property
     def checkpoints(self) -> int:
@@ -309,17 +326,13 @@ class QueryRunner:
                 log.info("query %s: checkpoints can be written again", self.query.name)
 
     async def _watch(self) -> None:
-        """Keeps lag and state size fresh, and says when a peer is lost or found again."""
-        was_connected = True
+        """Keeps lag, state size and what is known of the peers fresh."""
         while True:
             await asyncio.sleep(1.0)
             self.meter.state_size_bytes = sum(task.tables.size_bytes for task in list(self.worker.tasks.values()))
             for name, source in self.sources.items():
                 self.meter.lag[name] = await source.lag()
-            if self.is_connected != was_connected:
-                was_connected = self.is_connected
-                state, level = ("is back", logging.INFO) if was_connected else ("is lost", logging.WARNING)
-                log.log(level, "query %s: the broker %s", self.query.name, state)
+            self.meter.peers = self._peers()
 
     def _where(self, name: str) -> str:
         return f"{self.query.path}: {'query.dead' if name == DEAD else f'windows.{name}.connect'}"

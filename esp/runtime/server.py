@@ -88,7 +88,11 @@ def _add_watching(app: FastAPI, runners: Runners, allowed: list[Any]) -> None:
     async def readyz(response: Response) -> Readiness:
         is_ready = bool(runners) and all(runner.is_ready and runner.is_connected for runner in runners.values())
         response.status_code = 200 if is_ready else 503
-        return Readiness(ready=is_ready, queries={name: _state(runner) for name, runner in runners.items()})
+        return Readiness(
+            ready=is_ready,
+            queries={name: _state(runner) for name, runner in runners.items()},
+            reasons={name: runner.reasons for name, runner in runners.items() if runner.reasons},
+        )
 
 
 def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_bytes: int) -> None:

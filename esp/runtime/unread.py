@@ -1,6 +1,7 @@
 """Records as a source hands them over, yet to be read: the worker does that, and says where they are damaged."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from esp.runtime.events import U8, RawBlock
@@ -41,6 +42,19 @@ class Unread(Protocol):
     def block(self) -> RawBlock:
         """The records. Raises Damage."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Stands among the records of a partition where those that follow do not follow on: they begin anew at ``offset``."""
+
+    topic: str
+    partition: int
+    offset: int
+    size_bytes: int = 0
+
+    def __len__(self) -> int:
+        return 0
 
 
 class Damage(Exception):

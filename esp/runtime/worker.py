@@ -17,7 +17,7 @@ from esp.runtime.costs import Costs
 from esp.runtime.events import RawBlock, joined
 from esp.runtime.meters import QueryMeter
 from esp.runtime.task import Outputs, Task
-from esp.runtime.unread import Damage, Unread
+from esp.runtime.unread import Damage, Moved, Unread
 
 R = TypeVar("R")
 TAKE_BATCHES = 4  # of max_batch events, that the worker takes at once
@@ -27,7 +27,7 @@ LIGHT_S, LIGHT_BYTES = 1e-3, 64 << 10  # what the event loop works off itself, w
 @dataclass(frozen=True, slots=True)
 class _Records:
     source: str
-    raw: RawBlock | Unread
+    raw: RawBlock | Unread | Moved
     at_s: float
 
 
@@ -72,7 +72,7 @@ class Worker:
         """Raises what made the thread end, if something does."""
         await asyncio.shield(self.failed)
 
-    def put(self, source: str, raws: "Sequence[RawBlock | Unread]") -> None:
+    def put(self, source: str, raws: "Sequence[RawBlock | Unread | Moved]") -> None:
         """Hands over records, a block each partition; look at ``inbox.room`` before fetching more.
 
         What is known to be light, while the worker has nothing to do, is worked off here and now: two hand-overs from thread to
@@ -87,7 +87,7 @@ class Worker:
             self.inbox.put(item, len(item.raw), item.raw.size_bytes)
         return None
 
-    def _are_light(self, source: str, raws: "Sequence[RawBlock | Unread]") -> bool:
+    def _are_light(self, source: str, raws: "Sequence[RawBlock | Unread | Moved]") -> bool:
         costs = self._costs[source]
         return sum(costs.of(len(raw)) for raw in raws) < LIGHT_S and sum(raw.size_bytes for raw in raws) <= LIGHT_BYTES
 
@@ -170,6 +170,9 @@ class Worker:
                 if isinstance(found, Damage):
                     self._process(task, small)
                     self.emit(task.give_up(found))
+                elif isinstance(found, Moved):
+                    self._process(task, small)
+                    task.move_to(found.offset)
                 elif len(found):
                     if sum(map(len, small)) + len(found) > self.max_batch:
                         self._process(task, small)

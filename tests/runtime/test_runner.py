@@ -16,6 +16,7 @@ from esp.runtime.connect import MemoryTopic
 from esp.runtime.connect import memory as memory_connector
 from esp.runtime.headers import add_headers, decode_headers
 from esp.runtime.kinds.sequence import SequenceWindow
+from esp.runtime.peer import Peer
 from tests.runtime import streams
 from tests.runtime.memory_stream import PARTITIONS, Stream, until, while_running
 
@@ -225,7 +226,7 @@ def test_a_stop_while_peers_are_gone_ends_in_time_and_says_what_is_not_confirmed
 
     with monkeypatch.context() as patch:
         patch.setattr(memory_connector.MemorySink, "flush", hang)
-        patch.setattr(memory_connector.MemorySink, "connected", False)
+        patch.setattr(memory_connector.MemorySink, "peer", Peer("it is gone"))
         runner = stream.runner()
 
         async def stop(stopping: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ from esp.astore.graph import Node, Value
 from esp.astore.model import Astore, Input
 from esp.errors import StartError, UsageError
 from esp.runtime.connect.memory import TOPICS
+from esp.runtime.peer import Peer
 from esp.runtime.query import load_query
 from esp.runtime.runner import QueryRunner
 from esp.runtime.server import bind, build_app, is_open
@@ -74,12 +75,14 @@ def test_ready_is_false_until_the_query_runs_and_while_a_peer_is_lost(tmp_path: 
             return answer.status_code, answer.json()
 
     runner = QueryRunner(load_query(moves.write_query(tmp_path)), tmp_path / "other")
-    assert asyncio.run(asked(runner)) == (503, {"ready": False, "queries": {"moves": "not running"}})
+    wanted = {"ready": False, "queries": {"moves": "not running"}, "reasons": {"moves": ["it is starting, draining or has ended"]}}
+    assert asyncio.run(asked(runner)) == (503, wanted)
 
     async def work(engine: moves.Engine) -> None:
-        assert await asked(engine.runner) == (200, {"ready": True, "queries": {"moves": "running"}})
-        engine.runner.sinks["scores"].connected = False  # type: ignore[misc]
-        assert await asked(engine.runner) == (503, {"ready": False, "queries": {"moves": "disconnected"}})
+        assert await asked(engine.runner) == (200, {"ready": True, "queries": {"moves": "running"}, "reasons": {}})
+        engine.runner.sinks["scores"].peer = Peer("the broker is gone")  # type: ignore[misc]
+        wanted = {"ready": False, "queries": {"moves": "disconnected"}, "reasons": {"moves": ["scores: the broker is gone"]}}
+        assert await asked(engine.runner) == (503, wanted)
 
     with_engine(tmp_path, work)
 

@@ -13,6 +13,7 @@ from esp.errors import QueryError, TransportError
 from esp.runtime.connect.file_cut import MAX_RECORD_BYTES, Cutter, ends_in_quotes, objects_end
 from esp.runtime.connector import Assigned, Connection, Revoked
 from esp.runtime.events import I64, U8, RawBlock
+from esp.runtime.peer import FINE
 
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".msgpack": "msgpack", ".mp": "msgpack"}
 
@@ -57,7 +58,8 @@ class FileSource:
     """Reads a file from a record on to its end."""
 
     bounded = True
-    connected = True
+    peer = FINE
+    identity = ""
 
     def __init__(self, settings: FileConnection, group: str = "", where: str = "") -> None:
         self.settings, self.where = settings, f"{where}: {settings.path}" if where else str(settings.path)
@@ -135,7 +137,7 @@ class FileSink:
     crash has cut short spoils no other: a line is ended, in CSV with its quotes closed, a msgpack object is cut off.
     """
 
-    connected = True
+    peer = FINE
 
     def __init__(self, settings: FileConnection, where: str = "") -> None:
         self.settings, self.where = settings, f"{where}: {settings.path}" if where else str(settings.path)

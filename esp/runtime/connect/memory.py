@@ -12,6 +12,7 @@ import pydantic
 from esp.errors import TransportError
 from esp.runtime.connector import Assigned, Connection, Revoked
 from esp.runtime.events import I64, RawBlock, raw_block
+from esp.runtime.peer import FINE
 
 
 @dataclass(slots=True)
@@ -121,7 +122,8 @@ class MemoryConnection(Connection):
 class MemorySource:
     """Reads all partitions of a memory topic."""
 
-    connected = True
+    peer = FINE
+    identity = ""
 
     def __init__(self, settings: MemoryConnection, group: str = "", where: str = "") -> None:
         self.topic, self.bounded, self.where = settings.log, settings.bounded, where
@@ -202,7 +204,7 @@ class MemorySource:
 class MemorySink:
     """Appends to a memory topic."""
 
-    connected = True
+    peer = FINE
 
     def __init__(self, settings: MemoryConnection, where: str = "") -> None:
         self.topic = settings.log

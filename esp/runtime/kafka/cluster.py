@@ -1,11 +1,11 @@
-"""Reaching a Kafka cluster: wait for it at the start, see to the topic, notice when it goes and when it is back."""
+"""Reaching a Kafka cluster: wait for it at the start, see to the topic; leave it in good order."""
 
 import asyncio
 import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,38 +16,12 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from esp.errors import StartError
 from esp.runtime.kafka.access import knock
+from esp.runtime.kafka.client_log import Heard, listen
 from esp.runtime.kafka.settings import KafkaConnection, client_options
 
 log = logging.getLogger(__name__)
-WATCH_S = 2.0
 STOP_S = 10.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0
-
-
-class ClientLog(logging.Handler):
-    """Takes the client library's own lines, which repeat themselves while a broker is down, aside to debug level; keeps the last fault."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fault = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        is_bug = record.exc_info is not None and record.levelno >= logging.ERROR
-        if record.levelno >= logging.WARNING:
-            self.fault = record.getMessage()
-        log.log(logging.ERROR if is_bug else logging.DEBUG, "%s", record.getMessage(), exc_info=record.exc_info)
-
-
-CLIENT_LOG = ClientLog()
-
-
-def take_log_aside() -> None:
-    """Puts ClientLog before the client library's loggers; done once."""
-    logger = logging.getLogger("aiokafka")
-    if CLIENT_LOG not in logger.handlers:
-        logger.addHandler(CLIENT_LOG)
-        logger.setLevel(logging.WARNING)
-        logger.propagate = False
 
 
 def is_fast() -> bool:
@@ -65,7 +39,7 @@ class Topic:
 
 async def reach(settings: KafkaConnection, where: str) -> Topic:
     """Waits for a broker, then for the topic. StartError without a broker or without the topic."""
-    take_log_aside()
+    heard = listen()
     if settings.records == "client" and not is_fast():
         log.warning("%s: aiokafka came without its C extension and will be slow; install a wheel of it", where)
     if settings.security_protocol == "SASL_PLAINTEXT" and settings.sasl_mechanism in ("PLAIN", "OAUTHBEARER"):
@@ -75,9 +49,9 @@ async def reach(settings: KafkaConnection, where: str) -> Topic:
         left_s = max(deadline - time.monotonic(), 0.0)
         try:
             async with asyncio.timeout(max(left_s, 1.0)):
-                return await _look(settings, where)
+                return await _look(settings, where, heard)
         except (KafkaError, OSError, TimeoutError) as err:
-            fault = CLIENT_LOG.fault or str(err) or type(err).__name__
+            fault = heard.fault or str(err) or type(err).__name__
             if left_s <= backoff_s:
                 raise StartError(
                     f"no Kafka broker answered within {settings.wait_for_broker_s:g} s ({fault})",
@@ -90,8 +64,8 @@ async def reach(settings: KafkaConnection, where: str) -> Topic:
         backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
 
 
-async def _look(settings: KafkaConnection, where: str) -> Topic:
-    CLIENT_LOG.fault = ""
+async def _look(settings: KafkaConnection, where: str, heard: Heard) -> Topic:
+    heard.fault = ""
     options = client_options(settings, where)
     if settings.security_protocol != "PLAINTEXT":
         await knock(options, f"{where}: {settings.brokers}")
@@ -146,37 +120,6 @@ async def _max_message_bytes(admin: Any, topic: str) -> int | None:
     except Exception as err:  # whatever the reason, the engine can do without the answer
         log.debug("the settings of topic %s were not told (%r)", topic, err)
         return None
-
-
-class Watch:
-    """Asks the cluster for its metadata every two seconds, and says once when it has gone and once when it is back."""
-
-    def __init__(self, ask: Callable[[], Awaitable[bool]], place: str) -> None:
-        self.ask, self.place, self.connected = ask, place, True
-        self._task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_S)
-            found = await self._answers()
-            if found != self.connected:
-                self.connected = found
-                if found:
-                    log.info("%s: the Kafka broker is back", self.place)
-                else:
-                    log.warning("%s: the Kafka broker is gone (%s); trying on", self.place, CLIENT_LOG.fault or "no answer")
-
-    async def _answers(self) -> bool:
-        try:
-            return await self.ask()
-        except Exception as err:  # whatever stops the client from asking, the cluster is not reached
-            log.debug("%s: the cluster was not asked (%r)", self.place, err)
-            return False
-
-    async def stop(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
 
 
 async def stop_in_time(stopping: Coroutine[Any, Any, None], client: Any, place: str) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,12 +18,16 @@ from esp.errors import QueryError, TransportError
 from esp.kernels.murmur import partitions
 from esp.runtime.dead_letters import DeadLetters, fitted
 from esp.runtime.events import I64, RawBlock
-from esp.runtime.kafka import columns
+from esp.runtime.kafka import columns, watch
+from esp.runtime.kafka.client_log import Heard, listen
 from esp.runtime.kafka.client_packing import ClientPacking
-from esp.runtime.kafka.cluster import Topic, Watch, reach, stop_in_time
+from esp.runtime.kafka.cluster import Topic, reach, stop_in_time
 from esp.runtime.kafka.columns import Packing
 from esp.runtime.kafka.compression import CODECS
+from esp.runtime.kafka.pacing import Pace
 from esp.runtime.kafka.settings import KafkaConnection, client_options
+from esp.runtime.kafka.watch import Watch, Watched, first_id
+from esp.runtime.peer import Peer
 
 log = logging.getLogger(__name__)
 RECORD_OVERHEAD_BYTES = 96  # what a batch of one record adds to it: header of the batch (61) and at most 35 for the record's own
@@ -65,13 +71,17 @@ class KafkaSink:
         self._producer: Any = None
         self._threads: ThreadPoolExecutor | None = None
         self._watch: Watch | None = None
+        self._heard, self._acknowledged_s = Heard(), time.monotonic()
 
     @property
-    def connected(self) -> bool:
-        return self._watch is not None and self._watch.connected
+    def peer(self) -> Peer:
+        if self._watch is None:
+            return Peer("it is not reached yet")
+        return Peer(self._watch.trouble, self._watch.faults, self._watch.away_s, self._heard.count)
 
     async def start(self) -> None:
         self._topic = await reach(self.settings, self.place)
+        listen(self._heard)
         self._producer = self._make()
         if columns.are_wanted(self.settings, self.place):
             self._threads = ThreadPoolExecutor(1, "esp-batches")
@@ -80,7 +90,19 @@ class KafkaSink:
         except KafkaError as err:
             raise self._error(err, 0) from err
         self._lanes = {partition: _Lane(self._packing()) for partition in range(self._topic.partitions)}
-        self._watch = Watch(self._producer.client.force_metadata_update, f"{self.place}: {self.settings.brokers}")
+        client, pace, place = self._producer.client, Pace(), f"{self.place}: {self.settings.brokers}"
+        pace.rule(client, _retry_backoff=self._producer._sender)
+        self._producer._message_accumulator._batch_ttl = math.inf  # who leads no partition now is awaited like who is gone
+        watched = Watched(client, self.settings.topic, place, self._heard, pace, self._stalled, lambda: None)
+        self._watch = Watch(watched, await first_id(client, self.settings.topic))
+
+    def _stalled(self, answering_s: float) -> str:
+        """Whether the broker, which answers since that time, takes too long to acknowledge what it was sent."""
+        now = time.monotonic()
+        if all(lane.acknowledged == lane.handed for lane in self._lanes.values()):
+            self._acknowledged_s = now
+        waits_s = now - max(self._acknowledged_s, answering_s)
+        return "the broker does not acknowledge the records" if waits_s > watch.STALL_S else ""
 
     def _packing(self) -> Packing:
         if self._threads is None:
@@ -185,6 +207,7 @@ class KafkaSink:
             self._fail(self._error(err, size))
             return
         self._in_flight_bytes -= lane.acknowledge(records)
+        self._acknowledged_s = time.monotonic()
         self._progress.set()
 
     async def flush(self) -> None:

@@ -11,18 +11,24 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from esp.errors import EspError, QueryError, TransportError
-from esp.runtime.connector import Assigned, Revoked
+from esp.runtime.connector import ELSEWHERE, Assigned, Revoked
 from esp.runtime.events import RawBlock
 from esp.runtime.kafka import columns
-from esp.runtime.kafka.cluster import Watch, reach, stop_in_time, take_log_aside
+from esp.runtime.kafka.client_log import Heard, listen
+from esp.runtime.kafka.cluster import reach, stop_in_time
 from esp.runtime.kafka.consumed import block_of
 from esp.runtime.kafka.fetched import Fetched
+from esp.runtime.kafka.pacing import Pace
 from esp.runtime.kafka.settings import KafkaConnection, client_options
+from esp.runtime.kafka.standstill import Standstill
 from esp.runtime.kafka.tolerant import TolerantConsumer
-from esp.runtime.unread import Unread
+from esp.runtime.kafka.watch import Watch, Watched, first_id
+from esp.runtime.peer import Peer
+from esp.runtime.unread import Moved, Unread
 
 log = logging.getLogger(__name__)
 FETCH_BYTES = 16 << 20  # of one fetch from one broker
+LOOK_S = 1.0  # how often a commit that waits looks whether there is still something to commit to
 NEVER_MS = 2**31 - 1  # the engine says itself when it is stuck
 
 
@@ -43,37 +49,50 @@ class KafkaSource:
             raise QueryError("a Kafka source needs a consumer group", where=where, mend="say group = NAME")
         self._ready, self._changed, self._first = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._position: dict[int, int] = {}
+        self._identity = ""
         self._paused: set[int] = set()
         self._failure: BaseException | None = None
         self._taking: asyncio.Task[None] | None = None
         self._consumer: Any = None
         self._watch: Watch | None = None
+        self._heard, self._standstill = Heard(), Standstill(self)
+        self._events_lost = 0
 
     @property
-    def connected(self) -> bool:
-        return self._watch is not None and self._watch.connected
+    def peer(self) -> Peer:
+        if self._watch is None:
+            return Peer("it is not reached yet")
+        return Peer(self._watch.trouble, self._watch.faults, self._watch.away_s, self._heard.count, self._events_lost)
+
+    @property
+    def identity(self) -> str:
+        return self._identity
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None:
         self._assigned, self._revoked, self._loop = assigned, revoked, asyncio.get_running_loop()
-        await reach(self.settings, self.place)
+        self._topic = await reach(self.settings, self.place)
+        listen(self._heard)
         self._consumer = self._make()
         self._consumer.subscribe([self.settings.topic], listener=_Listener(self))
         try:
             await self._consumer.start()
         except KafkaError as err:
             raise self._error(err) from err
+        client, place, pace = self._consumer._client, f"{self.place}: {self.settings.brokers}", Pace()
+        pace.rule(client, _retry_backoff=self._consumer._fetcher, _retry_backoff_ms=self._consumer._coordinator)
         await self._first.wait()
         self._check()
-        client = self._consumer._client
-        self._watch = Watch(client.force_metadata_update, f"{self.place}: {self.settings.brokers}")
+        watched = Watched(
+            client, self.settings.topic, place, self._heard, pace, self._standstill.what, self._consumer._coordinator.request_rejoin
+        )
+        self._watch = Watch(watched, self._identity)
 
     def _make(self) -> Any:
-        take_log_aside()
         settings = self.settings
         options = {
             "session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, "fetch_max_bytes": FETCH_BYTES, **settings.client,
             **client_options(settings, self.place), "group_id": self.group, "enable_auto_commit": False,
-            "auto_offset_reset": "none" if settings.on_lost == "fail" else settings.on_lost, "max_poll_interval_ms": NEVER_MS,
+            "auto_offset_reset": "none", "max_poll_interval_ms": NEVER_MS,
             "group_instance_id": settings.instance, "fetch_max_wait_ms": settings.fetch_max_wait_ms,
             "max_partition_fetch_bytes": settings.max_partition_fetch_bytes,
         }  # fmt: skip
@@ -87,7 +106,7 @@ class KafkaSource:
                 f"aiokafka refuses an option ({err})", where=f"{self.place}: client", mend="see aiokafka's consumer"
             ) from err
 
-    async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread]:
+    async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread | Moved]:
         self._check()
         active = [partition for partition in self._position if partition not in self._paused]
         if not self._ready.is_set() or not active:
@@ -98,6 +117,8 @@ class KafkaSource:
             found = await self._consumer.getmany(
                 *partitions, timeout_ms=int(timeout_s * 1000), max_records=None if self._has_columns else self.settings.max_records
             )
+        except OffsetOutOfRangeError as err:
+            return await self._reset(err) if self._ready.is_set() else []
         except KafkaError as err:
             if not self._ready.is_set():
                 return []
@@ -146,14 +167,35 @@ class KafkaSource:
         """A partition that has moved on meanwhile is its new owner's to commit: that is said in the log, and no failure."""
         if not offsets:
             return
+        listen(self._heard)
+        self._standstill.begin("offsets wait to be committed")
         try:
-            await self._consumer.commit({self._tp(partition): offset for partition, offset in offsets.items()})
+            await self._commit(offsets)
         except (CommitFailedError, IllegalStateError) as err:
             log.warning(
                 "%s: offsets %s were not committed, the group has moved on (%s)", self.place, dict(offsets), type(err).__name__
             )
         except KafkaError as err:
             raise self._error(err) from err
+        finally:
+            self._standstill.end("offsets wait to be committed")
+
+    async def _commit(self, offsets: Mapping[int, int]) -> None:
+        """The client tries on without end; where the topic has gone meanwhile there is nothing to commit to."""
+        committing = asyncio.ensure_future(
+            self._consumer.commit({self._tp(partition): offset for partition, offset in offsets.items()})
+        )
+        cluster = self._consumer._client.cluster
+        try:
+            while not committing.done():
+                await asyncio.wait([committing], timeout=LOOK_S)
+                if not committing.done() and not cluster.partitions_for_topic(self.settings.topic):
+                    log.warning("%s: offsets %s were not committed, the topic has gone", self.place, dict(offsets))
+                    return
+            committing.result()
+        finally:
+            committing.cancel()
+            await asyncio.gather(committing, return_exceptions=True)
 
     async def lag(self) -> dict[int, int]:
         ends = {partition: self._consumer.highwater(self._tp(partition)) for partition in self._position if self._ready.is_set()}
@@ -176,6 +218,7 @@ class KafkaSource:
         if self._taking is not None:
             await asyncio.wait([self._taking])
         self._ready.clear()
+        self._standstill.begin("the group gives no partitions")
         if partitions and self._failure is None:
             try:
                 await self._revoked(partitions)
@@ -189,13 +232,16 @@ class KafkaSource:
 
     async def _take_over(self, partitions: set[int]) -> None:
         try:
+            self._identity = await first_id(self._consumer._client, self.settings.topic) or self._identity
             answers = await self._assigned(partitions) if partitions else {}
-            known = {partition: offset for partition, offset in answers.items() if offset is not None}
-            offsets = known | await self._first_offsets(partitions - known.keys())
+            anew = {partition for partition, offset in answers.items() if offset == ELSEWHERE}
+            known = {partition: offset for partition, offset in answers.items() if offset is not None and partition not in anew}
+            offsets = known | await self._first_offsets(partitions - known.keys() - anew) | await self._offsets_of_new_topic(anew)
             for partition, offset in offsets.items():
                 self._consumer.seek(self._tp(partition), offset)
             self._position = offsets
             self._ready.set()
+            self._standstill.end("the group gives no partitions")
         except IllegalStateError:
             log.info("%s: the partitions have moved on while they were taken over", self.place)
         except KafkaError as err:
@@ -206,17 +252,30 @@ class KafkaSource:
         self._changed.set()
 
     async def _first_offsets(self, partitions: set[int]) -> dict[int, int]:
-        """The group's commits, and for partitions without one what ``start`` says."""
+        """The group's commits, and for partitions without one what ``start`` says.
+
+        A group that has begun takes up a partition that was added since from its beginning. Where a new group begins elsewhere
+        is committed at once: a restart must not begin later than the first start did.
+        """
+        if not partitions:
+            return {}
         offsets = {partition: await self._consumer.committed(self._tp(partition)) for partition in partitions}
         new = [self._tp(partition) for partition, offset in offsets.items() if offset is None]
-        if new:
-            found = await self._start_offsets(new)
-            offsets |= {tp.partition: found[tp] for tp in new}
-        return offsets
+        if not new:
+            return offsets
+        if self.settings.start == "earliest" or await self._has_begun(partitions):
+            return offsets | _by_number(await self._consumer.beginning_offsets(new))
+        found = _by_number(await self._start_offsets(new))
+        await self._consumer.commit({self._tp(partition): offset for partition, offset in found.items()})
+        return offsets | found
+
+    async def _has_begun(self, besides: set[int]) -> bool:
+        """Whether the group has a commit for any partition but these, or had one for any of these."""
+        all_of_it = self._consumer._client.cluster.partitions_for_topic(self.settings.topic) or besides
+        known = [await self._consumer.committed(self._tp(partition)) for partition in sorted(all_of_it)]
+        return any(offset is not None for offset in known)
 
     async def _start_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        if self.settings.start == "earliest":
-            return dict(await self._consumer.beginning_offsets(partitions))
         ends = dict(await self._consumer.end_offsets(partitions))
         if self.settings.start_ms is None:
             return ends
@@ -224,6 +283,44 @@ class KafkaSource:
         return {tp: ends[tp] if found[tp] is None else found[tp].offset for tp in partitions}
 
     # -------------------------------------------------------------------------------------------------- faults
+
+    async def _offsets_of_new_topic(self, partitions: set[int]) -> dict[int, int]:
+        """Where to go on in a topic that was made anew: the state is that of events that are gone."""
+        if not partitions:
+            return {}
+        if self.settings.on_lost == "fail":
+            raise TransportError(
+                "the topic was deleted and made anew, and the state is that of the one before",
+                where=f"{self.place}/{min(partitions)}",
+                mend="say on_lost = earliest or latest to go on with the state, or start with --fresh",
+            )
+        found = await self._offsets_as_told(partitions)
+        log.warning("%s: the topic was made anew; it goes on at %s with the state as it is", self.place, found)
+        return found
+
+    async def _offsets_as_told(self, partitions: set[int]) -> dict[int, int]:
+        """The offsets that ``on_lost`` says."""
+        parts = [self._tp(partition) for partition in partitions]
+        ask = self._consumer.beginning_offsets if self.settings.on_lost == "earliest" else self._consumer.end_offsets
+        return _by_number(await ask(parts))
+
+    async def _reset(self, err: OffsetOutOfRangeError) -> list[Moved]:
+        """Goes on where ``on_lost`` says with a partition whose offset is out of range. Raises TransportError where it says fail."""
+        if self.settings.on_lost == "fail":
+            raise self._error(err) from err
+        (lost,) = [(tp.partition, offset) for tp, offset in err.args[0].items()]
+        partition, old = lost
+        try:
+            new = (await self._offsets_as_told({partition}))[partition]
+            self._consumer.seek(self._tp(partition), new)
+        except (KafkaError, IllegalStateError):  # it has moved, or the broker has gone: the next fetch finds it out again
+            return []
+        self._position[partition] = new
+        self._events_lost += max(0, new - old)
+        told = f"{new - old} events are lost" if new > old else "the topic has become shorter"
+        line = "%s/%d: offset %d is not there any more; it goes on at %d, as on_lost = %s says: %s"
+        log.warning(line, self.place, partition, old, new, self.settings.on_lost, told)
+        return [Moved(self.settings.topic, partition, new)]
 
     def _tp(self, partition: int) -> TopicPartition:
         return TopicPartition(self.settings.topic, partition)
@@ -248,6 +345,10 @@ class KafkaSource:
         if isinstance(err, aiokafka.errors.CorruptRecordException):
             return TransportError(f"a record batch is damaged ({err})", where=self.place, mend="see to the broker's disk")
         return TransportError(f"Kafka refused ({type(err).__name__}: {err})", where=f"{self.place}: {self.settings.brokers}")
+
+
+def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
+    return {tp.partition: offset for tp, offset in offsets.items()}
 
 
 class _Listener(ConsumerRebalanceListener):

@@ -25,11 +25,13 @@ _LONGEST_CHAIN = 100
 class Checkpoint:
     """The state of one task: the next offset of each (source window, partition), and its tables.
 
-    ``tables`` is what ``Tables.dump`` gave: all, or the changes since the checkpoint before.
+    ``tables`` is what ``Tables.dump`` gave: all, or the changes since the checkpoint before. ``identity`` tells the topic of
+    the offsets from others that had its name, where that is known.
     """
 
     offsets: Mapping[tuple[str, int], int]
     tables: Mapping[str, Any]
+    identity: str = ""
 
     @property
     def is_full(self) -> bool:
@@ -158,7 +160,7 @@ class CheckpointStore:
             chain.number = files[-1][0]
         self._chains[partition] = chain
         offsets = {(topic, partition): offset for topic, partition, offset in image["offsets"]}
-        return Checkpoint(offsets, tables.dump(changed_only=False))
+        return Checkpoint(offsets, tables.dump(changed_only=False), image.get("identity", ""))
 
     def clear(self, partition: int | None = None) -> None:
         """Forgets the state of a partition, or of all (``--fresh``)."""
@@ -183,7 +185,7 @@ class CheckpointStore:
             "query": self.query, "fingerprint": self.fingerprint, "source": self.source, "partition": partition,
             "previous": b"" if checkpoint.is_full else previous,
             "offsets": [[topic, number, offset] for (topic, number), offset in checkpoint.offsets.items()],
-            "tables": checkpoint.tables,
+            "tables": checkpoint.tables, "identity": checkpoint.identity,
         }  # fmt: skip
 
     def _make(self) -> None:

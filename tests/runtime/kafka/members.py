@@ -4,6 +4,7 @@ from typing import Any
 
 from esp.runtime.connect import Source, connection, open_source
 from esp.runtime.events import RawBlock
+from esp.runtime.unread import Moved
 
 Record = tuple[int, int, bytes | None, bytes | None, bytes, int]
 
@@ -46,6 +47,8 @@ class Member:
     async def step(self, timeout_s: float = 0.2) -> None:
         """One poll."""
         for found in await self.source.poll(timeout_s):
+            if isinstance(found, Moved):
+                continue
             block = found if isinstance(found, RawBlock) else found.block()
             if not len(block):
                 continue

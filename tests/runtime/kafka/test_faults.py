@@ -8,7 +8,7 @@ import pytest
 from esp.errors import StartError
 from esp.runtime.connect import connection, open_sink
 from esp.runtime.events import raw_block
-from esp.runtime.kafka import cluster
+from esp.runtime.kafka import cluster, watch
 from tests.broker import Broker, free_ports
 from tests.runtime.kafka.members import Member
 
@@ -51,7 +51,7 @@ def test_a_broker_that_answers_with_nonsense_is_not_awaited_for_ever() -> None:
 def test_a_broker_that_dies_is_awaited_and_nothing_is_lost(
     own_broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cluster, "WATCH_S", 0.1)
+    monkeypatch.setattr(watch, "WATCH_S", 0.1)
     caplog.set_level(logging.INFO, "esp.runtime.kafka")
 
     async def run() -> None:
@@ -74,14 +74,14 @@ def test_a_broker_that_dies_is_awaited_and_nothing_is_lost(
             own_broker.kill()
             await sink.send(raw_block([b"%d" % i for i in range(100, 200)]))
             flushing = asyncio.create_task(sink.flush())
-            while sink.connected or member.source.connected:
+            while not (sink.peer.trouble and member.source.peer.trouble):
                 await member.step(0.05)
             assert not flushing.done()
             await asyncio.to_thread(own_broker.start)
             await flushing
             await member.read(200)
             await member.commit()
-            while not (sink.connected and member.source.connected):
+            while sink.peer.trouble or member.source.peer.trouble:
                 await member.step(0.05)
             assert [record[3] for record in member.records] == [b"%d" % i for i in range(200)]
         await sink.stop()

@@ -2,23 +2,30 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Coroutine
 from typing import Any
 
 import numpy as np
 import pytest
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.structs import PartitionMetadata
 
 from esp.errors import TransportError
 from esp.runtime.connect import connection
 from esp.runtime.dead_letters import dead_letters
 from esp.runtime.events import DeadBlock, raw_block
 from esp.runtime.headers import encode_headers
-from esp.runtime.kafka import cluster
 from esp.runtime.kafka import sink as sink_module
+from esp.runtime.kafka import watch as watch_module
+from esp.runtime.kafka.client_log import Heard
 from esp.runtime.kafka.client_packing import ClientPacking
-from esp.runtime.kafka.cluster import Topic, Watch
+from esp.runtime.kafka.cluster import Topic
+from esp.runtime.kafka.pacing import Pace
 from esp.runtime.kafka.settings import KafkaConnection
 from esp.runtime.kafka.sink import KafkaSink
+from esp.runtime.kafka.watch import Watch, Watched
+from tests.runtime.memory_stream import until
 
 
 class StillSink(KafkaSink):
@@ -81,27 +88,60 @@ def test_a_record_of_that_size_that_is_no_dead_letter_is_refused() -> None:
     run(check())
 
 
-def test_a_watch_whose_client_raises_says_not_connected_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "WATCH_S", 0.0)
+class Client:
+    """Answers with what it is given, one after another, and then that all is well."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers, self.asked = iter(answers), 0
+        self.cluster = ClusterMetadata()
+        self.cluster._partitions = {"t": {0: PartitionMetadata("t", 0, 1, [1], [1], None)}}
+
+    async def force_metadata_update(self) -> bool:
+        self.asked += 1
+        answer = next(self.answers, True)
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    def get_random_node(self) -> None:
+        return None
+
+
+def test_a_watch_whose_client_raises_says_that_the_broker_is_gone_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch_module, "WATCH_S", 0.001)
+    caplog.set_level(logging.INFO)
 
     async def check() -> None:
-        answers = iter([OSError("no route"), True])
-        gone, back = asyncio.Event(), asyncio.Event()
-
-        async def ask() -> bool:
-            answer = next(answers, None)
-            if isinstance(answer, Exception):
-                raise answer
-            if answer is None:
-                back.set()
-            gone.set() if not watch.connected else None
-            return True
-
-        watch = Watch(ask, "q: t")
+        client = Client(OSError("no route"), False, True)
+        watch = Watch(Watched(client, "t", "q: t", Heard(), Pace(), lambda since_s: "", lambda: None))
         async with asyncio.timeout(10):
-            await gone.wait()
-            await back.wait()
-        assert watch.connected
+            await until(lambda: client.asked > 4)
+        assert (watch.trouble, watch.faults) == ("", 1)
+        assert watch.away_s > 0
+        await watch.stop()
+
+    run(check())
+    gone, back = [record.getMessage() for record in caplog.records]
+    assert gone == "q: t: the Kafka broker is gone; trying on"
+    assert re.fullmatch(r"q: t: the Kafka broker is back after \d+\.\d s", back)
+
+
+def test_a_watch_tells_of_a_topic_that_has_gone_and_of_partitions_without_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "WATCH_S", 0.001)
+
+    async def check() -> None:
+        client = Client()
+        watch = Watch(Watched(client, "t", "q: t", Heard(), Pace(), lambda since_s: "it stands still", lambda: None))
+        async with asyncio.timeout(10):
+            await until(lambda: watch.trouble == "it stands still")
+            client.cluster._partitions["t"][3] = PartitionMetadata("t", 3, -1, [1], [1], None)
+            await until(lambda: watch.trouble == "partition 3 of topic 't' has no leader")
+            client.cluster._partitions = {}
+            await until(lambda: watch.trouble == "there is no topic 't' any more")
+            client.cluster.unauthorized_topics = {"t"}
+            await until(lambda: watch.trouble == "the cluster does not let us at topic 't'")
         await watch.stop()
 
     run(check())
