@@ -92,8 +92,9 @@ class Topics:
     def __init__(self, brokers: str, tag: str, names: Sequence[str], partitions: int, config: dict[str, str] | None = None) -> None:
         self.brokers, self.tag, self.partitions = brokers, tag, partitions
         self.options = {"bootstrap.servers": brokers, "log_level": 0}
-        admin = AdminClient(self.options)
-        for made in admin.create_topics([NewTopic(f"{tag}.{name}", partitions, 1, config=config or {}) for name in names]).values():
+        self.admin = AdminClient(self.options)
+        wanted = [NewTopic(f"{tag}.{name}", partitions, 1, config=config or {}) for name in names]
+        for made in self.admin.create_topics(wanted).values():
             made.result(PATIENCE_S)
         self.reader = self._consumer()
         self.producer = Producer({**self.options, "enable.idempotence": True, "linger.ms": 2})

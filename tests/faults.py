@@ -5,7 +5,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,11 +216,10 @@ class Running:
         except AssertionError:
             raise AssertionError(f"never came: {why}; the last was: {last[0]}") from None
 
+    def until_metric(self, line: str) -> None:
+        wait_until(lambda: line in self.ask("/metrics"), line)
+
     def ask(self, path: str) -> str:
         with urllib.request.urlopen(f"http://{self.engine.address}{path}", timeout=10) as answer:
             text: str = answer.read().decode()
             return text
-
-
-def until(is_so: Callable[[], Any], what: str) -> None:
-    wait_until(is_so, what)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from esp.astore.graph import Array
 from esp.astore.model import Astore, Input, Output
 from esp.astore.preprocess import Prepared
@@ -10,12 +12,13 @@ from esp.errors import GraphError
 from esp.runtime.backends.bars import refused_by
 from esp.runtime.backends.choice import Chooser
 from esp.runtime.backends.intake import lift, split_steps
-from esp.runtime.backends.stepping import Memory, stepper
+from esp.runtime.backends.stepping import Memory, Steps, stepper
 from esp.runtime.events import I64, Bools
 from esp.runtime.scorer import Scorer, Scores, among_refused, join
 
 __all__ = ["Memory", "StatefulScorer", "StepModel", "step_model"]
 
+NOT_FINITE = "the states of its key would not be finite after it (an infinite or huge reading)"
 OF_CHANNELS = {
     "scale": ("scale", "offset"),
     "normalise": ("mean", "std"),
@@ -123,15 +126,36 @@ class StatefulScorer(Scorer):
         """
         self.drifts[0].observe(column)
         if valid is None and self.is_plain and column.flags.c_contiguous:
-            outputs = self.stepper.advance_whole(column, rows, ts_ns, memory)
-            if outputs is not None:
-                return Scores(outputs)
+            steps = self.stepper.advance_whole(column, rows, ts_ns, memory)
+            if steps is not None:
+                return _scores(steps)
         taken = self.one.intakes[0].take(column, valid)
         found = [taken]
         if self.one.bars and (beyond := refused_by(self.one.bars, [taken.array])):  # before any state has moved
             found.append(Prepared(taken.array, *beyond))
         refused, reasons = join(len(rows), found)
         if refused is None:
-            return Scores(self.stepper.advance(taken.array, rows, ts_ns, memory))
+            return _scores(self.stepper.advance(taken.array, rows, ts_ns, memory))
         kept = ~refused
-        return among_refused(self.stepper.advance(taken.array[kept], rows[kept], ts_ns[kept], memory), refused, reasons)
+        return _joined(_scores(self.stepper.advance(taken.array[kept], rows[kept], ts_ns[kept], memory)), refused, reasons)
+
+
+def _scores(steps: Steps) -> Scores:
+    """Scores of steps: zeros, and a reason, for the events that moved nothing."""
+    if steps.refused is None:
+        return Scores(steps.outputs)
+    for output in steps.outputs:
+        output[steps.refused] = 0
+    return Scores(steps.outputs, steps.refused, (NOT_FINITE,) * int(steps.refused.sum()))
+
+
+def _joined(scores: Scores, refused: Bools, reasons: tuple[str, ...]) -> Scores:
+    """The scores of the rows that were not refused before among those that were."""
+    if scores.refused is None:
+        return among_refused(scores.outputs, refused, reasons)
+    kept = np.flatnonzero(~refused)
+    of_row = dict(zip(np.flatnonzero(refused).tolist(), reasons)) | dict.fromkeys(kept[scores.refused].tolist(), NOT_FINITE)
+    outputs, rows = among_refused(scores.outputs, refused, reasons).outputs, sorted(of_row)
+    every = refused.copy()
+    every[rows] = True
+    return Scores(outputs, every, tuple(of_row[row] for row in rows))

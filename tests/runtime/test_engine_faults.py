@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import NewPartitions, NewTopic
 
 from esp.runtime.kafka import pacing, watch
 from tests.conftest import skip_without_kafka
@@ -62,8 +64,16 @@ class Case:
         self.faulty, self.folder, self.tag = faulty, folder, f"t{uuid.uuid4().hex[:10]}"
         self.topics = Topics(faulty.direct, self.tag, ("in", "out", "dead"), PARTITIONS)
         names = {"tag": self.tag, "brokers": faulty.bootstrap, "source": source, "sink": sink}
-        (folder / "query.toml").write_text(COPY.format(**names))
-        self.sent = 0
+        self.names, self.sent = names, 0
+        self._write()
+
+    def _write(self) -> None:
+        (self.folder / "query.toml").write_text(COPY.format(**self.names))
+
+    def set_source(self, more: str) -> None:
+        """More keys of the source's connector."""
+        self.names["source"] = more
+        self._write()
 
     def run(self) -> Running:
         return Running(self.folder / "query.toml", self.folder / "state")
@@ -75,6 +85,33 @@ class Case:
 
     def ids(self, topic: str = "out") -> list[int]:
         return sorted(json.loads(value)["id"] for value in self.topics.values(topic))
+
+    def delete(self, topic: str) -> None:
+        name = f"{self.tag}.{topic}"
+        self.topics.admin.delete_topics([name])[name].result(30)
+        wait_until(lambda: name not in self.topics.admin.list_topics(timeout=10).topics, "the topic's end")
+
+    def make(self, topic: str) -> None:
+        name = f"{self.tag}.{topic}"
+
+        def is_made() -> bool:
+            try:
+                self.topics.admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(30)
+            except KafkaException:  # the old one is not quite gone
+                return False
+            return True
+
+        wait_until(is_made, "the topic")
+
+    def forget(self, topic: str, before: int) -> None:
+        """Takes away each partition's records before an offset, as retention does."""
+        parts = [TopicPartition(f"{self.tag}.{topic}", number, before) for number in range(PARTITIONS)]
+        for done in self.topics.admin.delete_records(parts).values():
+            done.result(30)
+
+    def add_partition(self, topic: str) -> None:
+        name = f"{self.tag}.{topic}"
+        self.topics.admin.create_partitions([NewPartitions(name, PARTITIONS + 1)])[name].result(30)
 
     def until_all(self) -> None:
         """Until every number that was sent has come out."""
@@ -95,8 +132,9 @@ def test_a_broker_that_refuses_connections_is_awaited_and_told_once_a_connector(
         case.send(100)
         case.until_all()
         faulty.proxy.refuse()
-        engine.until_not_ready("the Kafka broker is gone")
         case.send(100)
+        for window in ("in", "out", "query.dead"):
+            engine.until_not_ready(f"{window}: the Kafka broker is gone")
         engine.until_not_ready("Connect call failed")
         faulty.proxy.restore()
         engine.until_ready()
@@ -157,3 +195,132 @@ def test_pauses_double_up_to_two_seconds_and_are_never_alike() -> None:
     assert lengths == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
     pace.reset()
     assert pace.length_s == 0.1
+
+
+def test_a_topic_deleted_and_made_anew_ends_the_query_unless_told_otherwise(faulty: FaultyBroker, tmp_path: Path) -> None:
+    case = Case(faulty, tmp_path)
+    with case.run() as engine:
+        engine.until_ready()
+        case.send(100)
+        case.until_all()
+        case.delete("in")
+        engine.until_not_ready(f"in: there is no topic '{case.tag}.in' any more")
+        case.make("in")
+        case.send(300)  # the new topic has already grown past the offsets of the old one
+        ended = engine.end()
+    assert ended.status == 1
+    assert f"{case.tag}.in/0: the topic was deleted and made anew, and the state is that of the one before" in ended.line
+    with case.run() as engine:  # the checkpoint knows it too
+        assert engine.end() == ended
+    case.set_source(', on_lost = "earliest"')
+    with case.run() as engine:
+        engine.until_ready()
+        case.until_all()
+        assert engine.stop().status == 0
+    assert case.ids() == list(range(400))
+
+
+def test_a_topic_made_anew_in_a_moment_is_found_out_by_its_id_and_read_from_its_beginning_where_told(
+    faulty: FaultyBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = Case(faulty, tmp_path, source=', on_lost = "earliest"')
+    with case.run() as engine:
+        engine.until_ready()
+        case.send(100)
+        case.until_all()
+        case.delete("in")
+        case.make("in")
+        case.send(300)
+        case.until_all()
+        engine.until_ready()
+        case.send(10)
+        case.until_all()
+        assert engine.stop().status == 0
+    assert len([line for line in lines(caplog) if "goes on at {0: 0, 1: 0} with the state as it is" in line]) == 1
+
+
+def test_a_sink_topic_that_is_deleted_is_awaited(faulty: FaultyBroker, tmp_path: Path) -> None:
+    case = Case(faulty, tmp_path)
+    with case.run() as engine:
+        engine.until_ready()
+        case.delete("out")
+        engine.until_not_ready(f"out: there is no topic '{case.tag}.out' any more")
+        case.send(100)
+        case.make("out")
+        engine.until_ready()
+        case.until_all()
+        assert engine.stop().status == 0
+    assert case.ids() == list(range(100))
+
+
+def test_offsets_that_retention_has_taken_end_the_query_or_are_passed_over_and_counted(
+    faulty: FaultyBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = Case(faulty, tmp_path)
+    with case.run() as engine:
+        engine.until_ready()
+        case.send(100)
+        case.until_all()
+        assert engine.stop().status == 0
+    case.send(200)
+    case.forget("in", 120)  # of each partition's 150
+    with case.run() as engine:
+        ended = engine.end()
+    assert ended.status == 1
+    assert "/50: offset 50 is no longer (or not yet) there; say on_lost = earliest or latest" in ended.line
+    case.set_source(', on_lost = "earliest"')
+    with case.run() as engine:
+        engine.until_ready()
+        wait_until(lambda: len(case.ids()) >= 160, "what is left")
+        engine.until_metric('esp_peer_events_lost_total{query="copy",window="in"} 140.0')
+        assert engine.stop().status == 0
+    assert case.ids() == [*range(100), *range(240, 300)]
+    assert len([line for line in lines(caplog) if "it goes on at 120, as on_lost = earliest says: 70 events are lost" in line]) == 2
+
+
+def test_offsets_that_are_lost_in_mid_stream_are_passed_over_where_told(faulty: FaultyBroker, tmp_path: Path) -> None:
+    case = Case(faulty, tmp_path, source=', on_lost = "latest"')
+    with case.run() as engine:
+        engine.until_ready()
+        case.send(100)
+        case.until_all()
+        faulty.proxy.hold()
+        case.send(100)
+        case.forget("in", 100)
+        faulty.proxy.restore()
+        engine.until_ready()
+        wait_until(lambda: case.ids(), "outputs")
+        case.send(50)
+        wait_until(lambda: set(range(200, 250)) <= set(case.ids()), "what came after")
+        assert engine.stop().status == 0
+
+
+def test_a_partition_that_is_added_is_taken_up_from_its_beginning(faulty: FaultyBroker, tmp_path: Path) -> None:
+    case = Case(faulty, tmp_path, source=', start = "latest"')
+    with case.run() as engine:
+        engine.until_ready()
+        case.send(10)
+        case.until_all()
+        assert engine.stop().status == 0
+    case.add_partition("in")
+    producer = Producer({"bootstrap.servers": faulty.direct})  # one that knows the new partition
+    for value in (b'{"id":10}', b'{"id":11}'):
+        producer.produce(f"{case.tag}.in", value, partition=2)
+    assert producer.flush(30) == 0
+    with case.run() as engine:
+        engine.until_ready()
+        wait_until(lambda: case.ids() == list(range(12)), "what was there before the engine")
+        assert engine.stop().status == 0
+
+
+def test_a_group_that_begins_at_the_end_begins_there_at_every_start(faulty: FaultyBroker, tmp_path: Path) -> None:
+    case = Case(faulty, tmp_path, source=', start = "latest"')
+    case.send(10)
+    with case.run() as engine:
+        engine.until_ready()
+        assert engine.stop().status == 0
+    case.send(10)
+    with case.run() as engine:
+        engine.until_ready()
+        wait_until(lambda: case.ids() == list(range(10, 20)), "what came between the two")
+        assert engine.stop().status == 0

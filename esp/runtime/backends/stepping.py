@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from esp.kernels import stepping as kernels
 from esp.kernels.intake import address
 from esp.runtime.backends import Bound
 from esp.runtime.backends.numba import NumbaBound
-from esp.runtime.events import I64
+from esp.runtime.events import I64, Bools
 
 NO_GAP_NS = (1 << 63) - 1
 SMALLEST = 64  # events that there is room for from the start
@@ -56,6 +56,13 @@ class Memory:
         return self.place
 
 
+class Steps(NamedTuple):
+    """The outputs of n events, and which of them moved nothing, for their states would not be finite (None = none of them)."""
+
+    outputs: tuple[Array, ...]
+    refused: Bools | None = None
+
+
 class Stepper:
     """A bound graph of one event: inputs (event, states), outputs (what it makes of the event, the new states)."""
 
@@ -64,31 +71,37 @@ class Stepper:
         self.outputs = [(tuple(size for size in value.shape if isinstance(size, int)), value.dtype) for value in outputs[:-1]]
         self.width = size_of(inputs[1].shape)
 
-    def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...]:
-        """The outputs for x [n, *event] of the keys in those rows, in stream order; their states are n steps further then."""
+    def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> Steps:
+        """The outputs for x [n, *event] of the keys in those rows, in stream order; their states are n steps further then.
+
+        An event whose states would not be finite moves nothing: those of its key after it go on from those before it.
+        """
         n, place = len(rows), memory.address()
         out = tuple(np.empty((n, *shape), dtype) for shape, dtype in self.outputs)
         order = np.empty(3 * n, np.int64)
         last = kernels.rounds(rows, place, order)
+        refused = np.zeros(n, np.bool_)
         begins = [0, *order[n : n + last].tolist()]
         for begin, end in pairwise(begins):
             for first in range(begin, end, self.max_batch):
                 at = order[first : min(end, first + self.max_batch)]
-                for whole, some in zip(out, self._step(x[at], rows[at], ts_ns[at], place)):
+                made, refused[at] = self._step(x[at], rows[at], ts_ns[at], place)
+                for whole, some in zip(out, made):
                     whole[at] = some
-        return out
+        return Steps(out, refused if refused.any() else None)
 
-    def advance_whole(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...] | None:
+    def advance_whole(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> Steps | None:
         """The same in less time where it can be, for float32 events; None, and nothing has been done, where not, or for a NaN in x."""
         return None
 
-    def _step(self, x: Array, rows: I64, ts_ns: I64, place: int) -> tuple[Array, ...]:
-        """One event each of different keys."""
+    def _step(self, x: Array, rows: I64, ts_ns: I64, place: int) -> tuple[tuple[Array, ...], Bools]:
+        """One event each of different keys: the outputs, and which events moved nothing."""
         states = np.empty((len(rows), self.width), np.float32)
         kernels.enter(rows, ts_ns, place, states)
         *made, after = self.bound.run([x, states])
-        kernels.leave(rows, np.ascontiguousarray(after).reshape(-1), place)
-        return tuple(made)
+        refused = np.empty(len(rows), np.bool_)
+        kernels.leave(rows, ts_ns, np.ascontiguousarray(after).reshape(-1), place, refused)
+        return tuple(made), refused
 
 
 class NumbaStepper(Stepper):
@@ -109,29 +122,33 @@ class NumbaStepper(Stepper):
         self.capacity, self.room = n, np.empty(n * self.row_bytes, np.uint8)
         self.room_at = address(self.room)
 
-    def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...]:
-        outputs = self._advance(x, rows, ts_ns, memory, is_whole=False)
-        assert outputs is not None
-        return outputs
+    def advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> Steps:
+        steps = self._advance(x, rows, ts_ns, memory, is_whole=False)
+        assert steps is not None
+        return steps
 
-    def advance_whole(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> tuple[Array, ...] | None:
+    def advance_whole(self, x: Array, rows: I64, ts_ns: I64, memory: Memory) -> Steps | None:
         return self._advance(x, rows, ts_ns, memory, is_whole=True)
 
-    def _advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory, is_whole: bool) -> tuple[Array, ...] | None:
+    def _advance(self, x: Array, rows: I64, ts_ns: I64, memory: Memory, is_whole: bool) -> Steps | None:
         n, ends = len(rows), self.ends
-        out = np.empty(n * ends[-1], np.float32)
+        out, refused = np.empty(n * ends[-1], np.float32), None
         with self.lock:
             if n > self.capacity:
                 self._make_room(n)
             place = self.places.take()
             at = memory.address()
-            has_nan = kernels.advance(place.call, at, self.fixed_at, self.room_at, is_whole, rows, ts_ns, x.ravel(), out)
+            told = kernels.advance(place.call, at, self.fixed_at, self.room_at, is_whole, rows, ts_ns, x.ravel(), out)
+            if told > 0:
+                refused = self.room[16 * n : 24 * n].view(np.int64) != 0
             self.places.give_back(place)
-        if has_nan:
+        if told < 0:
             return None
         if self.shape is not None:
-            return (out.reshape(n, *self.shape),)
-        return tuple([out[n * a : n * b].reshape(n, *shape) for a, b, (shape, _) in zip(ends, ends[1:], self.outputs)])
+            return Steps((out.reshape(n, *self.shape),), refused)
+        return Steps(
+            tuple([out[n * a : n * b].reshape(n, *shape) for a, b, (shape, _) in zip(ends, ends[1:], self.outputs)]), refused
+        )
 
 
 def stepper(bound: Bound, inputs: Sequence[Value], outputs: Sequence[Value], max_batch: int) -> Stepper:

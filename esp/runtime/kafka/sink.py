@@ -93,7 +93,7 @@ class KafkaSink:
         client, pace, place = self._producer.client, Pace(), f"{self.place}: {self.settings.brokers}"
         pace.rule(client, _retry_backoff=self._producer._sender)
         self._producer._message_accumulator._batch_ttl = math.inf  # who leads no partition now is awaited like who is gone
-        watched = Watched(client, self.settings.topic, place, self._heard, pace, self._stalled, lambda: None)
+        watched = Watched(client, self.settings.topic, place, self._heard, pace, self._stalled, lambda found: None)
         self._watch = Watch(watched, await first_id(client, self.settings.topic))
 
     def _stalled(self, answering_s: float) -> str:

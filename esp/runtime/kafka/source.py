@@ -50,6 +50,7 @@ class KafkaSource:
         self._ready, self._changed, self._first = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._position: dict[int, int] = {}
         self._identity = ""
+        self._moved: list[Moved] = []
         self._paused: set[int] = set()
         self._failure: BaseException | None = None
         self._taking: asyncio.Task[None] | None = None
@@ -82,9 +83,7 @@ class KafkaSource:
         pace.rule(client, _retry_backoff=self._consumer._fetcher, _retry_backoff_ms=self._consumer._coordinator)
         await self._first.wait()
         self._check()
-        watched = Watched(
-            client, self.settings.topic, place, self._heard, pace, self._standstill.what, self._consumer._coordinator.request_rejoin
-        )
+        watched = Watched(client, self.settings.topic, place, self._heard, pace, self._standstill.what, self._on_new_topic)
         self._watch = Watch(watched, self._identity)
 
     def _make(self) -> Any:
@@ -108,6 +107,9 @@ class KafkaSource:
 
     async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread | Moved]:
         self._check()
+        if self._moved:
+            moved, self._moved = self._moved, []
+            return moved
         active = [partition for partition in self._position if partition not in self._paused]
         if not self._ready.is_set() or not active:
             await self._wait(timeout_s)
@@ -284,6 +286,11 @@ class KafkaSource:
 
     # -------------------------------------------------------------------------------------------------- faults
 
+    def _on_new_topic(self, found: str) -> None:
+        """The topic is another one: its partitions are taken over anew, if they have not been."""
+        if found != self._identity:
+            self._consumer._coordinator.request_rejoin()
+
     async def _offsets_of_new_topic(self, partitions: set[int]) -> dict[int, int]:
         """Where to go on in a topic that was made anew: the state is that of events that are gone."""
         if not partitions:
@@ -294,7 +301,8 @@ class KafkaSource:
                 where=f"{self.place}/{min(partitions)}",
                 mend="say on_lost = earliest or latest to go on with the state, or start with --fresh",
             )
-        found = await self._offsets_as_told(partitions)
+        found = dict(sorted((await self._offsets_as_told(partitions)).items()))
+        self._moved = [Moved(self.settings.topic, partition, offset) for partition, offset in found.items()]
         log.warning("%s: the topic was made anew; it goes on at %s with the state as it is", self.place, found)
         return found
 

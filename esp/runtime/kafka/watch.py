@@ -26,7 +26,7 @@ class Watched:
     """What is looked at: a client of aiokafka and its topic.
 
     ``stalled`` says what else has stood still too long (empty = nothing); it gets the time since when the cluster answers.
-    ``changed`` is called when the topic is another one of that name.
+    ``changed`` is called with the topic's id when it is another one of that name.
     """
 
     client: Any
@@ -35,7 +35,7 @@ class Watched:
     heard: Heard
     pace: Pace
     stalled: Callable[[float], str]
-    changed: Callable[[], None]
+    changed: Callable[[str], None]
 
 
 class Watch:
@@ -99,7 +99,7 @@ class Watch:
     def _compare(self, found: str) -> None:
         if found and self.topic_id and found != self.topic_id:
             log.warning("%s: the topic was deleted and made anew", self.watched.place)
-            self.watched.changed()
+            self.watched.changed(found)
         self.topic_id = found or self.topic_id
 
     def _of_topic(self) -> str:

@@ -36,7 +36,7 @@ def scored(backend: str, graph: Graph, keys: I64, x: Array, sizes: list[int], ma
     for size in sizes:
         block = slice(at, at + size)
         rows = table.rows(keys_of(keys[block]))
-        made.append(by.advance(x[block], rows, np.arange(at, at + size, dtype=np.int64), held)[0])
+        made.append(by.advance(x[block], rows, np.arange(at, at + size, dtype=np.int64), held).outputs[0])
         at += size
     assert at == len(x)
     return np.concatenate(made)
@@ -102,10 +102,10 @@ def test_a_gap_begins_a_key_anew_and_no_other(backend: str) -> None:
     table, held = memory(len(initial), initial, max_gap_ns=2 * SECOND)
     rows = table.rows(keys_of(np.array([0, 1, 0, 1, 0, 1])))
     seconds = np.array([0, 0, 2, 1, 5, 3])  # key 0: 0, 2 (just no gap), 5 (a gap); key 1: 0, 1, 3
-    (got,) = by.advance(x, rows, seconds * SECOND, held)
+    ((got,), _) = by.advance(x, rows, seconds * SECOND, held)
     table, fresh = memory(len(initial), initial)
     rows = table.rows(keys_of(np.array([0, 1, 0, 1, 2, 1])))
-    (wanted,) = by.advance(x, rows, seconds * SECOND, fresh)
+    ((wanted,), _) = by.advance(x, rows, seconds * SECOND, fresh)
     np.testing.assert_array_equal(got, wanted)
 
 
@@ -116,12 +116,12 @@ def test_a_table_that_grows_keeps_the_states() -> None:
     x = np.random.default_rng(2).standard_normal((1, *event_shape(graph))).astype(np.float32)
     table, held = memory(len(initial), initial)
     now = np.zeros(1, np.int64)
-    (first,) = by.advance(x, table.rows(keys_of(np.array([0]))), now, held)
+    ((first,), _) = by.advance(x, table.rows(keys_of(np.array([0]))), now, held)
     crowd = np.repeat(x, 500, axis=0)
-    (all_first,) = by.advance(crowd, table.rows(keys_of(np.arange(1, 501))), np.zeros(500, np.int64), held)
+    ((all_first,), _) = by.advance(crowd, table.rows(keys_of(np.arange(1, 501))), np.zeros(500, np.int64), held)
     np.testing.assert_array_equal(all_first, np.repeat(first, 500, axis=0))
-    (second,) = by.advance(x, table.rows(keys_of(np.array([0]))), now, held)
-    (other,) = by.advance(x, table.rows(keys_of(np.array([77]))), now, held)
+    ((second,), _) = by.advance(x, table.rows(keys_of(np.array([0]))), now, held)
+    ((other,), _) = by.advance(x, table.rows(keys_of(np.array([77]))), now, held)
     np.testing.assert_array_equal(second, other)
     assert not np.array_equal(first, second)
 
@@ -134,5 +134,29 @@ def test_several_outputs_come_in_their_order() -> None:
     by, initial = stepped("numba", graph)
     table, held = memory(len(initial), initial)
     x = np.random.default_rng(3).standard_normal((9, *event_shape(graph))).astype(np.float32)
-    z, p = by.advance(x, table.rows(keys_of(np.arange(9) % 4)), np.zeros(9, np.int64), held)
+    (z, p), _ = by.advance(x, table.rows(keys_of(np.arange(9) % 4)), np.zeros(9, np.int64), held)
     np.testing.assert_allclose(p, np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy", "onnxruntime"])
+def test_an_event_that_would_leave_states_without_finite_numbers_moves_nothing(backend: str) -> None:
+    graph, (keys, x, _) = random_stack(5)(6), random_events(7, 80, 3)
+    bad = np.zeros(80, np.bool_)
+    bad[[4, 5, 30, 31, 32, 79]] = True
+    x[bad] = np.float32([np.inf, -np.inf, np.nan])[np.arange(bad.sum()) % 3, None]
+    x = x.reshape(-1, *event_shape(graph))
+    by, initial = stepped(backend, graph)
+    table, held = memory(len(initial), initial, max_gap_ns=20)
+    times = np.arange(80, dtype=np.int64)
+    times[50:] += 100  # a gap for every key
+    (got,), refused = by.advance(x, table.rows(keys_of(keys)), times, held)
+    assert refused is not None
+    np.testing.assert_array_equal(refused, bad)
+    by, _ = stepped(backend, graph)
+    other, fresh = memory(len(initial), initial, max_gap_ns=20)
+    (wanted,), none = by.advance(x[~bad], other.rows(keys_of(keys[~bad])), times[~bad], fresh)
+    assert none is None
+    np.testing.assert_array_equal(got[~bad], wanted)
+    for column in ("count", "last_ns", "h"):
+        mine, theirs = (one.column(column)[one.rows(keys_of(np.arange(3)))] for one in (table, other))
+        np.testing.assert_array_equal(mine, theirs)

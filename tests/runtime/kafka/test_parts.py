@@ -115,7 +115,7 @@ def test_a_watch_whose_client_raises_says_that_the_broker_is_gone_and_goes_on(
 
     async def check() -> None:
         client = Client(OSError("no route"), False, True)
-        watch = Watch(Watched(client, "t", "q: t", Heard(), Pace(), lambda since_s: "", lambda: None))
+        watch = Watch(Watched(client, "t", "q: t", Heard(), Pace(), lambda since_s: "", lambda found: None))
         async with asyncio.timeout(10):
             await until(lambda: client.asked > 4)
         assert (watch.trouble, watch.faults) == ("", 1)
@@ -133,7 +133,7 @@ def test_a_watch_tells_of_a_topic_that_has_gone_and_of_partitions_without_a_lead
 
     async def check() -> None:
         client = Client()
-        watch = Watch(Watched(client, "t", "q: t", Heard(), Pace(), lambda since_s: "it stands still", lambda: None))
+        watch = Watch(Watched(client, "t", "q: t", Heard(), Pace(), lambda since_s: "it stands still", lambda found: None))
         async with asyncio.timeout(10):
             await until(lambda: watch.trouble == "it stands still")
             client.cluster._partitions["t"][3] = PartitionMetadata("t", 3, -1, [1], [1], None)

@@ -262,3 +262,18 @@ def test_a_model_of_another_length_and_width_may_be_swapped_in_and_one_without_s
     check_swap(recurrent_model(), recurrent_model(length=30, seed=2, units=40), Planned())
     with pytest.raises(QueryError, match=r"deploying 'series'.stateful: model 'm' keeps no state"):
         check_swap(recurrent_model(), convolutional_model(), Planned())
+
+
+def test_an_infinite_reading_is_a_dead_letter_and_the_key_goes_on_as_if_it_had_not_come() -> None:
+    rows = readings(3, 40, nulls=0.1)
+    whole = [row for row in rows if None not in row]
+    endless = [["a", [float("inf")] * 2, float("inf")], ["b", [float("inf"), float("-inf")], 1.0]]
+    mixed = [*rows[:7], endless[0], *rows[7:20], endless[1], *rows[20:]]
+    window = opened(case({}, {"m": StatefulScorer.bind(recurrent_model(), "numba")}))
+    ports = [port for piece in cut(events(mixed), [5, 10, 27]) for port in window.on_block("in", piece)]
+    np.testing.assert_array_equal(scores_of(ports), by_history(whole))
+    dead = [(int(row), why) for port, block in ports if isinstance(block, DeadBlock) for row, why in zip(block.row, block.reasons)]
+    reason = "the states of its key would not be finite after it (an infinite or huge reading)"
+    assert [row for row, why in dead if why == reason] == [7, 21]
+    assert len(dead) == 2 + len(rows) - len(whole)
+    assert [row for row, _ in dead] == sorted(row for row, _ in dead)
