@@ -28,11 +28,13 @@ class Tally:
         return not (self.lost or self.doubled or self.unknown)
 
 
-def tally(sent: int, number: I64) -> Tally:
-    """Counts events 0 to ``sent`` - 1 in the numbers that came out."""
+def tally(sent: int, number: I64, is_due: npt.NDArray[np.bool_] | None = None) -> Tally:
+    """Counts 0 to ``sent`` - 1 in the numbers that came out; of those that are not due (all are, if left out) none should."""
+    due = np.ones(sent, np.bool_) if is_due is None else is_due
     is_known = (number >= 0) & (number < sent)
+    is_known[is_known] = due[number[is_known]]
     seen = np.bincount(number[is_known], minlength=sent)
-    return Tally(sent, int((seen == 0).sum()), int(np.maximum(seen - 1, 0).sum()), int((~is_known).sum()))
+    return Tally(int(due.sum()), int((seen[due] == 0).sum()), int(np.maximum(seen - 1, 0).sum()), int((~is_known).sum()))
 
 
 def wrong(number: I64, scores: F32, expected: F32) -> int:

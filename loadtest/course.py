@@ -37,7 +37,7 @@ def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say:
             topics.make(*targets)
             say(f"{party.name} drains it ({run + 1} of {runs})")
             try:
-                figures = drain(topics, route, party.start(ground, name, workload.source), load.events, workload)
+                figures = drain(topics, route, party.start(ground, name, workload.source), load, workload)
             except SubjectError as err:
                 failed[party.name] = _line(err)
                 say(failed[party.name])

@@ -53,23 +53,28 @@ def open_loop(topics: Topics, route: Route, subject: Subject, load: Load, worklo
         subject.wait_ready()
         sampler, ready = Sampler(subject.pid), subject.metrics()
         sent = generated(topics, route.source, load, workload, subject)
-        dead = _wait_for_outputs(topics, route, load.events, subject)
+        dead = _wait_for_outputs(topics, route, due(load, route, workload), subject)
         metrics, samples = (ready, subject.metrics()), sampler.stop()
         subject.stop()
         return sent, Run(finish(), samples, sent.start_ns / 1e9, dead, metrics)
 
 
-def drain(topics: Topics, route: Route, subject: Subject, events: int, workload: Workload) -> Run:
+def drain(topics: Topics, route: Route, subject: Subject, load: Load, workload: Workload) -> Run:
     """The subject works off a topic that is full; nobody else uses the machine meanwhile, the outputs are read afterwards."""
     with subject:
         sampler = Sampler(subject.pid)
         subject.wait_ready()
         began_s, ready = time.time(), subject.metrics()
-        dead = _wait_for_outputs(topics, route, events, subject)
+        dead = _wait_for_outputs(topics, route, due(load, route, workload), subject)
         metrics, samples = (ready, subject.metrics()), sampler.stop()
         subject.stop()
     with _listening(topics, route.target, workload) as finish:
         return Run(finish(), samples, began_s, dead, metrics)
+
+
+def due(load: Load, route: Route, workload: Workload) -> int:
+    """How many outputs a load brings out."""
+    return int((workload.causes(load, route.is_scored) >= 0).sum())
 
 
 def generated(topics: Topics, source: str, load: Load, workload: Workload, subject: Subject | None = None) -> Sent:
@@ -123,13 +128,13 @@ def _answer(connection: Connection, who: str, kind: type[T]) -> T:
     return answer
 
 
-def _wait_for_outputs(topics: Topics, route: Route, events: int, subject: Subject) -> int:
-    """Returns, with the number of refused events, once as many have come out as went in, or none have for a while."""
+def _wait_for_outputs(topics: Topics, route: Route, outputs: int, subject: Subject) -> int:
+    """Returns, with the number of refused events, once as many outputs have come as must, or none have for a while."""
     seen, moved_s = 0, time.monotonic()
     while True:
         dead = topics.count(route.dead) if route.dead else 0
         come = topics.count(route.target) + dead
-        if come >= events or time.monotonic() - moved_s > STALL_S:
+        if come >= outputs or time.monotonic() - moved_s > STALL_S:
             return dead
         if come != seen:
             seen, moved_s = come, time.monotonic()

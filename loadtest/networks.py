@@ -1,5 +1,6 @@
 """What a workload is scored with: its query, its model as an astore and the same graph as an ONNX file, made when a test runs."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from esp.astore.onnx import export_onnx
 from esp.astore.onnx.prefix import event_graph
 from esp.errors import FileError
 from esp.train.zoo import build
+from loadtest import series
 from loadtest.events import F32, Rows
 from loadtest.workload import Workload
 
-QUERY = Path(__file__).resolve().parents[1] / "windows" / "digits_camera"
+WINDOWS = Path(__file__).resolve().parents[1] / "windows"
+QUERY, SHOULDER = WINDOWS / "digits_camera", WINDOWS / "shoulder_imu"
 POOL = 512  # rows that are drawn by chance
 ARRAYS = """[query]
 name = "{name}"
@@ -76,6 +79,34 @@ options = {{ tensors = "text" }}
 fields = ["creationTimestamp", "dataPointSz1", "dataPointSz2", "dataPoint", "prediction"]
 connect = {{ connector = "kafka", topic = "{name}.scores" }}
 """
+AGGREGATE = """[query]
+name = "aggregate"
+dead = { connector = "kafka", topic = "aggregate.dead" }
+
+[windows.events]
+kind = "source"
+schema = "device:string, id:int64, ts:stamp(ms), value:float64"
+format = "msgpack"
+time = "ts"
+max_delay = "64ms"
+partitioned_by = ["device"]
+connect = { connector = "kafka", topic = "aggregate.events" }
+
+[windows.counts]
+kind = "aggregate"
+from = "events"
+by = ["device"]
+size = "1024ms"
+aggregates = { n = "count", mean = "mean(value)", least = "min(value)", greatest = "max(value)", last = "max(id)" }
+
+[windows.tallies]
+kind = "sink"
+from = "counts"
+format = "msgpack"
+options = { layout = "array" }
+fields = ["device", "window_start", "n", "mean", "least", "greatest", "last"]
+connect = { connector = "kafka", topic = "aggregate.tallies" }
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +162,39 @@ def _images() -> tuple[Rows, Rows]:
     return np.ascontiguousarray(held.array, np.uint8).reshape(-1, 64), np.asarray(held.targets, np.int64)
 
 
+def imu(folder: Path) -> tuple[Workload, Kit]:
+    """The query of windows/shoulder_imu as it is there, over its recordings: each device goes round in one, begun elsewhere and with noise."""
+    shutil.copytree(SHOULDER, folder)
+    astore = read(folder / "shoulder.astore")
+    export_onnx(astore, folder / "model.onnx")
+    rows = _motion()
+    probabilities = scores_of(astore, series.windows_of_motion(rows))
+    numbers = np.array([series.label_number(label) for label in astore.outputs[0].labels], np.float32)
+    assert len(set(numbers.tolist())) == len(numbers)
+    expected = np.stack([numbers[probabilities.argmax(1)], probabilities.max(1)], 1).astype(np.float32)
+    return Workload("imu", rows, expected, np.zeros(0, np.int64), source="samples"), Kit(folder, ("activities", "dead"))
+
+
+def _motion() -> Rows:
+    """float32[64 * CYCLE, 6]: reading by reading, one of each device."""
+    samples = [json.loads(line)["value"] for line in (SHOULDER / "sample" / "samples.jsonl").read_text().splitlines()]
+    names = list(dict.fromkeys(sample["device"] for sample in samples))
+    recorded = [np.array([[*s["acc"], *s["gyro"]] for s in samples if s["device"] == name], np.float32) for name in names]
+    rng, rows = np.random.default_rng(1), np.empty((series.CYCLE, series.DEVICES, 6), np.float32)
+    for device in range(series.DEVICES):
+        recording = recorded[device % len(recorded)]
+        rows[:, device] = recording[(np.arange(series.CYCLE) + 7 * device) % len(recording)]
+    return (rows + rng.normal(0, 0.02, rows.shape).astype(np.float32)).reshape(-1, 6)
+
+
+def aggregate(folder: Path) -> tuple[Workload, Kit]:
+    """Tallies of a value by device and window of event time, whose events come out of order."""
+    folder.mkdir()
+    (folder / "query.toml").write_text(AGGREGATE)
+    rows = np.random.default_rng(1).normal(50, 20, (series.VALUES, 1)).round(3)
+    return Workload("aggregate", rows, series.tallies_of(rows), np.zeros(0, np.int64)), Kit(folder, ("tallies", "dead"))
+
+
 def scores_of(astore: Astore, rows: Rows) -> F32:
     """What numpy makes of rows as events give them, node by node."""
     return np.asarray(run_reference(event_graph(astore), [rows])[0], np.float32)
@@ -138,6 +202,8 @@ def scores_of(astore: Astore, rows: Rows) -> F32:
 
 WORKLOADS: Mapping[str, Callable[[Path], tuple[Workload, Kit]]] = {
     "digits": digits,
+    "imu": imu,
+    "aggregate": aggregate,
     "sensor": lambda folder: dense("sensor", ARRAYS, 16, (64, 64), 4, folder),
     "crayfish": lambda folder: dense("crayfish", CRAYFISH, 784, (32, 32, 32, 32), 10, folder),
     "crayfish-raw": lambda folder: dense("crayfish-raw", ARRAYS, 784, (32, 32, 32, 32), 10, folder),

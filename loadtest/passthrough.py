@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 
 MAX_IN_FLIGHT = 32  # batches that are not acknowledged
 COMMIT_S = 1.0
-Score = Callable[[Sequence[bytes]], Sequence[bytes]]
+Score = Callable[[Sequence[bytes]], Sequence[bytes | None]]  # None: no output comes of the record
 Records = list[ConsumerRecord[bytes, bytes]]
 
 
@@ -68,21 +68,24 @@ async def _pass_on(consumer: Any, producer: Any, target: str, score: Score | Non
     await asyncio.gather(*(acknowledged for acknowledged, _, _ in flying))
 
 
-def _outputs(taken: dict[TopicPartition, Records], score: Score | None) -> Iterator[bytes]:
+def _outputs(taken: dict[TopicPartition, Records], score: Score | None) -> Iterator[bytes | None]:
     """What each record becomes, all of them one batch to the model; without one what it is."""
     values = [record.value for records in taken.values() for record in records]
     return iter(score(values) if score is not None and values else values)
 
 
-async def _send(producer: Any, target: str, partition: int, records: Records, outputs: Iterator[bytes]) -> list[Any]:
+async def _send(producer: Any, target: str, partition: int, records: Records, outputs: Iterator[bytes | None]) -> list[Any]:
     """Hands outputs over in batches as large as they may be; gives what is awaited for their acknowledgement."""
     acknowledged, batch = [], producer.create_batch()
     for record, output in zip(records, outputs):
+        if output is None:
+            continue
         if batch.append(key=record.key, value=output, timestamp=record.timestamp) is None:
             acknowledged.append(await producer.send_batch(batch, target, partition=partition))
             batch = producer.create_batch()
             batch.append(key=record.key, value=output, timestamp=record.timestamp)
-    acknowledged.append(await producer.send_batch(batch, target, partition=partition))
+    if batch.record_count():
+        acknowledged.append(await producer.send_batch(batch, target, partition=partition))
     return acknowledged
 
 

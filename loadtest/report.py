@@ -7,7 +7,7 @@ from rich.table import Table
 
 from loadtest.analysis import QUANTILES
 
-COUNTS = ("events", "lost", "doubled", "unknown", "wrong", "dead")
+COUNTS = ("events", "outputs", "lost", "doubled", "unknown", "wrong", "dead")
 STEADY_S = 3.0  # a drain is timed over so long, at least
 
 

@@ -16,22 +16,23 @@ FAULTS = ("lost", "doubled", "unknown", "dead", "wrong")
 
 def summarise(run: Run, route: Route, load: Load, workload: Workload, sent: Sent | None = None) -> dict[str, Any]:
     """Counts, rate, latency (of an open loop), CPU and memory of one subject; what it says of itself, where it does."""
-    number, count = run.received.number, tally(load.events, run.received.number)
+    number, causes = run.received.number, workload.causes(load, route.is_scored)
+    count, per_output = tally(len(causes), number, causes >= 0), workload.events_per_output(route.is_scored)
     steady_ms = after_warm_up(run.received.appended_ms)
     figures: dict[str, Any] = {
-        "events": load.events, "lost": count.lost, "doubled": count.doubled, "unknown": count.unknown, "dead": run.dead,
-        "events_per_s": sustained(steady_ms / 1e3),
+        "events": load.events, "outputs": count.sent, "lost": count.lost, "doubled": count.doubled, "unknown": count.unknown, "dead": run.dead,
+        "events_per_s": per_output * sustained(steady_ms / 1e3),
     }  # fmt: skip
     if route.is_scored:
         figures["wrong"] = wrong(number, run.received.scores, workload.expected)
         figures["accuracy"] = accuracy(number, run.received.scores[:, 0], workload.truth)
     if sent is not None:
-        planned = send_times(load, sent.start_ns)
+        planned = send_times(load, sent.start_ns)[causes]
         figures["latency_ms"] = quantiles(latencies(planned, number, run.received.at_ns) / 1e6)
         figures["append_latency_ms"] = quantiles(latencies(planned // 1_000_000, number, run.received.appended_ms))
         figures["generator_late_ms"] = quantiles(sent.late_ns / 1e6)
     if len(steady_ms):
-        figures |= _cpu(run.samples, steady_ms[0] / 1e3, steady_ms[-1] / 1e3, after_first(steady_ms))
+        figures |= _cpu(run.samples, steady_ms[0] / 1e3, steady_ms[-1] / 1e3, per_output * after_first(steady_ms))
     figures["memory_mb"] = _memory(run.samples, run.began_s)
     if run.metrics[1]:
         figures |= _inside(read_metrics(run.metrics[0]), read_metrics(run.metrics[1]), load.events)

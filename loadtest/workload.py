@@ -5,18 +5,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest import events
+from loadtest import events, series
 from loadtest.events import F32, Pack, Readings, Rows
-from loadtest.plan import I64
+from loadtest.plan import I64, Load
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How events are written, how outputs are read, and whether the camera is the record's key."""
+    """How events are written, how outputs are read, the name of a camera where it is the record's key.
+
+    ``causes`` gives of a number of events in so many partitions which one brings out each output (-1 = none does); in the long run there is
+    one output to ``events_per_output``.
+    """
 
     pack: Callable[[Rows], Pack]
     read: Callable[[Sequence[bytes], int], Readings]
-    has_key: bool = False
+    key: Callable[[int], str] | None = None
+    causes: Callable[[int, int], I64] = series.each_event
+    events_per_output: int = 1
 
 
 _ARRAYS = Format(events.pack_arrays, events.read_arrays)
@@ -24,13 +30,17 @@ FORMATS: Mapping[str, Format] = {
     "sensor": _ARRAYS,
     "crayfish-raw": _ARRAYS,
     "crayfish": Format(events.pack_crayfish, events.read_crayfish),
-    "digits": Format(events.pack_digits, events.read_digits, has_key=True),
+    "digits": Format(events.pack_digits, events.read_digits, events.camera_name),
+    "imu": Format(series.pack_motion, series.read_motion, series.device_name, series.causes_of_motion, series.HOP),
+    "aggregate": Format(
+        series.pack_values, series.read_tallies, series.device_name, series.causes_of_tallies, series.SIZE_MS // series.BLOCK_MS
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Event n carries row ``n % len(rows)``; ``expected`` float32[rows, k] is what numpy makes of each row.
+    """Event n carries row ``n % len(rows)``; output n is to hold row ``n % len(expected)`` of ``expected`` float32[m, k], by numpy.
 
     ``truth`` is what a row shows (digits), empty where nobody knows. ``source`` is the short name of the topic of its events.
     """
@@ -43,6 +53,8 @@ class Workload:
 
     @property
     def about(self) -> str:
+        if self.name in ("imu", "aggregate"):
+            return f"readings of {series.DEVICES} devices"
         if self.name != "digits":
             return f"{self.rows.shape[1]} random floats"
         return "held-out digits" if len(self.truth) else "random images"
@@ -56,7 +68,16 @@ class Workload:
         return FORMATS[self.name].pack(self.rows)
 
     def key(self, camera: int) -> bytes | None:
-        return events.camera_name(camera).encode() if FORMATS[self.name].has_key else None
+        name = FORMATS[self.name].key
+        return name(camera).encode() if name is not None else None
+
+    def causes(self, load: Load, is_scored: bool) -> I64:
+        """The event that brings out each output, -1 where none does; unscored each event is passed on."""
+        causes = FORMATS[self.name].causes if is_scored else series.each_event
+        return causes(load.events, load.partitions)
+
+    def events_per_output(self, is_scored: bool) -> int:
+        return FORMATS[self.name].events_per_output if is_scored else 1
 
     def read(self, values: Sequence[bytes]) -> Readings:
         """Number and scores of outputs, or of events passed on unread."""

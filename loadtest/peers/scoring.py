@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 import orjson
 
-Score = Callable[[Sequence[bytes]], list[bytes]]
+Score = Callable[[Sequence[bytes]], Sequence[bytes | None]]  # None: no output comes of the event
+LENGTH, HOP, CELL = 128, 25, 24  # of a window of readings; bytes of a reading
 Network = Callable[[Any], Any]
 
 
@@ -33,6 +34,8 @@ def scorer(workload: str, model: str) -> Score:
     def network(rows: Any) -> Any:
         return session.run(None, {name: rows})[0]
 
+    if workload == "imu":
+        return _motion(network, session.get_modelmeta().custom_metadata_map)
     if workload == "digits":
         return _digits(network, session.get_modelmeta().custom_metadata_map)
     return _crayfish(network) if workload == "crayfish" else _arrays(network)
@@ -41,7 +44,7 @@ def scorer(workload: str, model: str) -> Score:
 def _arrays(network: Network) -> Score:
     pack, unpack = msgpack.Packer().pack, msgpack.unpackb
 
-    def score(values: Sequence[bytes]) -> list[bytes]:
+    def score(values: Sequence[bytes]) -> Sequence[bytes | None]:
         events = [unpack(value) for value in values]
         rows = np.frombuffer(b"".join([event[2] for event in events]), np.float32).reshape(len(events), -1)
         scores = network(rows)
@@ -52,7 +55,7 @@ def _arrays(network: Network) -> Score:
 
 
 def _crayfish(network: Network) -> Score:
-    def score(values: Sequence[bytes]) -> list[bytes]:
+    def score(values: Sequence[bytes]) -> Sequence[bytes | None]:
         events = [orjson.loads(value) for value in values]
         rows = np.array([_floats(event["dataPoint"]) for event in events], np.float32)
         for event, scores in zip(events, network(rows).tolist()):
@@ -75,7 +78,7 @@ def _digits(network: Network, metadata: dict[str, str]) -> Score:
     pack, unpack = msgpack.Packer().pack, msgpack.unpackb
     model, labels = _told(metadata)
 
-    def score(values: Sequence[bytes]) -> list[bytes]:
+    def score(values: Sequence[bytes]) -> Sequence[bytes | None]:
         events = [unpack(value) for value in values]
         rows = np.frombuffer(b"".join([event["pixels"] for event in events]), np.uint8).reshape(-1, 8, 8, 1)
         probabilities = network(rows)
@@ -83,6 +86,33 @@ def _digits(network: Network, metadata: dict[str, str]) -> Score:
             del event["pixels"]
             event["label"], event["probability"], event["model"] = labels[at], top, model
         return [pack(event) for event in events]
+
+    return score
+
+
+def _motion(network: Network, metadata: dict[str, str]) -> Score:
+    """The last 128 readings of each device, every 25; kept in memory alone, so a restart loses them."""
+    _, labels = _told(metadata)
+    rings: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+
+    def score(values: Sequence[bytes]) -> Sequence[bytes | None]:
+        events, windows, at = [msgpack.unpackb(value) for value in values], [], []
+        for number, event in enumerate(events):
+            ring = rings.setdefault(event["device"], bytearray())
+            ring += event["acc"] + event["gyro"]
+            count = counts[event["device"]] = counts.get(event["device"], 0) + 1
+            del ring[: -LENGTH * CELL]
+            if count >= LENGTH and (count - LENGTH) % HOP == 0:
+                windows.append(bytes(ring))
+                at.append(number)
+        outputs: list[bytes | None] = [None] * len(events)
+        if windows:
+            probabilities = network(np.frombuffer(b"".join(windows), np.float32).reshape(len(windows), LENGTH, -1))
+            for number, best, top in zip(at, probabilities.argmax(1).tolist(), probabilities.max(1).tolist()):
+                named = {"device": events[number]["device"], "ts": events[number]["ts"]}
+                outputs[number] = orjson.dumps({**named, "activity": labels[best], "probability": top})
+        return outputs
 
     return score
 

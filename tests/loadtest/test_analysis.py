@@ -21,6 +21,11 @@ def test_a_number_that_nobody_sent_is_unknown() -> None:
     assert (found.lost, found.doubled, found.unknown) == (0, 0, 2)
 
 
+def test_what_is_not_due_is_unknown_where_it_comes_and_not_lost_where_it_does_not() -> None:
+    found = tally(4, ints(0, 1, 1), np.array([True, False, True, False]))
+    assert (found.sent, found.lost, found.doubled, found.unknown) == (2, 1, 0, 2)
+
+
 def test_a_run_in_which_each_event_came_once_is_clean() -> None:
     assert tally(3, ints(2, 0, 1)).is_clean
 

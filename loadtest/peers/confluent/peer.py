@@ -53,7 +53,8 @@ class Loop:
             if message.error():
                 raise KafkaException(message.error())
         for message, output in zip(messages, self.score([message.value() for message in messages])):
-            self._produce(output, message)
+            if output is not None:
+                self._produce(output, message)
         self.producer.poll(0)
 
     def _produce(self, output: bytes, message: Any) -> None:
