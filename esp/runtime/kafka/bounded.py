@@ -12,11 +12,10 @@ from aiokafka.errors import KafkaError
 from esp.errors import TransportError
 from esp.runtime.connector import Assigned, Revoked
 from esp.runtime.events import RawBlock
-from esp.runtime.kafka.cluster import Watch, reach
 from esp.runtime.kafka.settings import KafkaConnection
 from esp.runtime.kafka.source import KafkaSource
 from esp.runtime.kafka.spans import Spans
-from esp.runtime.unread import Unread
+from esp.runtime.unread import Moved, Unread
 
 log = logging.getLogger(__name__)
 PARTITION_FETCH_BYTES, FETCH_BYTES = 8 << 20, 32 << 20  # of one partition, of one broker: nobody waits for the first record
@@ -62,8 +61,7 @@ class BoundedKafkaSource(KafkaSource):
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None:
         self._assigned, self._revoked, self._loop = assigned, revoked, asyncio.get_running_loop()
-        await reach(self.settings, self.place)
-        self._consumer = self._make()
+        await self._open()
         try:
             await self._consumer.start()
             if self.spans:
@@ -75,12 +73,12 @@ class BoundedKafkaSource(KafkaSource):
         await self._take_over(set(self.spans))
         self._check()
         self._finish({partition for partition, offset in self._position.items() if offset >= self.spans[partition].end})
-        self._watch = Watch(self._consumer._client.force_metadata_update, f"{self.place}: {self.settings.brokers}")
+        self._begin_to_watch()
 
     async def _first_offsets(self, partitions: set[int]) -> dict[int, int]:
         return {partition: self.spans[partition].first for partition in partitions}
 
-    async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread]:
+    async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread | Moved]:
         found = await super().poll(timeout_s)
         if found:
             self._still = _Still(monotonic(), {})
@@ -129,6 +127,15 @@ class BoundedKafkaSource(KafkaSource):
             self._paused.discard(partition)
             self._consumer.resume(self._tp(partition))
             super()._go_back(partition, offset)
+
+    def _on_new_topic(self, found: str) -> None:
+        self._fail(
+            TransportError(
+                "the topic was deleted and made anew while its range was worked off",
+                where=self.place,
+                mend="begin anew with --fresh",
+            )
+        )
 
     def resume(self, partitions: Set[int]) -> None:
         super().resume(partitions - self.finished)

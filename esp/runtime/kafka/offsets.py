@@ -15,7 +15,7 @@ from esp.runtime.kafka.bounded import BoundedKafkaSource
 from esp.runtime.kafka.cluster import reach
 from esp.runtime.kafka.settings import CreateTopic, KafkaConnection, client_options
 from esp.runtime.kafka.spans import Span
-from esp.runtime.unread import Damage, Unread
+from esp.runtime.unread import Damage, Moved, Unread
 
 OF_OLD = 5  # parts of an entry that does not say yet whose setting it is
 TOPICS_OWN = 1  # the source of a setting that was made for the topic itself
@@ -61,7 +61,8 @@ class TopicOffsets:
         try:
             await source.start(assigned, revoked)
             while spans.keys() - stamps.keys() - source.finished:
-                for block in map(_read, await source.poll(0.1)):
+                found = [_read(records) for records in await source.poll(0.1) if not isinstance(records, Moved)]
+                for block in found:
                     if len(block):
                         stamps.setdefault(block.partition, int(block.ts_ms[0]))
                         source.pause({block.partition})

@@ -71,18 +71,24 @@ class KafkaSource:
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None:
         self._assigned, self._revoked, self._loop = assigned, revoked, asyncio.get_running_loop()
-        self._topic = await reach(self.settings, self.place)
-        listen(self._heard)
-        self._consumer = self._make()
+        await self._open()
         self._consumer.subscribe([self.settings.topic], listener=_Listener(self))
         try:
             await self._consumer.start()
         except KafkaError as err:
             raise self._error(err) from err
-        client, place, pace = self._consumer._client, f"{self.place}: {self.settings.brokers}", Pace()
-        pace.rule(client, _retry_backoff=self._consumer._fetcher, _retry_backoff_ms=self._consumer._coordinator)
         await self._first.wait()
         self._check()
+        self._begin_to_watch()
+
+    async def _open(self) -> None:
+        self._topic = await reach(self.settings, self.place)
+        listen(self._heard)
+        self._consumer = self._make()
+
+    def _begin_to_watch(self) -> None:
+        client, place, pace = self._consumer._client, f"{self.place}: {self.settings.brokers}", Pace()
+        pace.rule(client, _retry_backoff=self._consumer._fetcher, _retry_backoff_ms=self._consumer._coordinator)
         watched = Watched(client, self.settings.topic, place, self._heard, pace, self._standstill.what, self._on_new_topic)
         self._watch = Watch(watched, self._identity)
 

@@ -14,6 +14,7 @@ from esp.runtime.kafka import bounded
 from esp.runtime.kafka.bounded import BoundedKafkaSource
 from esp.runtime.kafka.settings import KafkaConnection
 from esp.runtime.kafka.spans import Span
+from esp.runtime.unread import Moved
 from tests.conftest import Kafka
 from tests.engine_process import wait_until
 from tests.runtime.kafka.members import Record, rows
@@ -44,6 +45,8 @@ async def drain(source: BoundedKafkaSource, known: dict[int, int] | None = None)
         async with asyncio.timeout(60):
             while not source.ended:
                 for some in await source.poll(0.2):
+                    if isinstance(some, Moved):
+                        continue
                     block = some if isinstance(some, RawBlock) else some.block()
                     warming, counting = source.spans[block.partition].cut(block)
                     found += rows(warming) + rows(counting)
