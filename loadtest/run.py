@@ -116,7 +116,7 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     rest, own = (shares() if load.rate is None and args.pin else None) or (frozenset(), frozenset())
     if rest:
         keep_to(rest)
-    brokers, kafka = stack.enter_context(_kafka(args.brokers))
+    brokers, kafka_is = stack.enter_context(kafka(args.brokers))
     topics = stack.enter_context(Topics(brokers, f"load-{uuid.uuid4().hex[:8]}", load.partitions, deletes=bool(args.brokers)))
     ground = Ground(topics, workload, kit, folder, own)
     result = {
@@ -128,7 +128,7 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
         "left_out": left_out,
     }  # fmt: skip
     result |= _course(args, ground, parties)
-    return result | {"machine": host, "versions": versions(), "kafka": kafka, "commit": commit(ROOT)}
+    return result | {"machine": host, "versions": versions(), "kafka": kafka_is, "commit": commit(ROOT)}
 
 
 def _course(args: argparse.Namespace, ground: Ground, parties: list[Party]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _parties(args: argparse.Namespace, workload: Workload, kit: Kit) -> tuple[li
 
 
 @contextmanager
-def _kafka(brokers: str | None) -> Iterator[tuple[str, str]]:
+def kafka(brokers: str | None) -> Iterator[tuple[str, str]]:
     """A broker's address, and what it is: the one that was named, or Apache Kafka started for this run."""
     if brokers:
         yield brokers, f"Kafka at {brokers}"

@@ -50,7 +50,6 @@ def faulty() -> Iterator[FaultyBroker]:
 def soon(faulty: FaultyBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """What the engine looks at every few seconds it looks at ten times as often; the way is free again after each test."""
     monkeypatch.setattr(watch, "WATCH_S", 0.2)
-    monkeypatch.setattr(watch, "ANSWER_S", 0.5)
     monkeypatch.setattr(watch, "STALL_S", 1.0)
     caplog.set_level(logging.INFO)
     yield
@@ -149,7 +148,10 @@ def test_a_broker_that_refuses_connections_is_awaited_and_told_once_a_connector(
     assert case.ids() == list(range(200))
 
 
-def test_a_broker_that_swallows_everything_is_found_out_and_awaited(faulty: FaultyBroker, tmp_path: Path) -> None:
+def test_a_broker_that_swallows_everything_is_found_out_and_awaited(
+    faulty: FaultyBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "ANSWER_S", 0.5)
     case = Case(faulty, tmp_path)
     with case.run() as engine:
         engine.until_ready()
