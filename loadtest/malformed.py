@@ -174,7 +174,7 @@ def rate(topics: Topics, folder: Path, sent: Sent, name: str, run: str) -> float
     work.mkdir()
     names = {"out": topics.name(out), "dead": topics.name(dead), "source": topics.name(sent.topic), "brokers": topics.brokers}
     (work / "query.toml").write_text(QUERY.format(run=run, schema=SCHEMA, format=name, **names))
-    write(_model(), work / "model.astore")
+    write(model(), work / "model.astore")
     command = [sys.executable, "-m", "esp", "run", str(work), "--listen", "127.0.0.1:0", "--state", str(work / "state")]
     with Engine(run, command, work) as engine:
         engine.wait_ready()
@@ -185,7 +185,8 @@ def rate(topics: Topics, folder: Path, sent: Sent, name: str, run: str) -> float
     return sent.events / max(last - first, 1e-3)
 
 
-def _model() -> Astore:
+def model() -> Astore:
+    """The network that scores the good events."""
     graph = build("mlp", seed=1, features=FEATURES, hidden=(64, 64), classes=4)
     return Astore("net", graph, (Input("features", "float32", (FEATURES,)),), (Output("scores", "float32", (4,)),))
 

@@ -125,8 +125,10 @@ KINDS = (
     Kind("no key", _without("id"), "field 'id': wanted int64, for it is a key, got"),
     Kind("no UTF-8", _no_utf8, {"json": "UTF-8", "msgpack": "utf-8"}),
     Kind("integer out of range", _with(level=2**31), "field 'level': wanted int32, got int 2147483648"),
-    Kind("float out of range", _features(lambda x: [*x[:-1], 1e39]), "field 'features': wanted float32[16]"),
-    Kind("no reading", _no_reading, {"json": "input 'features' is missing", "msgpack": "input 'features' is NaN at [15]"}),
+    Kind(
+        "float out of range", _features(lambda x: [*x[:-1], 1e39]), "field 'features': wanted float32[16], got float 1e+39 at [15]"
+    ),
+    Kind("no reading", _no_reading, {"json": "input 'features' is null", "msgpack": "input 'features' is NaN at [15]"}),
     Kind("no blob", _blob, "field 'note': wanted blob"),
     Kind("empty", lambda name, event, rng: b"", ""),
     Kind("null", lambda name, event, rng: None, "no value"),

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from esp.runtime.events import DeadBlock, RawBlock, raw_block
-from esp.runtime.headers import add_headers, decode_headers, encode_headers
+from esp.runtime.events import I64, DeadBlock, RawBlock, raw_block
+from esp.runtime.headers import Stamp, add_headers, decode_headers, encode_headers
 
 REASON_BYTES = 500  # a reason may quote the record, which may be of any size
 ORIGIN_HEADERS = 6  # how many headers a letter has of ours
@@ -20,8 +20,24 @@ class DeadLetters(RawBlock):
 def dead_letters(dead: DeadBlock, query: str) -> DeadLetters:
     """The records of a dead block with the headers esp-reason, esp-query, esp-window, esp-topic, esp-partition, esp-offset behind their own."""
     raw = dead.raw.take(dead.row)
-    headers = [_headers(raw, row, dead.reasons[row], query, dead.window) for row in range(len(dead))]
-    return _letters(raw, [raw.value(row) for row in range(len(dead))], [raw.key(row) for row in range(len(dead))], headers)
+    origin = {"query": query, "window": dead.window, "topic": raw.topic, "partition": raw.partition}
+    stamp = Stamp("esp-reason", [(f"esp-{name}", str(value).encode()) for name, value in origin.items()], "esp-offset")
+    data = raw.buffer.data
+    values, keys, own = (
+        _cut(data, at, size)
+        for at, size in ((raw.value_at, raw.value_size), (raw.key_at, raw.key_size), (raw.header_at, raw.header_size))
+    )
+    reasons = map(_cut_text, dead.reasons)
+    headers = [
+        stamp.add(before or b"", reason, offset) for before, reason, offset in zip(own, reasons, raw.offset.tolist(), strict=True)
+    ]
+    return _letters(raw, values, keys, headers)
+
+
+def _cut(data: memoryview, at: I64, size: I64) -> list[bytes | None]:
+    """Parts of records as bytes."""
+    begins = at.tolist()
+    return [None if length < 0 else bytes(data[begin : begin + length]) for begin, length in zip(begins, size.tolist())]
 
 
 def _letters(raw: RawBlock, values: list[bytes | None], keys: list[bytes | None], headers: list[bytes]) -> DeadLetters:
@@ -34,18 +50,12 @@ def _letters(raw: RawBlock, values: list[bytes | None], keys: list[bytes | None]
     )  # fmt: skip
 
 
-def _headers(raw: RawBlock, row: int, reason: str, query: str, window: str) -> bytes:
-    origin = {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset[row]}
-    added = {"reason": _cut_text(reason), "query": query, "window": window, **origin}
-    return add_headers(raw.headers(row), [(f"esp-{name}", str(value).encode()) for name, value in added.items()])
-
-
-def _cut_text(text: str) -> str:
+def _cut_text(text: str) -> bytes:
     """The text, or as much of it as fits with an ellipsis at its end."""
     encoded = text.encode(errors="replace")
     if len(encoded) <= REASON_BYTES:
-        return encoded.decode()
-    return encoded[: REASON_BYTES - 3].decode(errors="ignore") + "\u2026"
+        return encoded
+    return (encoded[: REASON_BYTES - 3].decode(errors="ignore") + "\u2026").encode()
 
 
 def fitted(letters: DeadLetters, limit: int) -> tuple[DeadLetters, int, int]:
@@ -55,14 +65,14 @@ def fitted(letters: DeadLetters, limit: int) -> tuple[DeadLetters, int, int]:
     headers that are not of this death as well.
     """
     whole = [(letters.value(row), letters.key(row), letters.headers(row)) for row in range(len(letters))]
-    parts = [letter if _size(letter) <= limit else _cut(letter, limit) for letter in whole]
+    parts = [letter if _size(letter) <= limit else _shortened(letter, limit) for letter in whole]
     rows = [row for row, letter in enumerate(parts) if _size(letter) <= limit]
     cut = sum(parts[row] is not whole[row] for row in rows)
     values, keys, headers = ([parts[row][0] for row in rows], [parts[row][1] for row in rows], [parts[row][2] for row in rows])
     return _letters(letters.take(np.array(rows, np.int64)), values, keys, headers), cut, len(letters) - len(rows)
 
 
-def _cut(letter: Letter, limit: int) -> Letter:
+def _shortened(letter: Letter, limit: int) -> Letter:
     value, key, headers = letter
     told: list[tuple[str, bytes | None]] = [("esp-cut", str(len(value or b"")).encode())]
     shorter: Letter = (None, key, add_headers(headers, told))

@@ -45,6 +45,30 @@ def add_headers(data: bytes, added: Headers) -> bytes:
     return _varint(count + len(added)) + data[at:] + _pairs(added)
 
 
+class Stamp:
+    """The headers that many records get: the same but for the first and the last one's values.
+
+    >>> stamp = Stamp("why", [("who", b"me")], "offset")
+    >>> decode_headers(stamp.add(b"", b"late", 7))
+    [('why', b'late'), ('who', b'me'), ('offset', b'7')]
+    """
+
+    def __init__(self, first: str, others: Headers, last: str) -> None:
+        self._count = len(others) + 2
+        name, end = first.encode(), last.encode()
+        self._begin, self._end = _varint(len(name)) + name, _pairs(others) + _varint(len(end)) + end
+        self._alone = _varint(self._count) + self._begin
+
+    def add(self, data: bytes, first: bytes, last: int) -> bytes:
+        """Headers of a record with these behind them."""
+        digits = b"%d" % last
+        added = b"".join((_varint(len(first)), first, self._end, _varint(len(digits)), digits))
+        if not data:
+            return self._alone + added
+        count, at = read_varint(data, 0)
+        return b"".join((_varint(count + self._count), data[at:], self._begin, added))
+
+
 def _pairs(headers: Headers) -> bytes:
     out = bytearray()
     for name, value in headers:
@@ -55,7 +79,10 @@ def _pairs(headers: Headers) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    rest, out = (value << 1) ^ (value >> 63), bytearray()
+    rest = (value << 1) ^ (value >> 63)
+    if rest < 0x80:
+        return bytes((rest,))
+    out = bytearray()
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
         rest >>= 7

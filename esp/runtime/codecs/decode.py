@@ -117,7 +117,9 @@ class _Sheet:
         good: I64 | None = None
         cells, valid, spelled, base = self.cells, self.valid, self.spelled, buffer.ctypes.data
         if bad:
-            good = np.setdiff1d(np.arange(valid.shape[1]), list(bad))
+            is_good = np.ones(valid.shape[1], np.bool_)
+            is_good[list(bad)] = False
+            good = np.flatnonzero(is_good)
             cells, valid = tuple(part[good] for part in cells), valid[:, good]
             spelled = {at: cuts[good] for at, cuts in spelled.items()}
         extra = np.frombuffer(self.extra or bytearray(1), np.uint8)

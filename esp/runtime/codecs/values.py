@@ -21,6 +21,7 @@ _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_NS = 86_400 * 10**9
+TOO_LARGE = (2 - 2**-24) * 2.0**127  # from here on a number rounds to an infinite float32
 
 
 class Mismatch(EventError):
@@ -38,8 +39,17 @@ def cell(field: Field, value: Any, *, has_text_bytes: bool = False) -> Any:
         return None
     found = _cell(field.type, value, has_text_bytes)
     if found is None:
-        raise Mismatch(f"field '{field.name}': wanted {field.type}, got {describe(value)}")
+        raise Mismatch(f"field '{field.name}': wanted {field.type}, got {_wrong(field.type, value)}")
     return found
+
+
+def _wrong(kind: FieldType, value: Any) -> str:
+    """What is wrong with a value: the first element that is, where the shape is not."""
+    if isinstance(value, list) and kind.shape and _dims(value) in _shapes(kind.shape):
+        for at, number in enumerate(_flatten(value)):
+            if _element(kind.base, number) is None:
+                return f"{describe(number)} at [{','.join(map(str, np.unravel_index(at, kind.shape)))}]"
+    return describe(value)
 
 
 def describe(value: Any) -> str:
@@ -110,8 +120,7 @@ def _float(base: str, value: int | float) -> float | None:
         number = float(value)
     except OverflowError:
         return None
-    with np.errstate(over="ignore"):
-        is_overflow = base == "float32" and math.isfinite(number) and bool(np.isinf(np.float32(number)))
+    is_overflow = base == "float32" and TOO_LARGE <= abs(number) < math.inf
     return None if is_overflow else number
 
 
@@ -153,6 +162,8 @@ def _dims(value: Any) -> tuple[int, ...] | None:
     """The shape of nested lists; None where they are ragged."""
     if not isinstance(value, list):
         return ()
+    if list not in set(map(type, value)) and value:
+        return (len(value),)
     inner = {_dims(part) for part in value}
     if len(inner) != 1 or None in inner:
         return None
@@ -160,7 +171,11 @@ def _dims(value: Any) -> tuple[int, ...] | None:
 
 
 def _flatten(value: Any) -> list[Any]:
-    return [number for part in value for number in _flatten(part)] if isinstance(value, list) else [value]
+    if not isinstance(value, list):
+        return [value]
+    if list not in set(map(type, value)):
+        return value
+    return [number for part in value for number in _flatten(part)]
 
 
 def _stamp(kind: FieldType, value: Any) -> int | None:

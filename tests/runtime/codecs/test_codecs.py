@@ -104,6 +104,8 @@ def test_bad_rows_are_left_out_and_named() -> None:
         ("json", "a:bool", b'{"a":1}', "field 'a': wanted bool, got int 1"),
         ("json", "a:float32", b'{"a":1e39}', "field 'a': wanted float32, got float 1e+39"),
         ("json", "a:uint8[2,2]", b'{"a":[1,2,3]}', "field 'a': wanted uint8[2,2], got an array of 3"),
+        ("json", "a:float32[3]", b'{"a":[1,2,4e38]}', "field 'a': wanted float32[3], got float 4e+38 at [2]"),
+        ("json", "a:uint8[2,2]", b'{"a":[[1,2],[3,"x"]]}', "field 'a': wanted uint8[2,2], got the text 'x' at [1,1]"),
         ("json", "a*:int64", b'{"a":null}', "field 'a': wanted int64, for it is a key, got null"),
         ("json", "a:date", b'{"a":"2023-02-29"}', "field 'a': wanted date, got the text '2023-02-29'"),
         ("json", "a:int64", b"[1]", "wanted a JSON object, got an array of 1"),
