@@ -27,9 +27,10 @@ BOOL, UINT8, INT32, INT64, FLOAT32, FLOAT64, STAMP, DATE, STRING, BLOB = range(1
 
 # Columns of the field table. COUNT is 0 for scalars; UNIT is nanoseconds, 0 for ISO text; GUESS says which field the key
 # in that place had in the record before; BASE64 says that a cut is base64 text. FORM is how a tensor is written; SPELLED is where int64[n, 3]
-# lies that says how each row of a tensor stood in its record (at, size, form), at DATA when it is written again; 0 = nowhere.
+# lies that says how each row of a tensor stood in its record (at, size, form), at DATA when it is written again; 0 = nowhere. DEFAULT is the
+# address of the cell that stands for a null one; 0 = none. IS_KEY says that no row may be without the field, be it a key or not.
 TYPE, SIZE, COUNT, UNIT, IS_KEY, NAME, NAME_SIZE, DIMS, RANK = range(9)
-CELL, VALID, NULLS, GUESS, DATA, BASE64, FORM, SPELLED, FIELD_WIDTH = range(9, 18)
+CELL, VALID, NULLS, GUESS, DATA, BASE64, FORM, SPELLED, DEFAULT, FIELD_WIDTH = range(9, 19)
 
 # Forms of a tensor in text: a JSON array; base64 of its bytes, or numbers with commas between them, in one string.
 NO_FORM, ARRAY_FORM, BASE64_FORM, TEXT_FORM = range(4)
@@ -114,11 +115,16 @@ def start_row(fields: np.ndarray, row: int) -> None:
 
 @part
 def end_row(fields: np.ndarray, row: int) -> bool:
-    """Zeroes the cells of null fields and counts them; False where a key is null."""
+    """Gives null fields their defaults, or zeroes their cells and counts them; False where a key is null."""
     is_good = True
     for field in range(fields.shape[0]):
         if load_u8(fields[field, VALID] + row) == 0:
-            zero(fields[field, CELL] + row * fields[field, SIZE], fields[field, SIZE])
+            cell = fields[field, CELL] + row * fields[field, SIZE]
+            if fields[field, DEFAULT] != 0:
+                copy(cell, fields[field, DEFAULT], fields[field, SIZE])
+                store_u8(fields[field, VALID] + row, 1)
+                continue
+            zero(cell, fields[field, SIZE])
             fields[field, NULLS] += 1
             is_good &= fields[field, IS_KEY] == 0
     return is_good

@@ -104,6 +104,8 @@ def _value(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int
     code, cell = fields[field, TYPE], fields[field, CELL] + row * fields[field, SIZE]
     if has_word(p, end, NULL):
         store_u8(fields[field, VALID] + row, 0)
+        if fields[field, COUNT] > 0:
+            store_i64(fields[field, SPELLED] + 24 * row + 16, NO_FORM)
         return p + 4
     store_u8(fields[field, VALID] + row, 1)
     if fields[field, COUNT] > 0:

@@ -1,10 +1,12 @@
 """Event schemas: named, typed fields, and the shorthand they are written in (``id*:int64, ts:stamp(ms), acc:float32[3]``)."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -60,11 +62,17 @@ class FieldType:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One named field; ``is_key`` marks it as part of the event's key."""
+    """One named field; ``is_key`` marks it as part of the event's key.
+
+    What a record without it makes of it is no part of what it is: its ``default`` (a cell of its column), else null, or where it
+    ``is_required`` (or a key) the record is refused.
+    """
 
     name: str
     type: FieldType
     is_key: bool = False
+    default: Any = dataclasses.field(default=None, compare=False)
+    is_required: bool = dataclasses.field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}{'*' * self.is_key}:{self.type}"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from esp.errors import EventError, QueryError
 from esp.runtime.codecs.decode import Decoded, Decoder
 from esp.runtime.codecs.encode import Encoder, text_bound
+from esp.runtime.codecs.places import at_byte, csv_place, text_break
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.codecs.values import value_of_text
 from esp.runtime.events import I64, U8, EventBlock, RawBlock
@@ -40,7 +41,7 @@ class CsvCodec:
         self._schema, self._delimiter = schema, delimiter
         self._width = sum(math.prod(field.type.shape) for field in schema)
         table = FieldTable.of(schema, is_base64=True)
-        self._decoder = Decoder(table, read.decode, self.read, has_text_bytes=True, option=ord(delimiter))
+        self._decoder = Decoder(table, read.decode, self.read, self._place, has_text_bytes=True, option=ord(delimiter))
         self._encoder = Encoder(table, write.encode, text_bound(table), 2, option=ord(delimiter))
 
     def decode(self, raw: RawBlock) -> Decoded:
@@ -54,14 +55,21 @@ class CsvCodec:
         try:
             lines = list(csv.reader(io.StringIO(value.decode(), newline=""), delimiter=self._delimiter, strict=True))
         except (csv.Error, UnicodeDecodeError) as err:
-            raise EventError(f"wanted a line of CSV, got text that is none ({err})") from err
+            why, place = text_break(value) or (str(err), value.find(b'"'))
+            raise EventError(f"wanted a line of CSV, got text that is none ({why}){at_byte(place)}") from err
         if len(lines) > 1:
             raise EventError(f"wanted one line of CSV, got {len(lines)}")
         parts = (lines and lines[0]) or [""]
         if len(parts) != self._width:
-            raise EventError(f"wanted {self._width} columns, got {len(parts)}")
+            end = csv_place(value, self._width, self._delimiter)
+            place = len(value) if end is None else end
+            raise EventError(f"wanted {self._width} columns, got {len(parts)}{at_byte(place)}")
         rest = iter(parts)
         return [_value(field, rest) for field in self._schema]
+
+    def _place(self, value: bytes, field: int) -> int | None:
+        columns = sum(math.prod(before.type.shape) for before in self._schema.fields[:field])
+        return csv_place(value, columns, self._delimiter)
 
 
 def _value(field: Field, rest: Iterator[str]) -> Any:

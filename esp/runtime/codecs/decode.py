@@ -8,12 +8,14 @@ import numpy as np
 
 from esp.errors import EventError
 from esp.kernels import columns as c
+from esp.runtime.codecs.places import at_byte
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.codecs.values import cell
 from esp.runtime.events import I64, U8, Bools, Column, RawBlock, Spelling, VarColumn
 
 Kernel = Callable[[I64, I64], int]
 ReadRecord = Callable[[bytes], Sequence[Any]]  # the values of the fields, in order (None = null); EventError where it is no record
+Locate = Callable[[bytes, int], int | None]  # the byte of a record at which the value of a field begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Decoder:
     table: FieldTable
     kernel: Kernel
     read: ReadRecord
+    locate: Locate
     has_text_bytes: bool
     option: int = 0
     is_spelled: bool = False
@@ -56,17 +59,25 @@ class Decoder:
 
     def _read_row(self, raw: RawBlock, row: int, sheet: "_Sheet", bad: dict[int, str]) -> None:
         """Puts what the generic library reads into the cells of a row, or the reason into ``bad``."""
-        value = raw.value(row)
         try:
-            if value is None:
-                raise EventError("no value")
-            values = self.read(value)
-            cells = [cell(field, part, has_text_bytes=self.has_text_bytes) for field, part in zip(self.table.schema, values)]
+            cells = self._cells(raw.value(row))
         except EventError as err:
             bad[row] = str(err)
             return
         for at, part in enumerate(cells):
             sheet.put(at, row, part)
+
+    def _cells(self, value: bytes | None) -> list[Any]:
+        """What the generic library reads, field by field; EventError with the field and its byte where it does not fit."""
+        if value is None:
+            raise EventError("no value")
+        cells = []
+        for at, (field, part) in enumerate(zip(self.table.schema, self.read(value))):
+            try:
+                cells.append(cell(field, part, has_text_bytes=self.has_text_bytes))
+            except EventError as err:
+                raise EventError(f"{err}{at_byte(self.locate(value, at))}") from err
+        return cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,7 @@ class _Sheet:
         spelled: dict[int, I64] = {at: np.zeros((count, 3), np.int64) for at in tensors}
         for at, cuts in spelled.items():
             rows[at, c.SPELLED] = cuts.ctypes.data
-        return cls(table, rows, arena, cells, valid, taken, spelled, bytearray())
+        return cls(table, rows, arena, cells, valid, taken, spelled, bytearray(table.extra))
 
     def put(self, field: int, row: int, value: Any) -> None:
         self.valid[field, row] = value is not None

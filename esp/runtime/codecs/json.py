@@ -10,8 +10,9 @@ from esp.kernels import columns as c
 from esp.runtime.codecs.decode import Decoded, Decoder
 from esp.runtime.codecs.encode import Encoder, text_bound
 from esp.runtime.codecs.forms import tensor_forms
+from esp.runtime.codecs.places import at_byte, json_place, text_break
 from esp.runtime.codecs.table import FieldTable
-from esp.runtime.codecs.values import describe
+from esp.runtime.codecs.values import MISSING, describe
 from esp.runtime.events import I64, U8, EventBlock, RawBlock
 from esp.runtime.schema import Schema
 
@@ -36,7 +37,9 @@ class JsonCodec:
 
         forms = tensor_forms(schema, tensors, tuple(_FORMS))
         self._schema = schema
-        self._decoder = Decoder(FieldTable.of(schema, is_base64=True), read.decode, self.read, has_text_bytes=True, is_spelled=True)
+        self._decoder = Decoder(
+            FieldTable.of(schema, is_base64=True), read.decode, self.read, self._place, has_text_bytes=True, is_spelled=True
+        )
         keys = tuple(orjson.dumps(name) + b":" for name in schema.names)
         table = FieldTable.of(schema, names=keys)
         table.rows[:, c.FORM] = [_FORMS[form] if form else c.NO_FORM for form in forms]
@@ -54,7 +57,11 @@ class JsonCodec:
         try:
             record = orjson.loads(value)
         except orjson.JSONDecodeError as err:
-            raise EventError(f"wanted a JSON object, got text that is none ({err})") from err
+            why, place = text_break(value) or (err.msg, len(err.doc[: err.pos].encode()))
+            raise EventError(f"wanted a JSON object, got text that is none ({why}){at_byte(place)}") from err
         if not isinstance(record, dict):
             raise EventError(f"wanted a JSON object, got {describe(record)}")
-        return [record.get(name) for name in self._schema.names]
+        return [record.get(name, MISSING) for name in self._schema.names]
+
+    def _place(self, value: bytes, field: int) -> int | None:
+        return json_place(value, self._schema.names[field])

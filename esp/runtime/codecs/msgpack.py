@@ -9,8 +9,9 @@ from esp.errors import EventError, QueryError
 from esp.kernels.columns import SIZE
 from esp.runtime.codecs.decode import Decoded, Decoder
 from esp.runtime.codecs.encode import Encoder
+from esp.runtime.codecs.places import at_byte, msgpack_break, msgpack_place
 from esp.runtime.codecs.table import FieldTable
-from esp.runtime.codecs.values import describe
+from esp.runtime.codecs.values import MISSING, describe
 from esp.runtime.events import I64, U8, EventBlock, RawBlock
 from esp.runtime.schema import Schema
 
@@ -34,7 +35,7 @@ class MsgpackCodec:
         if layout not in _LAYOUTS:
             raise QueryError(f"msgpack has no layout '{layout}'", mend=f"use one of {', '.join(_LAYOUTS)}")
         self._schema = schema
-        self._decoder = Decoder(FieldTable.of(schema), read.decode, self.read, has_text_bytes=False)
+        self._decoder = Decoder(FieldTable.of(schema), read.decode, self.read, self._place, has_text_bytes=False)
         packed = tuple(msgpack.packb(name) for name in schema.names) if layout == "map" else (b"",) * len(schema)
         table = FieldTable.of(schema, names=packed)
         bound = 5 + sum(len(name) for name in packed) + int(table.rows[:, SIZE].sum()) + 40 * len(schema)
@@ -51,10 +52,15 @@ class MsgpackCodec:
         try:
             record = msgpack.unpackb(value, strict_map_key=False, object_pairs_hook=tuple)
         except (ValueError, msgpack.exceptions.UnpackException) as err:
-            raise EventError(f"wanted one msgpack map or array, got bytes that are none ({err or type(err).__name__})") from err
+            why = str(err).strip(".") or "no such form"
+            place = len(value) - len(err.extra) if isinstance(err, msgpack.ExtraData) else msgpack_break(value)
+            raise EventError(f"wanted one msgpack map or array, got bytes that are none ({why}){at_byte(place)}") from err
         if isinstance(record, list):
-            return (record + [None] * len(self._schema))[: len(self._schema)]
+            return (record + [MISSING] * len(self._schema))[: len(self._schema)]
         if not isinstance(record, tuple):
             raise EventError(f"wanted a msgpack map or array, got {describe(record)}")
         found = {key: part for key, part in record if isinstance(key, str)}
-        return [found.get(name) for name in self._schema.names]
+        return [found.get(name, MISSING) for name in self._schema.names]
+
+    def _place(self, value: bytes, field: int) -> int | None:
+        return msgpack_place(value, self._schema, field)

@@ -24,6 +24,8 @@ class FieldTable:
     names: U8
     dims: I64
     strides: tuple[int, ...]  # bytes that a row takes in each column
+    defaults: U8
+    extra: bytes  # what the defaults of strings and blobs hold
 
     @classmethod
     def of(cls, schema: Schema, *, names: tuple[bytes, ...] | None = None, is_base64: bool = False) -> "FieldTable":
@@ -38,12 +40,36 @@ class FieldTable:
             rows[at, [c.NAME, c.NAME_SIZE, c.DIMS, c.GUESS]] = name_at, len(names[at]), dims_at, at
             rows[at, c.BASE64] = is_base64 and field.type.base == "blob"
             name_at, dims_at = name_at + len(names[at]), dims_at + 8 * len(field.type.shape)
-        return cls(schema, rows, text, dims, tuple(rows[:, c.SIZE].tolist()))
+        defaults, extra = _defaults(schema, rows)
+        return cls(schema, rows, text, dims, tuple(rows[:, c.SIZE].tolist()), defaults, extra)
+
+
+def _defaults(schema: Schema, rows: I64) -> tuple[U8, bytes]:
+    """The cells of all defaults, to which the table points then, and the bytes that those of strings and blobs point to."""
+    cells, extra, places = b"", b"", dict[int, int]()
+    for at, field in enumerate(schema):
+        if field.default is None:
+            continue
+        places[at] = len(cells)
+        if field.type.is_var:
+            cells += np.array((-1 - len(extra), len(field.default)), np.int64).tobytes()
+            extra += field.default
+        else:
+            cells += np.ascontiguousarray(field.default, field.type.dtype).tobytes()
+    held = np.frombuffer(cells or b"\0", np.uint8)
+    for at, place in places.items():
+        rows[at, c.DEFAULT] = held.ctypes.data + place
+    return held, extra
 
 
 def _describe(row: I64, field: Field) -> None:
     kind = field.type
     count = int(np.prod(kind.shape)) if kind.shape else 0
-    row[c.TYPE], row[c.COUNT], row[c.RANK], row[c.IS_KEY] = _CODES[kind.base], count, len(kind.shape), field.is_key
+    row[c.TYPE], row[c.COUNT], row[c.RANK], row[c.IS_KEY] = (
+        _CODES[kind.base],
+        count,
+        len(kind.shape),
+        field.is_key or field.is_required,
+    )
     row[c.SIZE] = _CUT_SIZE if kind.is_var else kind.dtype.itemsize * max(count, 1)
     row[c.UNIT] = STAMP_UNITS.get(kind.unit, 0)

@@ -24,32 +24,30 @@ _DAY_NS = 86_400 * 10**9
 TOO_LARGE = (2 - 2**-24) * 2.0**127  # from here on a number rounds to an infinite float32
 
 
+MISSING: Any = object()  # what stands for a field that a record has not
+
+
 class Mismatch(EventError):
     """A value does not fit its field; the message names field, wanted and got."""
 
 
 def cell(field: Field, value: Any, *, has_text_bytes: bool = False) -> Any:
-    """What a column holds for a value: a number, an array, or bytes. None is null. Mismatch where it does not fit.
+    """What a column holds for a value: a number, an array, or bytes; None is null. Mismatch where it does not fit.
 
-    ``has_text_bytes``: blobs and tensors may be base64 text (JSON, CSV).
+    A field that is null or missing has its default. ``has_text_bytes``: blobs and tensors may be text (JSON, CSV).
     """
-    if value is None:
-        if field.is_key:
-            raise Mismatch(f"field '{field.name}': wanted {field.type}, for it is a key, got null")
-        return None
-    found = _cell(field.type, value, has_text_bytes)
+    if value is None or value is MISSING:
+        if field.default is None and (field.is_key or field.is_required):
+            why, got = "a key" if field.is_key else "required", "nothing" if value is MISSING else "null"
+            raise Mismatch(f"field '{field.name}': wanted {field.type}, for it is {why}, got {got}")
+        return field.default
+    try:
+        found, got = _cell(field.type, value, has_text_bytes), ""
+    except Mismatch as err:
+        found, got = None, str(err)
     if found is None:
-        raise Mismatch(f"field '{field.name}': wanted {field.type}, got {_wrong(field.type, value)}")
+        raise Mismatch(f"field '{field.name}': wanted {field.type}, got {got or describe(value)}")
     return found
-
-
-def _wrong(kind: FieldType, value: Any) -> str:
-    """What is wrong with a value: the first element that is, where the shape is not."""
-    if isinstance(value, list) and kind.shape and _dims(value) in _shapes(kind.shape):
-        for at, number in enumerate(_flatten(value)):
-            if _element(kind.base, number) is None:
-                return f"{describe(number)} at [{','.join(map(str, np.unravel_index(at, kind.shape)))}]"
-    return describe(value)
 
 
 def describe(value: Any) -> str:
@@ -134,8 +132,12 @@ def _tensor(kind: FieldType, value: Any, has_text_bytes: bool) -> np.ndarray[Any
         return np.frombuffer(value, dtype).reshape(kind.shape) if is_whole and _are_bools(kind, value) else None
     if not isinstance(value, list) or _dims(value) not in _shapes(kind.shape):
         return None
-    numbers = [_element(kind.base, number) for number in _flatten(value)]
-    return None if any(number is None for number in numbers) else np.array(numbers, dtype).reshape(kind.shape)
+    parts = _flatten(value)
+    numbers = [_element(kind.base, part) for part in parts]
+    if None in numbers:
+        at = next(at for at, number in enumerate(numbers) if number is None)
+        raise Mismatch(f"{describe(parts[at])} as number {at + 1} of {len(parts)}")
+    return np.array(numbers, dtype).reshape(kind.shape)
 
 
 def _numbers(kind: FieldType, text: str) -> list[Any] | None:

@@ -10,6 +10,7 @@ from esp.errors import QueryError
 from esp.runtime.codecs import codec
 from esp.runtime.durations import Duration
 from esp.runtime.events import END_NS, I64, NEVER_NS, Block, DeadBlock, EventBlock, RawBlock, VarColumn
+from esp.runtime.kinds.absent import with_defaults
 from esp.runtime.kinds.assemble import empty_block
 from esp.runtime.kinds.keyed import require_field
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
@@ -32,12 +33,18 @@ class SourceSettings(Settings):
     max_delay: Duration = pydantic.Field(
         0, description="how far events may be out of order: what the watermark stays behind, such as '2s'"
     )
+    defaults: dict[str, Any] = pydantic.Field(
+        default_factory=dict, description="field = what it holds where a record has it not, or null; null, where nothing is said"
+    )
+    required: tuple[str, ...] = pydantic.Field(
+        (), description="fields that every record must have: one without, or with null, is a dead letter; keys are so always"
+    )
     partitioned_by: tuple[str, ...] | None = pydantic.Field(
         None, min_length=1, description="fields that decide which partition a record is on; needed by keyed windows"
     )
 
     def resolve(self, stream: Stream | None, env: Environment) -> dict[str, Stream]:
-        schema = Schema.parse(self.schema_, f"{env.where}.schema")
+        schema = self._schema(env)
         if not len(schema):
             raise QueryError("the schema has no fields", where=f"{env.where}.schema", mend="write name:type, separated by commas")
         partitioned_by = () if env.one_partition else self.partitioned_by
@@ -56,7 +63,15 @@ class SourceSettings(Settings):
         return {"out": out}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:
-        return SourceWindow(self, Schema.parse(self.schema_, env.where))
+        return SourceWindow(self, self._schema(env))
+
+    def _schema(self, env: Environment) -> Schema:
+        return with_defaults(Schema.parse(self.schema_, f"{env.where}.schema"), self.defaults, self.required, env.where)
+
+    @pydantic.model_serializer(mode="wrap")
+    def _said(self, dump: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A checkpoint of a source that says nothing of fields that are not there is the one of a version that knew no such keys."""
+        return {key: value for key, value in dump(self).items() if value or key not in ("defaults", "required")}
 
 
 class SourceWindow:

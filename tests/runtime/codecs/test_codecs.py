@@ -91,29 +91,65 @@ def test_bad_rows_are_left_out_and_named() -> None:
     assert found.row is not None
     assert found.row.tolist() == [0, 4]
     assert found.bad_row.tolist() == [1, 2, 3]
-    assert found.reasons[1] == "field 'a': wanted int64, got the text 'x'"
+    assert found.reasons[1] == "field 'a': wanted int64, got the text 'x', at byte 3"
     assert found.reasons[2] == "no value"
 
 
 @pytest.mark.parametrize(
     ("name", "schema", "value", "reason"),
     [
-        ("json", "a:int32", b'{"a":2147483648}', "field 'a': wanted int32, got int 2147483648"),
-        ("json", "a:int64", b'{"a":1.5}', "field 'a': wanted int64, got float 1.5"),
-        ("json", "a:int64", b'{"a":true}', "field 'a': wanted int64, got bool True"),
-        ("json", "a:bool", b'{"a":1}', "field 'a': wanted bool, got int 1"),
-        ("json", "a:float32", b'{"a":1e39}', "field 'a': wanted float32, got float 1e+39"),
-        ("json", "a:uint8[2,2]", b'{"a":[1,2,3]}', "field 'a': wanted uint8[2,2], got an array of 3"),
-        ("json", "a:float32[3]", b'{"a":[1,2,4e38]}', "field 'a': wanted float32[3], got float 4e+38 at [2]"),
-        ("json", "a:uint8[2,2]", b'{"a":[[1,2],[3,"x"]]}', "field 'a': wanted uint8[2,2], got the text 'x' at [1,1]"),
-        ("json", "a*:int64", b'{"a":null}', "field 'a': wanted int64, for it is a key, got null"),
-        ("json", "a:date", b'{"a":"2023-02-29"}', "field 'a': wanted date, got the text '2023-02-29'"),
+        ("json", "a:int32", b'{"a":2147483648}', "field 'a': wanted int32, got int 2147483648, at byte 5"),
+        ("json", "a:int64", b'{"a":1.5}', "field 'a': wanted int64, got float 1.5, at byte 5"),
+        ("json", "a:int64", b'{"a":true}', "field 'a': wanted int64, got bool True, at byte 5"),
+        ("json", "a:bool", b'{"a":1}', "field 'a': wanted bool, got int 1, at byte 5"),
+        ("json", "a:float32", b'{"a":1e39}', "field 'a': wanted float32, got float 1e+39, at byte 5"),
+        ("json", "a:uint8[2,2]", b'{"a":[1,2,3]}', "field 'a': wanted uint8[2,2], got an array of 3, at byte 5"),
+        ("json", "a*:int64", b'{"a":null}', "field 'a': wanted int64, for it is a key, got null, at byte 5"),
+        ("json", "a:date", b'{"a":"2023-02-29"}', "field 'a': wanted date, got the text '2023-02-29', at byte 5"),
         ("json", "a:int64", b"[1]", "wanted a JSON object, got an array of 1"),
-        ("msgpack", "a:string", b"\x81\xa1a\xc4\x01x", "field 'a': wanted string, got 1 bytes"),
-        ("msgpack", "a:uint8[4]", b"\x91\xc4\x03abc", "field 'a': wanted uint8[4], got 3 bytes"),
-        ("msgpack", "a:int64", b"\x91\xcf" + b"\xff" * 8, "field 'a': wanted int64, got int 18446744073709551615"),
-        ("csv", "a:int64, b:int64", b"1", "wanted 2 columns, got 1"),
-        ("csv", "a:int32", b"x", "field 'a': wanted int32, got the text 'x'"),
+        ("msgpack", "a:string", b"\x81\xa1a\xc4\x01x", "field 'a': wanted string, got 1 bytes, at byte 3"),
+        ("msgpack", "a:uint8[4]", b"\x91\xc4\x03abc", "field 'a': wanted uint8[4], got 3 bytes, at byte 1"),
+        ("msgpack", "a:int64", b"\x91\xcf" + b"\xff" * 8, "field 'a': wanted int64, got int 18446744073709551615, at byte 1"),
+        ("csv", "a:int64, b:int64", b"1", "wanted 2 columns, got 1, at byte 1"),
+        ("csv", "a:int64, b:int64", b"1,2,3", "wanted 2 columns, got 3, at byte 4"),
+        ("csv", "a:int32", b"x", "field 'a': wanted int32, got the text 'x', at byte 0"),
+        ("csv", "a:string, b:int32[2], c:int32", b'"x,""y",1,2,z', "field 'c': wanted int32, got the text 'z', at byte 12"),
+        ("csv", "a:int32, b:int32", b'1,"x', "wanted a line of CSV, got text that is none (unexpected end of data), at byte 2"),
+        (
+            "json",
+            "a:float32[3]",
+            b'{"b":1,"a":[1,2,1e39]}',
+            "field 'a': wanted float32[3], got float 1e+39 as number 3 of 3, at byte 11",
+        ),
+        ("json", "a:float32[2]", b'{"a":"1,x"}', "field 'a': wanted float32[2], got the text 'x' as number 2 of 2, at byte 5"),
+        ("json", "a:int32", '{"é":{"a":[0]}, "a" : "x"}'.encode(), "field 'a': wanted int32, got the text 'x', at byte 23"),
+        ("json", "a*:int32", b'{"b":{"a":1}}', "field 'a': wanted int32, for it is a key, got nothing"),
+        (
+            "json",
+            "a:string",
+            b'{"a":"\xff"}',
+            "wanted a JSON object, got text that is none (no UTF-8: invalid start byte), at byte 6",
+        ),
+        (
+            "json",
+            "a:string",
+            '{"é":1,}'.encode(),
+            "wanted a JSON object, got text that is none (trailing comma is not allowed), at byte 7",
+        ),
+        ("msgpack", "a:int32", b"\x82\xa1b\x92\x01\x02\xa1a\xa1x", "field 'a': wanted int32, got the text 'x', at byte 8"),
+        ("msgpack", "a:int32, b:int32", b"\x92\x07\xa1x", "field 'b': wanted int32, got the text 'x', at byte 2"),
+        (
+            "msgpack",
+            "a:int32",
+            b"\x82\xa1b\x01\xa1a\xcd\x01",
+            "wanted one msgpack map or array, got bytes that are none (Unpack failed: incomplete input), at byte 6",
+        ),
+        (
+            "msgpack",
+            "a:int32",
+            b"\x81\xa1a\x01\x00",
+            "wanted one msgpack map or array, got bytes that are none (unpack(b) received extra data), at byte 4",
+        ),
     ],
 )
 def test_reason_names_field_wanted_and_got(name: str, schema: str, value: bytes, reason: str) -> None:

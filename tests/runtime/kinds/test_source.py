@@ -126,6 +126,28 @@ def test_settings_that_cannot_be_are_refused() -> None:
     assert "no fields" in refusal(schema=" ")
 
 
+def test_defaults_fill_fields_and_required_ones_refuse_events() -> None:
+    window = source(time="at", defaults={"at": "2001-09-09T01:46:40Z", "p": 2.5}, required=["device"])
+    out, dead = taken(window, records({"device": "a"}, {"p": 1.0}, {"device": "b", "at": 1_000_000_000_001, "p": None}))
+    assert (out.ts_ns // MS).tolist() == [1_000_000_000_000, 1_000_000_000_001]
+    assert out.column("p").tolist() == [2.5, 2.5]  # type: ignore[union-attr]
+    assert dead is not None
+    assert dead.reasons == ("field 'device': wanted string, for it is a key, got nothing",)
+
+
+def test_defaults_and_required_fields_that_cannot_be_are_refused() -> None:
+    assert "windows.in.defaults: there is no field 'q'" in refusal(defaults={"q": 1})
+    assert "windows.in.required: there is no field 'q'" in refusal(required=["q"])
+    assert "windows.in.defaults.p: field 'p': wanted float64, got the text 'x'" in refusal(defaults={"p": "x"})
+    assert "field 'p' is required and has a default" in refusal(defaults={"p": 1}, required=["p"])
+
+
+def test_settings_without_defaults_are_those_of_a_checkpoint_before_there_were_any() -> None:
+    assert not {"defaults", "required"} & SourceSettings.model_validate(BASE).model_dump(mode="json").keys()
+    said = SourceSettings.model_validate({**BASE, "defaults": {"p": 1}, "required": ["at"]}).model_dump(mode="json")
+    assert (said["defaults"], said["required"]) == ({"p": 1}, ["at"])
+
+
 def test_what_the_stream_is_partitioned_by_is_passed_on() -> None:
     settings = SourceSettings.model_validate({**BASE, "partitioned_by": ["device"]})
     assert settings.resolve(None, ENV)["out"].partitioned_by == ("device",)
