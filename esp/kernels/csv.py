@@ -7,6 +7,7 @@ import numpy as np
 
 from esp.kernels.columns import (
     BASE,
+    BASE64_FORM,
     BLOB,
     BOOL,
     CELL,
@@ -14,6 +15,8 @@ from esp.kernels.columns import (
     DATE,
     FLOAT32,
     FLOAT64,
+    FORM,
+    NO_FORM,
     OPTION,
     ROWS,
     SIZE,
@@ -27,6 +30,7 @@ from esp.kernels.columns import (
     VALUE_SIZE,
     base64_size,
     end_row,
+    from_base64,
     is_utf8,
     lay_out,
     put_cut,
@@ -34,10 +38,11 @@ from esp.kernels.columns import (
     start_row,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
-from esp.kernels.text import REFUSED, read_bool, read_iso, read_number
+from esp.kernels.lists import read_list, read_short
+from esp.kernels.text import REFUSED, is_next, read_bool, read_iso, read_number
 from esp.kernels.words import load_i64, load_u8, stand_alone, store_u8
 
-_QUOTE, _RETURN, _FEED, _DASH, _POINT, _T = 34, 13, 10, 45, 46, 84
+_QUOTE, _COMMA, _RETURN, _FEED, _DASH = 34, 44, 13, 10, 45
 
 
 @part
@@ -103,17 +108,15 @@ def _scalar(fields: np.ndarray, field: int, row: int, base: int, p: int, end: in
 
 
 @part
-def _tensor(fields: np.ndarray, field: int, row: int, p: int, end: int, delimiter: int) -> int:
+def _columns(fields: np.ndarray, field: int, row: int, p: int, end: int, delimiter: int) -> int:
     """Stores COUNT cells: all empty = null; some empty = NaN where it holds floats."""
     stand_alone()
-    code, count, nulls = fields[field, TYPE], fields[field, COUNT], 0
+    code, count, nulls, start, at = fields[field, TYPE], fields[field, COUNT], 0, p, 0
     cell, width = fields[field, CELL] + row * fields[field, SIZE], fields[field, SIZE] // count
     is_float = FLOAT32 <= code <= FLOAT64
-    for at in range(count):
-        if at:
-            if p >= end or load_u8(p) != delimiter:
-                return REFUSED
-            p += 1
+    while at < count:
+        if code != BOOL:
+            at, p = read_short(code, width, count, cell, at, start, p, end, delimiter)
         if _is_empty(p, end, delimiter):
             nulls += 1
             put_float(cell + at * width, code, np.nan)
@@ -121,8 +124,36 @@ def _tensor(fields: np.ndarray, field: int, row: int, p: int, end: int, delimite
             p = _number(code, 0, cell + at * width, p, end)
             if p == REFUSED:
                 return REFUSED
+        at += 1
+        if at < count:
+            if not is_next(p, end, delimiter):
+                return REFUSED
+            p += 1
     store_u8(fields[field, VALID] + row, nulls < count)
     return p if nulls == 0 or nulls == count or is_float else REFUSED
+
+
+@part
+def _tensor(fields: np.ndarray, field: int, row: int, p: int, end: int, delimiter: int) -> int:
+    """Stores a tensor that is one cell, which is not empty: numbers with commas between them, in quotes or not, or base64."""
+    stand_alone()
+    code, count, size = fields[field, TYPE], fields[field, COUNT], fields[field, SIZE]
+    cell, is_quoted = fields[field, CELL] + row * size, is_next(p, end, _QUOTE)
+    store_u8(fields[field, VALID] + row, 1)
+    if fields[field, FORM] == BASE64_FORM:
+        stop = _cell_end(p, end, delimiter)
+        if stop == REFUSED or code == BOOL or base64_size(p, stop - p) != size:
+            return REFUSED
+        from_base64(cell, size, p)
+        return stop
+    if count > 1 and delimiter == _COMMA and not is_quoted:
+        return REFUSED
+    p = read_list(code, size // count, count, cell, p + is_quoted, end, True)
+    if p == REFUSED or not is_quoted:
+        return p
+    if is_next(p, end, _COMMA):
+        p += 1
+    return p + 1 if is_next(p, end, _QUOTE) else REFUSED
 
 
 @part
@@ -132,9 +163,13 @@ def _record(fields: np.ndarray, row: int, base: int, p: int, end: int, delimiter
             if p >= end or load_u8(p) != delimiter:
                 return REFUSED
             p += 1
-        if fields[field, COUNT] > 0:
+        if fields[field, COUNT] > 0 and fields[field, FORM] == NO_FORM:
+            p = _columns(fields, field, row, p, end, delimiter)
+        elif _is_empty(p, end, delimiter):
+            continue
+        elif fields[field, COUNT] > 0:
             p = _tensor(fields, field, row, p, end, delimiter)
-        elif not _is_empty(p, end, delimiter):
+        else:
             p = _scalar(fields, field, row, base, p, end, delimiter)
         if p == REFUSED:
             return REFUSED

@@ -3,9 +3,12 @@
 import numpy as np
 
 from esp.kernels.columns import (
+    BASE64_FORM,
     CELL,
     COUNT,
     DATA,
+    FORM,
+    NO_FORM,
     OPTION,
     OUT,
     ROWS,
@@ -21,7 +24,7 @@ from esp.kernels.compile import kernel, part
 from esp.kernels.text import write_base64, write_number
 from esp.kernels.words import copy, load_i64, load_u8, store_i64, store_u8
 
-_QUOTE, _RETURN, _FEED = 34, 13, 10
+_QUOTE, _COMMA, _RETURN, _FEED = 34, 44, 13, 10
 
 
 @part
@@ -51,6 +54,8 @@ def _text(p: int, source: int, size: int, delimiter: int) -> int:
 def _value(fields: np.ndarray, field: int, row: int, delimiter: int, p: int) -> int:
     code, size, count = fields[field, TYPE], fields[field, SIZE], fields[field, COUNT]
     is_empty = is_null(fields, field, row)
+    if count > 0 and fields[field, FORM] != NO_FORM:
+        return p if is_empty else _tensor(fields, field, row, delimiter, p)
     if count > 0:
         for at in range(count):
             if at:
@@ -66,6 +71,28 @@ def _value(fields: np.ndarray, field: int, row: int, delimiter: int, p: int) -> 
         source, length = fields[field, DATA] + load_i64(offsets), load_i64(offsets + 8) - load_i64(offsets)
         return _text(p, source, length, delimiter) if code == STRING else write_base64(p, source, length)
     return write_number(p, code, fields[field, UNIT], fields[field, CELL] + row * size)
+
+
+@part
+def _tensor(fields: np.ndarray, field: int, row: int, delimiter: int, p: int) -> int:
+    """Writes a tensor as one cell: base64, or numbers with commas between them, in quotes where a comma would end the cell."""
+    code, size, count = fields[field, TYPE], fields[field, SIZE], fields[field, COUNT]
+    cell = fields[field, CELL] + row * size
+    if fields[field, FORM] == BASE64_FORM:
+        return write_base64(p, cell, size)
+    is_quoted = delimiter == _COMMA and count > 1
+    if is_quoted:
+        store_u8(p, _QUOTE)
+        p += 1
+    for at in range(count):
+        if at:
+            store_u8(p, _COMMA)
+            p += 1
+        p = write_number(p, code, 0, cell + at * (size // count))
+    if is_quoted:
+        store_u8(p, _QUOTE)
+        p += 1
+    return p
 
 
 # job and fields as in columns.py, the delimiter at job[OPTION]. Gives the bytes written.

@@ -24,7 +24,7 @@ def read_list(code: int, width: int, count: int, cell: int, p: int, end: int, is
     start, at = p, 0
     while at < count:
         if code != BOOL:
-            at, p = _read_short(code, width, count, cell, at, start, p, end)
+            at, p = read_short(code, width, count, cell, at, start, p, end, _COMMA)
         p = _element(code, cell + at * width, _blank(p, end, is_text), end, is_text)
         if p == REFUSED:
             return REFUSED
@@ -37,12 +37,15 @@ def read_list(code: int, width: int, count: int, cell: int, p: int, end: int, is
 
 
 @part
-def _read_short(code: int, width: int, count: int, cell: int, at: int, start: int, p: int, end: int) -> tuple[int, int]:
-    """Stores number after number, while they are short and a comma follows: (how many there are now, position after the last comma)."""
+def read_short(code: int, width: int, count: int, cell: int, at: int, start: int, p: int, end: int, comma: int) -> tuple[int, int]:
+    """Stores number after number from the ``at``-th on, but for the last, while they are plain ones and a comma follows each.
+
+    Gives how many there are now, and the position after the last comma. From ``start`` on there is something to read before p.
+    """
     stand_alone()
     block = p
     while block + _BLOCK <= end:
-        commas = find_letter(block, _COMMA)
+        commas = find_letter(block, comma)
         while commas != np.uint64(0):
             stop = block + trailing_zeros(commas)
             p += load_u8(p) == _SPACE

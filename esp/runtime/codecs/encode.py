@@ -15,13 +15,17 @@ Kernel = Callable[[I64, I64], int]
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """A kernel over a field table; no row gets larger than ``row_bound`` bytes and ``var_bound`` more for each byte of its strings and blobs."""
+    """A kernel over a field table; no row gets larger than ``row_bound`` bytes and ``var_bound`` more for each byte of its strings and blobs.
+
+    ``is_spelled``: the kernel repeats tensors as they stood in their records, where they stood in the form that it writes.
+    """
 
     table: FieldTable
     kernel: Kernel
     row_bound: int
     var_bound: int
     option: int = 0
+    is_spelled: bool = False
 
     def encode(self, block: EventBlock) -> tuple[U8, I64, I64]:
         n, rows = len(block), self.table.rows.copy()
@@ -33,7 +37,7 @@ class Encoder:
                 bound += self.var_bound * int(column.offsets[-1] - column.offsets[0])
             else:
                 row[c.CELL] = _hold(column.astype(field.type.dtype, copy=False), held)
-                bound += _spell(row, column, block, held) if row[c.FORM] else 0
+                bound += _spell(row, column, block, held) if self.is_spelled and row[c.FORM] else 0
             row[c.VALID] = 0 if valid is None else _hold(valid, held)
         out = np.empty(bound, np.uint8)
         spans = np.empty((2, n), np.int64)

@@ -44,7 +44,7 @@ class JsonCodec:
         table = FieldTable.of(schema, names=keys)
         table.rows[:, c.FORM] = [_FORMS[form] if form else c.NO_FORM for form in forms]
         bound = 2 + sum(len(key) for key in keys) + text_bound(table)
-        self._encoder = Encoder(table, write.encode, bound, 6)
+        self._encoder = Encoder(table, write.encode, bound, 6, is_spelled=True)
 
     def decode(self, raw: RawBlock) -> Decoded:
         return self._decoder.decode(raw)

@@ -12,7 +12,7 @@ import pytest
 
 from esp.errors import QueryError
 from esp.runtime.codecs import codec
-from esp.runtime.events import EventBlock, raw_block
+from esp.runtime.events import EventBlock, VarColumn, raw_block
 from esp.runtime.schema import Schema
 
 
@@ -114,6 +114,43 @@ def test_each_tensor_may_have_its_own_form() -> None:
     for tensors in ("words", 1, {"a": "word"}, {"d": "text"}, {"e": "text"}, {"a": None}):
         with pytest.raises(QueryError):
             codec("json", schema, tensors=tensors)
+
+
+def lines(events: EventBlock, **options: Any) -> list[bytes]:
+    buffer, at, size = codec("csv", events.schema, **options).encode(events)
+    return [buffer[start : start + length].tobytes() for start, length in zip(at, size)]
+
+
+def test_csv_has_a_tensor_in_columns_or_in_one() -> None:
+    schema, zeros = Schema.parse("id:int64, x:float32[3], y:uint8[1], z:string"), np.zeros(2, np.int64)
+    x, y = np.array([[0.5, math.nan, -1e-9], [0, 0, 0]], np.float32), np.array([[7], [0]], np.uint8)
+    valid = np.array([True, False])
+    events = EventBlock(schema, (np.arange(2), x, y, VarColumn.of(["a", "b,c"])), (None, valid, valid, None), zeros, zeros, 0)
+    written = {
+        "columns": [b"0,0.5,nan,-1e-9,7,a", b'1,,,,,"b,c"'],
+        "text": [b'0,"0.5,nan,-1e-9",7,a', b'1,,,"b,c"'],
+        "base64": [b"0,AAAAPwAAwH9fcImw,Bw==,a", b'1,,,"b,c"'],
+    }
+    for form, wanted in written.items():
+        assert lines(events, tensors=form) == wanted
+        found = codec("csv", schema, tensors=form).decode(raw_block([*wanted, *lines(events.take(np.array([0])), tensors=form)]))
+        assert found.reasons == ()
+        np.testing.assert_array_equal(found.columns[1], x[[0, 1, 0]])  # type: ignore[arg-type]
+        assert found.columns[2].tolist() == [[7], [0], [7]]  # type: ignore[union-attr]
+        assert [None if valid is None else valid.tolist() for valid in found.validity] == [
+            None,
+            [True, False, True],
+            [True, False, True],
+            None,
+        ]
+    assert lines(events, tensors={"x": "text"}, delimiter=";") == [b"0;0.5,nan,-1e-9;7;a", b"1;;;b,c"]
+    found = codec("csv", schema, tensors="text", delimiter=";").decode(
+        raw_block([b"0;0.5,nan,-1e-9;7;a", b'1;" 1, 2,3,";7,;b', b"2;AAAAPwAAwH9fcImw;;c"])
+    )
+    np.testing.assert_array_equal(found.columns[1], [x[0], [1, 2, 3], x[0]])  # type: ignore[arg-type]
+    assert codec("csv", schema, tensors="text").decode(raw_block([b"0,1,2,3,7,a"])).reasons == (
+        "wanted 4 columns, got 6, at byte 8",
+    )
 
 
 SCHEMA = Schema.parse("id:int64, x:float32[1,3]")
