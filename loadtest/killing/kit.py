@@ -23,7 +23,7 @@ QUERY = """
 [query]
 name = "{name}"
 checkpoint = "{checkpoint_ms}ms"
-dead = {{ connector = "kafka", topic = "{name}.dead" }}
+dead = {{ connector = "kafka", brokers = "{brokers}", topic = "{name}.dead" }}
 limits = {{ max_batch = 64 }}
 {more}
 [models.plain]
@@ -41,7 +41,7 @@ schema = "device:string, id:int64, ts:stamp(ms), acc:float32[4], load:float64"
 time = "ts"
 max_delay = "100ms"
 partitioned_by = ["device"]
-connect = {{ connector = "kafka", topic = "{name}.events", client = {{ session_timeout_ms = {session_ms}, heartbeat_interval_ms = {beat_ms} }} }}
+connect = {{ connector = "kafka", brokers = "{brokers}", topic = "{name}.events", client = {{ session_timeout_ms = {session_ms}, heartbeat_interval_ms = {beat_ms} }} }}
 
 [windows.plain]
 kind = "score"
@@ -56,7 +56,7 @@ kind = "sink"
 from = "plain"
 fields = ["device", "id", "ts", "label", "probability", "model"]
 model_header = true
-connect = {{ connector = "kafka", topic = "{name}.scores" }}
+connect = {{ connector = "kafka", brokers = "{brokers}", topic = "{name}.scores" }}
 
 [windows.windowed]
 kind = "score"
@@ -72,7 +72,7 @@ kind = "sink"
 from = "windowed"
 format = "msgpack"
 fields = ["device", "id", "ts", "label", "probability", "model"]
-connect = {{ connector = "kafka", topic = "{name}.motions" }}
+connect = {{ connector = "kafka", brokers = "{brokers}", topic = "{name}.motions" }}
 
 [windows.stepped]
 kind = "score"
@@ -87,7 +87,7 @@ model_field = "model"
 kind = "sink"
 from = "stepped"
 fields = ["device", "id", "ts", "label", "probability", "model"]
-connect = {{ connector = "kafka", topic = "{name}.steps" }}
+connect = {{ connector = "kafka", brokers = "{brokers}", topic = "{name}.steps" }}
 
 [windows.counts]
 kind = "aggregate"
@@ -99,13 +99,13 @@ aggregates = {{ n = "count", loads = "count(load)", first = "min(id)", last = "m
 [windows.tallies]
 kind = "sink"
 from = "counts"
-connect = {{ connector = "kafka", topic = "{name}.tallies" }}
+connect = {{ connector = "kafka", brokers = "{brokers}", topic = "{name}.tallies" }}
 
 [windows.late]
 kind = "sink"
 from = "counts.late"
 fields = ["device", "id", "ts"]
-connect = {{ connector = "kafka", topic = "{name}.late" }}
+connect = {{ connector = "kafka", brokers = "{brokers}", topic = "{name}.late" }}
 """
 
 
@@ -118,9 +118,11 @@ class Model:
     weights: Mapping[str, F32]
 
 
-def query_text(name: str, *, delivery: str, checkpoint_ms: int, session_ms: int) -> str:
+def query_text(name: str, brokers: str, *, delivery: str, checkpoint_ms: int, session_ms: int) -> str:
     more = "" if delivery == "at_least_once" else f'delivery = "{delivery}"\n'
-    return QUERY.format(name=name, more=more, checkpoint_ms=checkpoint_ms, session_ms=session_ms, beat_ms=session_ms // 3)
+    return QUERY.format(
+        name=name, brokers=brokers, more=more, checkpoint_ms=checkpoint_ms, session_ms=session_ms, beat_ms=session_ms // 3
+    )
 
 
 def make_model(path: Path, window: str, version: int) -> Model:

@@ -101,10 +101,10 @@ class Matrix:
         kit = folder / "kit"
         kit.mkdir(parents=True)
         self.models: list[Model] = [make_model(kit / f"{window}.astore", window, 0) for window in SCORED]
-        text = query_text(topics.name, delivery=setup.delivery, checkpoint_ms=setup.checkpoint_ms, session_ms=setup.session_ms)
-        (kit / "query.toml").write_text(
-            text.replace('connector = "kafka",', f'connector = "kafka", brokers = "{broker.bootstrap}",')
+        text = query_text(
+            topics.name, broker.bootstrap, delivery=setup.delivery, checkpoint_ms=setup.checkpoint_ms, session_ms=setup.session_ms
         )
+        (kit / "query.toml").write_text(text)
         self.fleet = Fleet(folder, kit, topics.name, setup.workers)
         self.watching: list[tuple[Done, list[int], float]] = []  # actions that are not overcome yet
 

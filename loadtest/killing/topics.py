@@ -1,7 +1,7 @@
 """The topics of a kill run: made, asked for their ends and the group's offsets while the broker comes and goes, read whole at the end."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -15,12 +15,14 @@ T = TypeVar("T")
 
 
 class Topics:
-    """Topics NAME.SHORT of one run, all with as many partitions."""
+    """Topics NAME.SHORT of one run, all with as many partitions; ``kept`` are settings that bound what is kept of them."""
 
-    def __init__(self, brokers: str, name: str, shorts: Sequence[str], partitions: int) -> None:
+    def __init__(
+        self, brokers: str, name: str, shorts: Sequence[str], partitions: int, kept: Mapping[str, str] | None = None
+    ) -> None:
         self.brokers, self.name, self.partitions = brokers, name, partitions
         admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
-        keeping = {"retention.ms": "-1"}  # windows bear their own time, which may be long ago
+        keeping = {"retention.ms": "-1", **(kept or {})}  # windows bear their own time, which may be long ago
         topics = [NewTopic(f"{name}.{short}", partitions, 1, config=keeping) for short in shorts]
         for made in admin.create_topics(topics).values():
             made.result(PATIENCE_S)
