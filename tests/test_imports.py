@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A layer, the modules that belong to it, and the layers that it may import beside itself. A module belongs to the row with the longest prefix.
 LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "errors": (("esp", "esp.errors", "esp.files", "esp.settings", "esp.tls"), ()),
+    "errors": (("esp", "esp.errors", "esp.files", "esp.secrets", "esp.settings", "esp.tls"), ()),
     "kernels": (("esp.kernels",), ()),
     "astore": (("esp.astore",), ("errors",)),
     "train": (("esp.train",), ("errors", "kernels", "astore")),
@@ -38,6 +38,8 @@ SYNCHRONOUS = ("kernels", "astore", "train", "events", "columns", "backends", "s
 # Third-party packages that are an edge, and the modules that may import each.
 EDGES: dict[str, tuple[str, ...]] = {
     "aiokafka": ("esp.runtime.kafka",),
+    "fastavro": ("esp.runtime.codecs.avro",),
+    "google": ("esp.runtime.codecs.protobuf",),
     "confluent_kafka": ("esp.demo",),
     "prometheus_client": ("esp.runtime.metrics",),
     "onnx": ("esp.astore.onnx",),

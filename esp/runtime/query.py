@@ -14,6 +14,7 @@ import pydantic
 from esp.astore.binary import read
 from esp.astore.model import Astore
 from esp.errors import EspError, QueryError
+from esp.runtime.codecs.registry.registries import Registries
 from esp.runtime.connect import Connection, FileConnection, Role, connection
 from esp.runtime.durations import Duration
 from esp.runtime.kinds import KINDS
@@ -94,6 +95,7 @@ class Query:
     windows: Mapping[str, PlannedWindow]
     dead: Connection | None
     trusted: Sequence[bytes] = ()  # public keys; where there are any, only what one of them has signed scores
+    registries: Registries = field(default_factory=Registries)
 
     @property
     def name(self) -> str:
@@ -140,13 +142,14 @@ def load_query(path: Path, overrides: Mapping[str, Any] | None = None, trusted: 
     connections = {name: _connection(path, name, table, overrides or {}) for name, table in tables.items()}
     settings = {name: _window_settings(path, name, table) for name, table in tables.items()}
     windows: dict[str, PlannedWindow] = {}
+    registries = Registries()
     for name in _in_order(path, settings):
-        windows[name] = _planned(path, name, settings[name], windows, models, connections[name])
+        windows[name] = _planned(path, name, settings[name], windows, models, connections[name], registries)
     _check_use(path, windows)
     dead = _checked_connection(file.query.dead, f"{path}: query.dead", overrides or {}, "sink") if file.query.dead else None
     sinks = {f"{path}: windows.{name}.connect": window.connection for name, window in windows.items() if not window.ports}
     _check_files({**sinks, f"{path}: query.dead": dead})
-    return Query(path, file.query, models, _with_subscribers(windows), dead, trusted)
+    return Query(path, file.query, models, _with_subscribers(windows), dead, trusted, registries)
 
 
 def _check_names(names: Iterable[str], where: str) -> None:
@@ -220,10 +223,10 @@ def _in_order(path: Path, settings: Mapping[str, Settings]) -> list[str]:
 
 def _planned(
     path: Path, name: str, settings: Settings, before: Mapping[str, PlannedWindow], models: Mapping[str, Astore],
-    connector: Connection | None,
+    connector: Connection | None, registries: Registries,
 ) -> PlannedWindow:  # fmt: skip
     where = f"{path}: windows.{name}"
-    environment = Environment(where, models)
+    environment = Environment(where, models, folder=path.parent, topic=getattr(connector, "topic", ""), registries=registries)
     stream = None
     if settings.source:
         origin, _, port = settings.source.partition(".")

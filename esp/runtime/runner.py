@@ -89,6 +89,7 @@ class QueryRunner:
         if self.backfill is not None:
             await self.backfill.settle(self.is_fresh)
         await asyncio.to_thread(self.models.start, self.is_fresh)
+        await asyncio.to_thread(self.query.registries.start)
         self.worker.start(asyncio.get_running_loop())
         windows = self.query.windows
         for name in (*self.query.sinks, DEAD):
@@ -119,7 +120,7 @@ class QueryRunner:
                 away_s = 0.0 if self.is_connected else away_s + LOOK_S
                 if away_s > AWAY_S:
                     raise TransportError(
-                        f"query '{self.query.name}' ends while its broker is gone, and its last outputs could not be confirmed",
+                        f"query '{self.query.name}' ends while its broker (or schema registry) is gone, and its last outputs could not be confirmed",
                         mend="start it again: it goes on from its checkpoint, and sends them again",
                     )
             saving.result()
@@ -130,6 +131,7 @@ class QueryRunner:
         """Lets everything go; what connectors could not say before, nobody waits for any more."""
         self.durability.abandon()
         self.worker.close()
+        self.query.registries.hang_up()
         connectors: list[Source | Sink] = [*self.sources.values(), *self.sinks.values()]
         try:
             for result in await asyncio.gather(*(connector.stop() for connector in connectors), return_exceptions=True):
@@ -250,7 +252,9 @@ class QueryRunner:
         self.models.scoring(window)
         self._require_running()
         if not self.is_connected:
-            raise EspError(f"the broker of query '{self.query.name}' is gone", mend="deploy again when it is back")
+            raise EspError(
+                f"the broker (or schema registry) of query '{self.query.name}' is gone", mend="deploy again when it is back"
+            )
         at_checkpoint = partial(self.durability.checkpoint_then, self.worker, self.sources)
         return await self.models.deploy(window, data, digest, at_checkpoint)
 
@@ -299,9 +303,9 @@ class QueryRunner:
         return troubles + ([str(failure)] if failure is not None else [])
 
     def _peers(self) -> dict[str, Peer]:
-        """How each connector stands, by its window."""
+        """How each connector stands, by its window, and each schema registry."""
         connectors: dict[str, Source | Sink] = {**self.sources, **self.sinks}
-        return {name: connector.peer for name, connector in connectors.items()}
+        return {name: connector.peer for name, connector in connectors.items()} | self.query.registries.peers()
 
     @property
     def checkpoints(self) -> int:

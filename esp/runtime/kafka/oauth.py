@@ -17,7 +17,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 
 from esp.errors import EspError, QueryError
-from esp.runtime.kafka.secrets import check_pair, secret
+from esp.secrets import check_pair, secret
 from esp.tls import client_context
 
 TIMEOUT_S = 10.0

@@ -11,8 +11,8 @@ import pydantic
 from esp.errors import QueryError
 from esp.runtime.connector import Connection
 from esp.runtime.kafka.oauth import OAuth, token_provider
-from esp.runtime.kafka.secrets import check_pair, secret
 from esp.runtime.unread import OnCorrupt
+from esp.secrets import check_pair, secret
 from esp.tls import add_certificate, client_context
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]

@@ -7,11 +7,12 @@ import numpy as np
 import pydantic
 
 from esp.errors import QueryError
-from esp.runtime.codecs import Codec, codec
-from esp.runtime.events import I64, U8, Block, EventBlock, Opcode, RawBlock
+from esp.runtime.codecs import Codec, Place, Unwritable, codec
+from esp.runtime.events import I64, U8, Block, DeadBlock, EventBlock, Opcode, RawBlock
 from esp.runtime.headers import add_headers
 from esp.runtime.keys import key_text
 from esp.runtime.kinds.keyed import require_field
+from esp.runtime.kinds.origins import as_records
 from esp.runtime.kinds.retractions import refuse_unretracted
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
 from esp.runtime.schema import Schema
@@ -21,8 +22,10 @@ class SinkSettings(Settings):
     """Encodes events for its connector."""
 
     kind: Literal["sink"]
-    format: str = pydantic.Field("json", description="codec of the values: msgpack, json or csv")
-    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the codec, such as layout")
+    format: str = pydantic.Field("json", description="codec of the values: msgpack, json, csv, avro or protobuf")
+    options: dict[str, Any] = pydantic.Field(
+        default_factory=dict, description="options of the codec, such as layout; see esp keys options.avro"
+    )
     fields: tuple[str, ...] = pydantic.Field((), description="the fields that go out, in this order; all, if left out")
     key: tuple[str, ...] | None = pydantic.Field(
         None,
@@ -49,14 +52,18 @@ class SinkSettings(Settings):
         if self.deletes == "tombstone":
             refuse_unretracted(self.key or stream.schema.keys, stream, f"{env.where}.key")
         try:
-            codec(self.format, self._schema(stream.schema), **self.options)
+            self._codec(stream, env)
         except QueryError as err:
             raise QueryError(err.what, where=err.where or env.where, mend=err.mend) from err
         return {}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:
         assert stream is not None
-        return SinkWindow(self, stream.schema, self._schema(stream.schema))
+        return SinkWindow(self, stream.schema, self._schema(stream.schema), self._codec(stream, env))
+
+    def _codec(self, stream: Stream, env: Environment) -> Codec:
+        place = Place(env.where, env.folder, env.topic, env.registries, is_sink=True)
+        return codec(self.format, self._schema(stream.schema), place, **self.options)
 
     def _schema(self, schema: Schema) -> Schema:
         return Schema(tuple(schema[name] for name in self.fields)) if self.fields else schema
@@ -65,15 +72,14 @@ class SinkSettings(Settings):
 class SinkWindow:
     """Leaves RawBlocks on port ``out``."""
 
-    def __init__(self, settings: SinkSettings, schema: Schema, written: Schema) -> None:
-        self.settings, self.written = settings, written
-        self.codec: Codec = codec(settings.format, written, **settings.options)
+    def __init__(self, settings: SinkSettings, schema: Schema, written: Schema, codec: Codec) -> None:
+        self.settings, self.written, self.codec = settings, written, codec
         self.key_fields = settings.key if settings.key is not None else schema.keys
         # a delete has no origin: its record gets the key of the record that it takes back only where fields make both
         self.keeps_key = settings.key is None and settings.deletes == "drop"
 
     def open(self, context: Context) -> None:
-        self.partition = context.partition
+        self.partition, self.window = context.partition, context.window
 
     def close(self) -> None:
         pass
@@ -82,7 +88,12 @@ class SinkWindow:
         assert isinstance(block, EventBlock)
         if block.opcode is not None and self.settings.deletes == "drop":
             block = block.take(np.flatnonzero(block.opcode < Opcode.DELETE))
-        return [("out", self._record_block(block))] if len(block) else []
+        try:
+            return [("out", self._record_block(block))] if len(block) else []
+        except Unwritable as err:
+            bad = np.array(list(err.reasons), np.int64)
+            dead = DeadBlock(as_records(block.take(bad)), np.arange(len(bad)), tuple(err.reasons.values()), self.window)
+            return [*self.on_block(port, block.take(np.delete(np.arange(len(block)), bad))), ("dead", dead)]
 
     def _record_block(self, block: EventBlock) -> RawBlock:
         if self.settings.fields:

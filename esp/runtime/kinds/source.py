@@ -7,7 +7,7 @@ import numpy as np
 import pydantic
 
 from esp.errors import QueryError
-from esp.runtime.codecs import codec
+from esp.runtime.codecs import Codec, Place, codec
 from esp.runtime.durations import Duration
 from esp.runtime.events import END_NS, I64, NEVER_NS, Block, DeadBlock, EventBlock, RawBlock, VarColumn
 from esp.runtime.kinds.absent import with_defaults
@@ -27,8 +27,8 @@ class SourceSettings(Settings):
     schema_: str = pydantic.Field(
         alias="schema", description="fields of an event, such as 'id*:int64, ts:stamp(ms), acc:float32[3]'"
     )
-    format: str = pydantic.Field("json", description="codec of the values: msgpack, json or csv")
-    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the codec")
+    format: str = pydantic.Field("json", description="codec of the values: msgpack, json, csv, avro or protobuf")
+    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the codec; see esp keys options.avro")
     time: str = pydantic.Field("", description="the field that holds event time; the record's time stamp, if left out")
     max_delay: Duration = pydantic.Field(
         0, description="how far events may be out of order: what the watermark stays behind, such as '2s'"
@@ -57,16 +57,20 @@ class SourceSettings(Settings):
                 mend = f"write {self.time}:stamp(ms) in the schema"
                 raise QueryError(f"event time '{self.time}' is a {schema[self.time].type}", where=f"{env.where}.time", mend=mend)
         try:
-            codec(self.format, schema, **self.options)
+            self._codec(schema, env)
         except QueryError as err:
             raise QueryError(err.what, where=err.where or env.where, mend=err.mend) from err
         return {"out": out}
 
     def build(self, stream: Stream | None, env: Environment) -> Window:
-        return SourceWindow(self, self._schema(env))
+        schema = self._schema(env)
+        return SourceWindow(self, schema, self._codec(schema, env))
 
     def _schema(self, env: Environment) -> Schema:
         return with_defaults(Schema.parse(self.schema_, f"{env.where}.schema"), self.defaults, self.required, env.where)
+
+    def _codec(self, schema: Schema, env: Environment) -> Codec:
+        return codec(self.format, schema, Place(env.where, env.folder, env.topic, env.registries), **self.options)
 
     @pydantic.model_serializer(mode="wrap")
     def _said(self, dump: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -77,9 +81,8 @@ class SourceSettings(Settings):
 class SourceWindow:
     """Turns RawBlocks into EventBlocks; the watermark is the running maximum of event time less ``max_delay``."""
 
-    def __init__(self, settings: SourceSettings, schema: Schema) -> None:
-        self.settings, self.schema = settings, schema
-        self.codec = codec(settings.format, schema, **settings.options)
+    def __init__(self, settings: SourceSettings, schema: Schema, codec: Codec) -> None:
+        self.settings, self.schema, self.codec = settings, schema, codec
 
     def open(self, context: Context) -> None:
         self.window = context.window

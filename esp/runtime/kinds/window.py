@@ -6,11 +6,13 @@ Everything here is synchronous and knows no asyncio, no Kafka and no wall clock:
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import pydantic
 
 from esp.astore.model import Astore
+from esp.runtime.codecs.registry.registries import Registries
 from esp.runtime.events import Block
 from esp.runtime.schema import Schema
 from esp.runtime.scorer import Scorer
@@ -38,12 +40,16 @@ class Stream:
 class Environment:
     """What a window may look up while the query is loaded: ``where`` begins its error messages, ``models`` by name.
 
-    ``one_partition``: the source's connector has but one partition (a file), so that any key will do.
+    ``one_partition``: the source's connector has but one partition (a file), so that any key will do. ``folder`` is where the
+    query file lies, ``topic`` what the window's connector reads or writes; ``registries`` are shared by the windows of a query.
     """
 
     where: str
     models: Mapping[str, Astore] = field(default_factory=dict)
     one_partition: bool = False
+    folder: Path = Path()
+    topic: str = ""
+    registries: Registries = field(default_factory=Registries)
 
 
 class Context(Protocol):
