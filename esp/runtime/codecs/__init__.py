@@ -52,8 +52,14 @@ def _avro(schema: Schema, place: Place, options: Mapping[str, Any]) -> Codec:
     return AvroCodec(schema, place, options)
 
 
+def _protobuf(schema: Schema, place: Place, options: Mapping[str, Any]) -> Codec:
+    from esp.runtime.codecs.protobuf.codec import ProtobufCodec
+
+    return ProtobufCodec(schema, place, options)
+
+
 # Formats whose records follow a schema of their own, from a file or a registry; each the name of an extra too.
-BY_SCHEMA: dict[str, Callable[[Schema, Place, Mapping[str, Any]], Codec]] = {"avro": _avro}
+BY_SCHEMA: dict[str, Callable[[Schema, Place, Mapping[str, Any]], Codec]] = {"avro": _avro, "protobuf": _protobuf}
 FORMATS = (*CODECS, *BY_SCHEMA)
 
 

@@ -167,7 +167,7 @@ def test_a_union_of_several_times_is_refused_for_a_number_would_not_tell_which(t
 
 
 def test_a_field_that_the_schema_has_not_is_refused_at_load(tmp_path: Path) -> None:
-    with pytest.raises(QueryError, match=r"s\.avsc has no field 'speed'; its fields are id, ts, acc, note, tags"):
+    with pytest.raises(QueryError, match=r"s\.avsc: it has no field 'speed', but id, ts, acc, note, tags"):
         reading(tmp_path, SENSOR, "id:int64, speed:float32")
 
 

@@ -10,13 +10,11 @@ from typing import Any
 
 import orjson
 
+from esp.runtime.codecs.schema_error import SchemaError
+
 PRIMITIVE = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
 MOST_LEAVES = 10_000  # values of one record, arrays aside
 MOST_DEPTH = 64
-
-
-class SchemaError(Exception):
-    """A text that is no Avro schema, or not one that is read here."""
 
 
 @dataclass(frozen=True, slots=True)

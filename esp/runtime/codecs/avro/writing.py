@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import fastavro
 
@@ -52,6 +52,7 @@ class Writer:
     parsed: Any
     schema: Schema
     fields: tuple[tuple[bool, Put], ...]
+    head: ClassVar[bytes] = b""
 
     @classmethod
     def of(cls, parsed: Any, written: Type, schema: Schema) -> "Writer":

@@ -42,6 +42,18 @@ class SchemaText:
     text: str
     references: "tuple[tuple[str, SchemaText], ...]" = ()
 
+    def all_references(self) -> "list[SchemaText]":
+        """All that it refers to, each once, behind what that refers to itself."""
+        return list(self.named_references().values())
+
+    def named_references(self) -> "dict[str, SchemaText]":
+        """The same by the names that they are referred to by."""
+        found: dict[str, SchemaText] = {}
+        for name, other in self.references:
+            found |= other.named_references()
+            found[name] = other
+        return found
+
 
 class Refusal(QueryError):
     """The registry does not do what was asked, and will not if asked again; ``is_unknown``: for it does not know what was named."""

@@ -1,0 +1,109 @@
+"""Protobuf schemas as descriptors: from a descriptor set, a .proto text, or what a registry gives; nothing is compiled for them."""
+
+import base64
+import binascii
+import importlib
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+
+from esp.runtime.codecs.protobuf.text import file_of
+from esp.runtime.codecs.registry.client import SchemaText
+from esp.runtime.codecs.schema_error import SchemaError
+
+KIND, MAIN = "PROTOBUF", "schema.proto"
+WELL_KNOWN = (
+    "any",
+    "api",
+    "descriptor",
+    "duration",
+    "empty",
+    "field_mask",
+    "source_context",
+    "struct",
+    "timestamp",
+    "type",
+    "wrappers",
+)
+_FAULTS = (TypeError, ValueError, KeyError)  # of a descriptor pool
+
+
+def text_of_set(data: bytes) -> SchemaText:
+    """The last file of a descriptor set (protoc puts it behind what it imports), which the others are references of. SchemaError."""
+    try:
+        files = FileDescriptorSet.FromString(data).file
+    except DecodeError as err:
+        raise SchemaError("it is no descriptor set (protoc --include_imports --descriptor_set_out=FILE makes one)") from err
+    if not files:
+        raise SchemaError("the descriptor set is empty")
+    others = tuple((file.name, SchemaText(0, KIND, _coded(file))) for file in files[:-1])
+    return SchemaText(0, KIND, _coded(files[-1]), others)
+
+
+def _coded(file: FileDescriptorProto) -> str:
+    return base64.b64encode(file.SerializeToString()).decode()
+
+
+def file_in(text: str, name: str) -> FileDescriptorProto:
+    """The file that a text of a registry stands for: base64 of a descriptor, or .proto text. SchemaError when it is neither."""
+    try:
+        file = FileDescriptorProto.FromString(base64.b64decode(text, validate=True))
+    except (binascii.Error, DecodeError, ValueError):
+        return file_of(text, name)
+    file.name = name
+    return file
+
+
+def messages_of(text: SchemaText) -> tuple[DescriptorPool, FileDescriptorProto]:
+    """A pool with all that a schema needs, and its own file. SchemaError when something is wrong or missing."""
+    pool, there = DescriptorPool(), set[str]()
+    main = file_in(text.text, MAIN)
+    files = [file_in(other.text, name) for name, other in text.named_references().items()]
+    waiting = {file.name: file for file in files} | {MAIN: main}
+    _add(MAIN, waiting, pool, there)
+    return pool, main
+
+
+def _add(name: str, waiting: dict[str, FileDescriptorProto], pool: DescriptorPool, there: set[str]) -> None:
+    """Puts a file into the pool, after what it imports."""
+    if name in there:
+        return
+    there.add(name)  # of files that import each other the pool says so
+    file = waiting.get(name) or _well_known(name)
+    for other in file.dependency:
+        _add(other, waiting, pool, there)
+    try:
+        pool.Add(file)
+    except _FAULTS as err:
+        raise SchemaError(f"it is no Protobuf schema ({' '.join(str(err).split())[-160:]})") from err
+
+
+def _well_known(name: str) -> FileDescriptorProto:
+    """A file that comes with the library."""
+    stem = name.removeprefix("google/protobuf/").removesuffix(".proto")
+    if name != f"google/protobuf/{stem}.proto" or stem not in WELL_KNOWN:
+        raise SchemaError(f"it imports {name[:80]}, which is not there")
+    file = FileDescriptorProto()
+    importlib.import_module(f"google.protobuf.{stem}_pb2").DESCRIPTOR.CopyToProto(file)
+    return file
+
+
+def paths_of(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
+    """The full names of the messages of a file, by the index on each level; entries of maps are none."""
+    found: dict[tuple[int, ...], str] = {}
+
+    def visit(messages: "list[DescriptorProto]", path: tuple[int, ...], space: str) -> None:
+        for index, message in enumerate(messages):
+            if not message.options.map_entry:
+                found[(*path, index)] = space + message.name
+                visit(list(message.nested_type), (*path, index), f"{space}{message.name}.")
+
+    visit(list(file.message_type), (), f"{file.package}." if file.package else "")
+    return found
+
+
+def message_in(pool: DescriptorPool, name: str) -> Descriptor:
+    found: Descriptor = pool.FindMessageTypeByName(name)
+    return found
