@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from esp.errors import UsageError
+from esp.runtime.codecs.options import AvroOptions, ProtobufOptions
+from esp.runtime.codecs.registry.settings import RegistrySettings
 from esp.runtime.connect import CONNECTORS
 from esp.runtime.durations import DURATION_EXAMPLES, duration_text, parse_duration
 from esp.runtime.kafka.oauth import OAuth
@@ -28,6 +30,9 @@ def tables() -> Mapping[str, type[pydantic.BaseModel]]:
         "score.sequence": SequenceOf,
         "score.stateful": StatefulOf,
         "connect.kafka.oauth": OAuth,
+        "options.avro": AvroOptions,
+        "options.protobuf": ProtobufOptions,
+        "options.registry": RegistrySettings,
     }
     return {"query": QuerySettings, "models": ModelSettings, **KINDS, **inner, **connectors}
 

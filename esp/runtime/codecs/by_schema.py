@@ -3,17 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import pydantic
+from typing import Any, Protocol
 
 from esp.errors import EventError, QueryError
 from esp.runtime.codecs.decode import Decoded
+from esp.runtime.codecs.options import SchemaOptions
 from esp.runtime.codecs.place import Place
 from esp.runtime.codecs.registry.client import Client, Refusal, SchemaText
 from esp.runtime.codecs.registry.framing import SIZE, prefix, schema_number
-from esp.runtime.codecs.registry.settings import RegistrySettings
 from esp.runtime.codecs.rows import decode_rows, encode_rows
 from esp.runtime.codecs.schema_error import SchemaError
 from esp.runtime.events import I64, U8, EventBlock, RawBlock
@@ -22,25 +19,6 @@ from esp.settings import checked
 
 MOST_FILE_BYTES = 4 << 20
 MOST_READERS = 256  # schemas that are kept ready
-
-
-class SchemaOptions(pydantic.BaseModel):
-    """Where the schema of records comes from, and how a sink makes one."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-    schema_file: Path | None = pydantic.Field(None, description="the schema, relative to the query file")
-    registry: RegistrySettings | None = pydantic.Field(
-        None, description="schema registry, such as { url = URL }; see esp keys options.registry"
-    )
-    name: str = pydantic.Field(
-        "",
-        pattern=r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*)?$",
-        description="full name of the record or message: a source takes no other; a sink gives it to the schema that it makes, Event if left out",
-    )
-    tensors: Literal["array", "bytes"] = pydantic.Field(
-        "array", description="sink that makes its schema: tensors as arrays, or as bytes of little-endian numbers"
-    )
 
 
 class RecordReader(Protocol):

@@ -1,30 +1,20 @@
 """The Avro codec: how fastavro reads and writes records, and what our fields look like in an Avro schema."""
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import fastavro
 import orjson
-import pydantic
 
 from esp.runtime.codecs.avro.reading import Reader, misfit
 from esp.runtime.codecs.avro.types import Type, load, plain, record_of
 from esp.runtime.codecs.avro.writing import Writer, schema_of
-from esp.runtime.codecs.by_schema import SchemaCodec, SchemaOptions
+from esp.runtime.codecs.by_schema import SchemaCodec
+from esp.runtime.codecs.options import AvroOptions
 from esp.runtime.codecs.registry.client import SchemaText
 from esp.runtime.codecs.schema_error import SchemaError
 
 DEFAULT_NAME = "Event"
-
-
-class AvroOptions(SchemaOptions):
-    """Options of format = "avro": where its schema comes from, and how a sink makes one."""
-
-    schema_file: Path | None = pydantic.Field(
-        None,
-        description="an .avsc, relative to the query file: what a source reads by, and with a registry takes aliases and defaults from; what a sink writes by",
-    )
 
 
 class AvroCodec(SchemaCodec):

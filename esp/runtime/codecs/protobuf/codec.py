@@ -1,10 +1,7 @@
 """The Protobuf codec: messages by Google's library, and what our fields look like in a .proto text."""
 
-from pathlib import Path
-
-import pydantic
-
-from esp.runtime.codecs.by_schema import SchemaCodec, SchemaOptions
+from esp.runtime.codecs.by_schema import SchemaCodec
+from esp.runtime.codecs.options import ProtobufOptions
 from esp.runtime.codecs.protobuf.files import KIND, message_in, messages_of, paths_of, text_of_set
 from esp.runtime.codecs.protobuf.reading import MessageReader, Reader, misfit
 from esp.runtime.codecs.protobuf.writing import Writer, proto_of
@@ -13,15 +10,6 @@ from esp.runtime.codecs.registry.framing import path_prefix
 from esp.runtime.codecs.schema_error import SchemaError
 
 DEFAULT_NAME = "Event"
-
-
-class ProtobufOptions(SchemaOptions):
-    """Options of format = "protobuf": where its schema comes from, and how a sink makes one."""
-
-    schema_file: Path | None = pydantic.Field(
-        None,
-        description="a descriptor set (protoc --include_imports --descriptor_set_out=FILE) or a .proto without imports of its own, relative to the query file",
-    )
 
 
 class ProtobufCodec(SchemaCodec):
