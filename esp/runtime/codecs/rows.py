@@ -28,12 +28,13 @@ def decode_rows(raw: RawBlock, schema: Schema, read: ReadCells) -> Decoded:
     good: list[int] = []
     rows: list[Sequence[Any]] = []
     bad: dict[int, str] = {}
-    for row in range(len(raw)):
+    buffer: Any = np.ascontiguousarray(raw.buffer)
+    view = memoryview(buffer)
+    for row, (start, size) in enumerate(zip(raw.value_at.tolist(), raw.value_size.tolist())):
         try:
-            value = raw.value(row)
-            if value is None:
+            if size < 0:
                 raise EventError("no value")
-            rows.append(read(value))
+            rows.append(read(view[start : start + size].tobytes()))
         except EventError as err:
             bad[row] = str(err)
         else:

@@ -1,7 +1,6 @@
 """Avro values into cells: what a field may be read from is settled once a schema, what is left for each value is its range."""
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -10,6 +9,7 @@ import fastavro
 
 from esp.errors import EventError
 from esp.runtime.codecs.avro.types import FieldOf, Type
+from esp.runtime.codecs.quick import Take, array_taker, taker
 from esp.runtime.codecs.values import Mismatch, cell
 from esp.runtime.schema import STAMP_UNITS, Field, FieldType, Schema
 
@@ -18,7 +18,7 @@ UNITS_NS = {"millis": 1_000_000, "micros": 1_000, "nanos": 1}
 MOST_DECIMAL_BYTES = 1024
 FAULTS = (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError)  # of fastavro, for bytes that are none
 
-Take = Callable[[Any], Any]  # a value of fastavro's as the cell of a field. EventError where it does not fit
+_GIVEN = {"boolean": "bool", "long": "int64", "float": "float32", "double": "float64", "string": "string", "enum": "string"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,11 @@ def _taker(field: Field, found: Type) -> Take:
     if field.type.base == "stamp" and units:
         unit_ns = units.pop()
         return lambda value: _stamp(field, value, unit_ns) if type(value) is int else cell(field, value)
-    return lambda value: cell(field, value)
+    if len(branches) != 1:
+        return lambda value: cell(field, value)
+    if branches[0].kind == "array":
+        return array_taker(field, _GIVEN.get(branches[0].parts[0].kind, ""))
+    return taker(field, _GIVEN.get(branches[0].kind, ""))
 
 
 def _stamp(field: Field, value: int, unit_ns: int) -> int:

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from esp.errors import EventError
+from esp.runtime.codecs.quick import array_taker, taker
 from esp.runtime.codecs.registry.framing import SIZE, message_path
 from esp.runtime.codecs.values import Mismatch, cell, describe
 from esp.runtime.schema import Field, FieldType, Schema
@@ -26,7 +27,12 @@ WRAPPERS = tuple(
 _NAMES = {number: name.removeprefix("TYPE_").lower() for name, number in vars(F).items() if name.startswith("TYPE_")}
 _EPOCH = date(1970, 1, 1).toordinal()
 
-Take = Callable[[Message], Any]  # the cell of a field of ours in a message. EventError where there is none
+_GIVEN = {
+    F.TYPE_BOOL: "bool", F.TYPE_INT64: "int64", F.TYPE_SINT64: "int64", F.TYPE_SFIXED64: "int64", F.TYPE_FLOAT: "float32", F.TYPE_DOUBLE: "float64",
+    F.TYPE_STRING: "string",
+}  # fmt: skip
+
+TakeFrom = Callable[[Message], Any]  # the cell of a field of ours in a message. EventError where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class MessageReader:
     """One message of a schema: its class, and for each field of ours what takes it out, or the reason why nothing can."""
 
     kind: Callable[[], Message]
-    takes: tuple[Take | str, ...]
+    takes: tuple[TakeFrom | str, ...]
 
     @classmethod
     def of(cls, message: Descriptor, schema: Schema) -> "MessageReader":
@@ -122,18 +128,21 @@ def _accepts(kind: FieldType, found: FieldDescriptor) -> bool:
     return inner.type in accepted.get(kind.base, numbers)
 
 
-def _taking(field: Field, message: Descriptor) -> Take | str:
+def _taking(field: Field, message: Descriptor) -> TakeFrom | str:
     found = message.fields_by_name.get(field.name)
     if found is None:
         return lambda _: cell(field, None)
     if why := misfit(field, message):
         return why
     value_of = _value_of(field, found)
+    name = found.name
     if found.is_repeated:
-        return lambda made: cell(field, list(getattr(made, found.name)) or None)
+        take_all = array_taker(field, _GIVEN.get(found.type, ""))
+        return lambda made: take_all(list(getattr(made, name)) or None)
+    take = taker(field, _GIVEN.get(found.type, ""))
     if not found.has_presence or found.has_default_value:
-        return lambda made: cell(field, value_of(getattr(made, found.name)))
-    return lambda made: cell(field, value_of(getattr(made, found.name)) if made.HasField(found.name) else None)
+        return lambda made: take(value_of(getattr(made, name)))
+    return lambda made: take(value_of(getattr(made, name)) if made.HasField(name) else None)
 
 
 def _value_of(field: Field, found: FieldDescriptor) -> Callable[[Any], Any]:
