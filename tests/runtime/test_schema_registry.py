@@ -133,6 +133,7 @@ def test_events_wait_while_the_registry_is_away_and_none_is_lost(
         server.next += [(503, b"")] * 4
         topics["readings"].append([framed(number, id=i, p=1.0) for i in range(3)])
         await until(lambda: not query.is_connected)
+        assert query.reasons == [f"readings.registry: schema registry {server.url}: it answers 503"]
         away.append(bool(topics["doubled"].values()))
         await until(lambda: len(topics["doubled"].values()) == 3)
         assert query.is_connected
@@ -187,7 +188,7 @@ def test_a_stop_at_the_start_waits_for_no_registry(tmp_path: Path) -> None:
     async def main() -> None:
         stopping = asyncio.Event()
         running = asyncio.create_task(query.run(stopping))
-        await until(lambda: not query.query.registries.is_up)
+        await until(lambda: any(peer.trouble for peer in query.query.registries.peers().values()))
         stopping.set()
         await running
 

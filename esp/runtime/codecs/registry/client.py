@@ -179,7 +179,7 @@ class Client:
                 self._wait(err, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
-            if not self.is_up:
+            if self.peer.trouble:
                 self._is_back()
             if isinstance(answer, Refusal):
                 raise answer
@@ -226,7 +226,7 @@ class Client:
             mend = away.mend or "start the registry, or mend the url"
             raise StartError(f"schema registry {self.settings.url}: {away}", where=self.where, mend=mend) from away
         now = self.clock()
-        if self.is_up:
+        if not self.peer.trouble:
             self.peer, self._away_at = replace(self.peer, faults=self.peer.faults + 1), now
             line = "%s: schema registry %s: %s; %s"
             log.warning(line, self.where, self.settings.url, away, "tried on" if is_starting else "events wait, tried on")
@@ -239,11 +239,6 @@ class Client:
         self._away_s += self.clock() - self._away_at
         self.peer = replace(self.peer, trouble="", away_s=self._away_s)
         log.info("%s: the schema registry %s is back", self.where, self.settings.url)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether nobody waits for it."""
-        return not self.peer.trouble
 
     def _ended(self) -> TransportError:
         return TransportError(

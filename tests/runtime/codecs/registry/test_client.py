@@ -18,7 +18,7 @@ from esp.settings import checked
 from tests.certificates import Authority
 from tests.registry_server import PASSWORD, TOKEN, USER, RegistryServer, basic, serving
 
-WHERE = "q: windows.w.options.registry"
+WHERE = "q.toml: windows.w.options.registry"
 HTML = b"<html>welcome</html>"
 
 
@@ -82,7 +82,7 @@ def test_what_is_no_answer_of_a_registry_is_waited_out_and_said_once(
     server.next += [fault, fault]
     assert asking.schema(1).text == '"int"'
     assert len(server.asked) == 3
-    assert asking.is_up
+    assert [asking.peer.trouble, asking.peer.faults, asking.peer.retries] == ["", 1, 2]
     told = [record.getMessage() for record in caplog.records if record.name == "esp.registry"]
     assert len(told) == 2
     assert "events wait, tried on" in told[0]
@@ -136,6 +136,24 @@ def test_a_registry_that_is_down_at_the_start_is_awaited_and_then_told(server: R
     server.next += [(503, b"")]
     with pytest.raises(StartError, match=r"schema registry http://.*: it answers 503; start the registry, or mend the url"):
         asking.latest("other")
+
+
+def test_how_long_a_registry_was_away_is_counted(server: RegistryServer) -> None:
+    clock = Clock()
+    asking = client(server, clock)
+
+    def late(handler: Any) -> None:
+        clock.now += 2.0
+        handler._send(503, b"")
+
+    def later(handler: Any) -> None:
+        clock.now += 3.0
+        assert asking.peer.trouble == f"schema registry {server.url}: it answers 503"
+        handler._send(503, b"")
+
+    server.next += [late, later]
+    assert asking.schema(1).text == '"int"'
+    assert (asking.name, asking.peer.away_s) == ("w.registry", 3.0)
 
 
 def test_an_address_where_nobody_listens_is_told_at_the_start() -> None:
