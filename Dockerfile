@@ -4,7 +4,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY esp esp
 COPY windows windows
-RUN python -m venv /opt/esp && /opt/esp/bin/pip install --no-cache-dir .
+RUN python -m venv /opt/esp && /opt/esp/bin/pip install --no-cache-dir '.[avro,protobuf]'
 
 FROM python:3.12-slim
 RUN useradd --system --create-home --uid 10001 esp \

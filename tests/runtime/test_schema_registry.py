@@ -279,3 +279,10 @@ def test_the_keys_of_both_formats_and_of_the_registry_are_listed() -> None:
     keys = {row["key"]: row for row in key_rows("options.registry")}
     assert keys["url"]["default"] == "needed"
     assert keys["register"]["default"] == "False"
+
+
+def test_the_example_of_the_documentation_loads(tmp_path: Path) -> None:
+    pytest.importorskip("google.protobuf")
+    text = Path(runner_module.__file__).with_name("codecs").joinpath("SCHEMAS.md").read_text()
+    (tmp_path / "query.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
+    assert list(load_query(tmp_path).windows) == ["readings", "strong", "out"]
