@@ -73,6 +73,8 @@ def _add(name: str, waiting: dict[str, FileDescriptorProto], pool: DescriptorPoo
     there.add(name)  # of files that import each other the pool says so
     file = waiting.get(name) or _well_known(name)
     for other in file.dependency:
+        if not isinstance(other, str):  # what is no UTF-8 comes as bytes
+            raise SchemaError("the name of an import is no text")
         _add(other, waiting, pool, there)
     try:
         pool.Add(file)

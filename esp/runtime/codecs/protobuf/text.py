@@ -26,7 +26,10 @@ _LABELS = {"optional": 1, "required": 2, "repeated": 3}
 
 def file_of(text: str, name: str) -> FileDescriptorProto:
     """The file that a text describes. SchemaError when it cannot be read."""
-    return _Reader(text, name).file()
+    try:
+        return _Reader(text, name).file()
+    except ValueError as err:  # a number that is too large, letters that are none
+        raise SchemaError(f"this is no .proto text ({str(err)[:80]})") from err
 
 
 class _Reader:
@@ -239,7 +242,7 @@ def _tokens(text: str) -> list[str]:
     found, at = [], 0
     while at < len(text):
         match = _TOKEN.match(text, at)
-        if match is None:
+        if match is None or (match.group() == "/" and text.startswith("/*", at)):
             raise SchemaError(f"this is no .proto text (at letter {at}: {text[at : at + 20]!r})")
         if match.lastgroup is not None:
             found.append(match.group())

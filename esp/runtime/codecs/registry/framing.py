@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from esp.errors import EventError
 
 SIZE = 5
+MOST = (1 << 31) - 1  # registries count in 32 bits, with a sign
 MOST_NESTED = 32  # messages within messages
 MOST_VARINT = 5  # bytes
 
@@ -17,7 +18,10 @@ def schema_number(value: bytes) -> int:
         raise EventError(
             f"wanted a zero before the number of a schema, got byte {value[0]}: this is no record of a schema registry"
         )
-    return int.from_bytes(value[1:SIZE], "big")
+    number = int.from_bytes(value[1:SIZE], "big")
+    if number > MOST:
+        raise EventError(f"wanted the number of a schema, got {number}")
+    return number
 
 
 def prefix(number: int) -> bytes:

@@ -101,6 +101,7 @@ def test_a_schema_that_refers_to_itself_makes_its_records_bad(server: RegistrySe
             "wanted a zero before the number of a schema, got byte 1: this is no record of a schema registry",
         ),
         (b"{}    ", "wanted a zero before the number of a schema, got byte 123: this is no record of a schema registry"),
+        (b"\0\x80\0\0\0abc", "wanted the number of a schema, got 2147483648"),
         (b"\0\0\0\0\x63abc", "schema 99: the registry refuses (404): Schema not found"),
         (b"\0\0\0\0\1", "wanted an Avro record, got bytes that are none (EOFError)"),
         (b"\0\0\0\0\1\2\0\0\0", "wanted an Avro record, got bytes that are none"),
