@@ -9,7 +9,8 @@ from esp.errors import EventError, QueryError
 from esp.runtime.codecs.decode import Decoded
 from esp.runtime.codecs.options import SchemaOptions
 from esp.runtime.codecs.place import Place
-from esp.runtime.codecs.registry.client import Client, Refusal, SchemaText
+from esp.runtime.codecs.registry.asking import Refusal
+from esp.runtime.codecs.registry.client import Client, SchemaText
 from esp.runtime.codecs.registry.framing import SIZE, prefix, schema_number
 from esp.runtime.codecs.rows import decode_rows, encode_rows
 from esp.runtime.codecs.schema_error import SchemaError

@@ -33,6 +33,7 @@ class Line:
     """
 
     def __init__(self, url: str, context: ssl.SSLContext | None) -> None:
+        self.url = url
         self._parts, self._context = urllib.parse.urlsplit(url), context
         self._pending: set[Future[Reply]] = set()
         self._lock, self.is_hung_up = threading.Lock(), threading.Event()

@@ -27,17 +27,17 @@ class Registries:
     def start(self) -> None:
         """Asks for all that is expected. StartError when a registry is away or refuses us, QueryError when it has not what is wanted."""
         for client in self._clients.values():
-            client.begin()
+            client.asker.begin()
         for prepare in self._wanted.values():
             prepare()
         for client in self._clients.values():
-            client.wait_until = None
+            client.asker.began()
 
     def peers(self) -> dict[str, Peer]:
         """How each of them stands, by the first window that names it: ``WINDOW.registry``."""
-        return {client.name: client.peer for client in self._clients.values()}
+        return {client.name: client.asker.peer for client in self._clients.values()}
 
     def hang_up(self) -> None:
         """Ends every wait; from any thread."""
         for client in self._clients.values():
-            client.hang_up()
+            client.asker.hang_up()

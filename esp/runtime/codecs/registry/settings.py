@@ -7,13 +7,15 @@ import pydantic
 
 from esp.secrets import check_pair
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 
 class RegistrySettings(pydantic.BaseModel):
     """A schema registry that speaks Confluent's REST API, for records in its wire format."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    url: str = pydantic.Field(description="http or https address of the registry")
+    url: str = pydantic.Field(description="http or https address of the registry; several, joined by commas, are tried in turn")
     subject: str = pydantic.Field("", description="the subject; TOPIC-value, if left out")
     is_registering: bool = pydantic.Field(
         False, alias="register", description="sink: register the schema; left out, it has to be there already"
@@ -31,22 +33,40 @@ class RegistrySettings(pydantic.BaseModel):
     def _check(self) -> "RegistrySettings":
         check_pair("password", self.password_env, self.password_file)
         check_pair("token", self.token_env, self.token_file)
-        parts = urllib.parse.urlsplit(self.url)
-        if "@" in parts.netloc:
-            raise ValueError("url holds a user or a password; say username, and password_env or password_file")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not _has_port(parts):
-            raise ValueError("url takes an http or https address, such as https://registry:8081")
+        for url in self.urls:
+            _check_url(url)
+        if len({url.partition(":")[0] for url in self.urls}) > 1:
+            raise ValueError("url takes http addresses or https addresses, not both")
         if (self.username is None) != (self.password_env is None and self.password_file is None):
             raise ValueError("username and password_env or password_file go together")
         if self.username is not None and (self.token_env or self.token_file):
             raise ValueError("say username and password, or a token, not both")
-        if self.cafile is not None and parts.scheme != "https":
+        if self.cafile is not None and not self.is_tls:
             raise ValueError("cafile goes with an https address")
         return self
 
     @property
-    def has_secret(self) -> bool:
-        return self.username is not None or bool(self.token_env or self.token_file)
+    def urls(self) -> list[str]:
+        return [url.strip() for url in self.url.split(",")]
+
+    @property
+    def is_tls(self) -> bool:
+        return self.url.strip().startswith("https:")
+
+    @property
+    def open_urls(self) -> list[str]:
+        """The addresses that a secret goes to in the clear, over a net."""
+        has_secret = self.username is not None or self.token_env is not None or self.token_file is not None
+        return [url for url in self.urls if has_secret and not self.is_tls and urllib.parse.urlsplit(url).hostname not in LOOPBACK]
+
+
+def _check_url(url: str) -> None:
+    """ValueError unless it is the address of a server, without a secret in it."""
+    parts = urllib.parse.urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError("url holds a user or a password; say username, and password_env or password_file")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not _has_port(parts):
+        raise ValueError("url takes an http or https address, such as https://registry:8081")
 
 
 def _has_port(parts: urllib.parse.SplitResult) -> bool:

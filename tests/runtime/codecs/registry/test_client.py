@@ -82,7 +82,7 @@ def test_what_is_no_answer_of_a_registry_is_waited_out_and_said_once(
     server.next += [fault, fault]
     assert asking.schema(1).text == '"int"'
     assert len(server.asked) == 3
-    assert [asking.peer.trouble, asking.peer.faults, asking.peer.retries] == ["", 1, 2]
+    assert [asking.asker.peer.trouble, asking.asker.peer.faults, asking.asker.peer.retries] == ["", 1, 2]
     told = [record.getMessage() for record in caplog.records if record.name == "esp.registry"]
     assert len(told) == 2
     assert "events wait, tried on" in told[0]
@@ -120,7 +120,7 @@ def test_hanging_up_ends_a_wait_at_once(server: RegistryServer, fault: Any) -> N
     thread = threading.Thread(target=ask)
     thread.start()
     assert asked.wait(30)
-    asking.hang_up()
+    asking.asker.hang_up()
     thread.join(30)
     assert not thread.is_alive()
     assert failures == [f"{WHERE}: the query ends while schema registry {server.url} is away; start it again: it goes on"]
@@ -129,7 +129,7 @@ def test_hanging_up_ends_a_wait_at_once(server: RegistryServer, fault: Any) -> N
 def test_a_registry_that_is_down_at_the_start_is_awaited_and_then_told(server: RegistryServer) -> None:
     clock = Clock()
     asking = client(server, clock, wait_s=7.0)
-    asking.begin()
+    asking.asker.begin()
     server.next += [(503, b""), (503, b"")]
     assert asking.latest("s") is not None
     clock.now = 8.0
@@ -148,18 +148,18 @@ def test_how_long_a_registry_was_away_is_counted(server: RegistryServer) -> None
 
     def later(handler: Any) -> None:
         clock.now += 3.0
-        assert asking.peer.trouble == f"schema registry {server.url}: it answers 503"
+        assert asking.asker.peer.trouble == f"schema registry {server.url}: it answers 503"
         handler._send(503, b"")
 
     server.next += [late, later]
     assert asking.schema(1).text == '"int"'
-    assert (asking.name, asking.peer.away_s) == ("w.registry", 3.0)
+    assert (asking.name, asking.asker.peer.away_s) == ("w.registry", 3.0)
 
 
 def test_an_address_where_nobody_listens_is_told_at_the_start() -> None:
     with serving() as gone:
         asking = client(gone, wait_s=0)
-    asking.begin()
+    asking.asker.begin()
     with pytest.raises(StartError, match="it does not answer \\(Connection refused\\)"):
         asking.latest("s")
 
@@ -176,7 +176,7 @@ def test_an_address_where_nobody_listens_is_told_at_the_start() -> None:
 )
 def test_what_waiting_would_not_mend_ends_the_start_at_once(server: RegistryServer, answer: Any, reason: str) -> None:
     asking = client(server)
-    asking.begin()
+    asking.asker.begin()
     server.next.append(answer)
     with pytest.raises(StartError, match=reason):
         asking.latest("s")
@@ -243,6 +243,16 @@ def test_a_registration_without_a_number_is_refused(server: RegistryServer, answ
         client(server).number_of("s", SchemaText(0, "AVRO", '"long"'), is_registering=True)
 
 
+def test_several_addresses_are_tried_in_turn(server: RegistryServer) -> None:
+    with serving() as gone:
+        pass
+    asking = client(server, url=f"{gone.url}, {server.url}", wait_s=0.1)
+    assert asking.latest("s") is not None
+    assert asking.asker.peer.retries == 1
+    assert asking.schema(1).text == '"int"'
+    assert asking.asker.peer.retries == 1  # the one that answers is asked first
+
+
 def test_subjects_and_paths_are_quoted(server: RegistryServer) -> None:
     asking = client(server, url=f"{server.url}/base/")
     server.next.append((404, b'{"error_code": 40401}'))
@@ -282,7 +292,7 @@ def test_no_secret_comes_out_even_if_the_registry_repeats_it(
     with pytest.raises(EventError) as bad:
         asking.schema(1)
     assert str(bad.value) == "schema 1: the registry refuses (422): *** and ***"
-    assert PASSWORD not in repr(asking.settings) + caplog.text
+    assert PASSWORD not in repr(asking.asker.settings) + caplog.text
     assert code not in caplog.text
 
 
@@ -297,7 +307,7 @@ def test_a_redirect_is_not_followed_for_the_secret_would_go_with_it(
         handler.end_headers()
 
     asking = client(server, username=USER, password_env="PW")
-    asking.begin()
+    asking.asker.begin()
     server.next.append(away)
     with pytest.raises(StartError, match="no schema registry"):
         asking.latest("s")
@@ -310,7 +320,7 @@ def test_tls_checks_the_certificate_against_the_authorities_that_are_named(tmp_p
         server.add("s", '"int"')
         assert client(server, cafile=mine.file).schema(1).text == '"int"'
         strict = client(server, cafile=other.file)
-        strict.begin()
+        strict.asker.begin()
         with pytest.raises(StartError, match=r"its certificate is not accepted .*; mend cafile"):
             strict.latest("s")
         assert len(server.asked) == 1
@@ -328,6 +338,8 @@ def test_tls_checks_the_certificate_against_the_authorities_that_are_named(tmp_p
         ({"url": "http://registry:port"}, "url takes an http or https address"),
         ({"url": "http://registry/?a=b"}, "url takes an http or https address"),
         ({"url": "http://me:s3cret@registry"}, "url holds a user or a password"),
+        ({"url": "http://a,https://b"}, "url takes http addresses or https addresses, not both"),
+        ({"url": "http://a,"}, "url takes an http or https address"),
         ({"url": "http://r", "username": "a"}, "username and password_env or password_file go together"),
         ({"url": "http://r", "password_env": "PW"}, "username and password_env or password_file go together"),
         (
