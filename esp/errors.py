@@ -74,3 +74,7 @@ class StartError(EspError):
     """The engine could not start: a broker, a port or a device is not to be had."""
 
     exit_status = 3
+
+
+class FencedError(TransportError):
+    """The task of a partition belongs to another engine now: whatever this one would write of it is refused."""

@@ -93,7 +93,8 @@ class Topics:
         self.brokers, self.tag, self.partitions = brokers, tag, partitions
         self.options = {"bootstrap.servers": brokers, "log_level": 0}
         self.admin = AdminClient(self.options)
-        wanted = [NewTopic(f"{tag}.{name}", partitions, 1, config=config or {}) for name in names]
+        kept = {"retention.ms": "-1"}  # windows of years ago are results too
+        wanted = [NewTopic(f"{tag}.{name}", partitions, 1, config=kept | (config or {})) for name in names]
         for made in self.admin.create_topics(wanted).values():
             made.result(PATIENCE_S)
         self.reader = self._consumer()
@@ -128,6 +129,27 @@ class Topics:
     def values(self, name: str) -> list[bytes]:
         """All that the topic holds, partition by partition."""
         return [value for part in self.by_partition(name) for value in part]
+
+    def committed_values(self, name: str) -> list[list[bytes]]:
+        """What a reader of committed records sees, by partition."""
+        found: list[list[bytes]] = [[] for _ in range(self.partitions)]
+        reader = Consumer(
+            {
+                **self.options, "group.id": "committed", "enable.auto.commit": False, "isolation.level": "read_committed",
+                "enable.partition.eof": True, "auto.offset.reset": "earliest",
+            }
+        )  # fmt: skip
+        reader.assign(self._parts(name))
+        ended: set[int] = set()
+        while len(ended) < self.partitions:
+            for message in reader.consume(1000, 0.2):
+                if message.error() is None:
+                    found[message.partition()].append(message.value())
+                else:
+                    assert message.error().code() == KafkaError._PARTITION_EOF
+                    ended.add(message.partition())
+        reader.close()
+        return found
 
     def by_partition(self, name: str) -> list[list[bytes]]:
         parts, ends = self._parts(name), self._ends(name)

@@ -68,7 +68,7 @@ def windows_folder() -> Path:
 
 
 def copy_query(name: str, into: Path, *, suffix: str = "", fetch_wait_ms: int | None = None) -> QueryFolder:
-    """Copies query file and recipe. With a suffix every topic, and the consumer group, gets a name of its own; ``fetch_wait_ms`` goes to the sources."""
+    """Copies query file and recipe; with options it keeps no changelog, for a run is never restarted. With a suffix every topic, and the consumer group, gets a name of its own; ``fetch_wait_ms`` goes to the sources."""
     source, target = windows_folder() / name, into / name
     target.mkdir(parents=True)
     try:
@@ -78,6 +78,8 @@ def copy_query(name: str, into: Path, *, suffix: str = "", fetch_wait_ms: int | 
         raise FileError(f"the query cannot be read ({err.strerror})", where=str(source), mend="install esp-engine anew") from err
     if fetch_wait_ms is not None:
         text = _with_fetch_wait(text, fetch_wait_ms)
+    if suffix or fetch_wait_ms is not None:
+        text = QUERY_TABLE.sub("[query]\nchangelog = { enabled = false }", text, count=1)
     if suffix:
         text = TOPIC.sub(rf"\g<1>\g<2>-{suffix}\g<3>", text)
         text = QUERY_TABLE.sub(f'[query]\ngroup = "{name}-{suffix}"', text, count=1)

@@ -1,23 +1,35 @@
 """Durability: checkpoints take state and offsets at one point of the stream, wait for its outputs, and make both last."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol, cast
 
-from esp.errors import EspError, StateError, TransportError
+from esp.errors import EspError, FencedError, StateError, TransportError
 from esp.runtime.connect import Connection, FileConnection, KafkaConnection, MemoryConnection, Source
 from esp.runtime.connector import ELSEWHERE
+from esp.runtime.events import RawBlock
+from esp.runtime.kafka.ledger import Ledger
+from esp.runtime.kafka.source import KafkaSource
 from esp.runtime.query import Query
-from esp.runtime.state.checkpoint import Checkpoint, CheckpointStore
+from esp.runtime.state.chain import Checkpoint, Link
+from esp.runtime.state.checkpoint import CheckpointStore
 from esp.runtime.state.tables import Tables
 from esp.runtime.worker import Barrier, Worker
 
+log = logging.getLogger("esp.durability")
 TaskKey = tuple[str, int]  # source, partition
+
+
+class Outlet(Protocol):
+    """Takes the outputs of one task in the place of the sinks."""
+
+    async def send(self, name: str, block: RawBlock) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,7 @@ class Durability:
             )
             for source in query.sources
         }
+        self.ledgers: dict[str, Ledger] = {}  # of the sources whose tasks are kept in Kafka
         self.count = 0
         self.failure: StateError | None = None
         self._identities: dict[TaskKey, str] = {}  # of the topic that each task's offsets count
@@ -77,24 +90,44 @@ class Durability:
         for store in self.stores.values():
             store.unlock()
 
-    def restore(self, key: TaskKey, identity: str = "") -> tuple[Tables, int | None]:
-        """The state of a task and the offset that it equals; empty and None where there is no checkpoint.
+    async def restore(self, key: TaskKey, source: Source) -> tuple[Tables, int | None]:
+        """The state of a task and the offset that it equals; empty and None where there is no checkpoint, ELSEWHERE where it is of another topic.
 
-        ``identity`` is that of the topic now; ELSEWHERE for the offset where it was another one.
+        What is kept in Kafka is fenced first, so that the owner before can change it no more.
         """
-        source, partition = key
-        checkpoint, tables = self.stores[source].load(partition), Tables()
+        name, partition = key
         self._unsaved.discard(key)
         self._committed.pop(key, None)
         self._offsets.pop(key, None)
-        self._steps[key], self._identities[key] = 0, identity
-        if checkpoint is None:
-            return tables, None
-        tables.load(checkpoint.tables)
-        if identity and checkpoint.identity and checkpoint.identity != identity:
-            return tables, ELSEWHERE
-        self._offsets[key] = checkpoint.offsets[key]
-        return tables, self._offsets[key]
+        self._steps[key], self._identities[key] = 0, source.identity
+        if name in self.ledgers:
+            found = await self.ledgers[name].take(partition, cast(KafkaSource, source))
+        else:
+            found = await asyncio.to_thread(self.stores[name].restore, partition)
+        if found is None:
+            return Tables(), None
+        if source.identity and found.identity and found.identity != source.identity:
+            return found.tables, ELSEWHERE
+        if name not in self.ledgers:
+            self._offsets[key] = found.offsets[key]
+        return found.tables, found.offsets[key]
+
+    def outlet(self, key: TaskKey) -> Outlet | None:
+        """Where the outputs of a task go, where that is not to the sinks themselves."""
+        ledger = self.ledgers.get(key[0])
+        return None if ledger is None else ledger.producer(key[1])
+
+    async def flush(self) -> None:
+        """Returns when all outputs that outlets took are acknowledged."""
+        await asyncio.gather(*(ledger.flush() for ledger in self.ledgers.values()))
+
+    async def release(self, keys: Collection[TaskKey]) -> None:
+        """Lets tasks go that have been closed."""
+        for name, ledger in self.ledgers.items():
+            await ledger.release([partition for source, partition in keys if source == name])
+
+    async def close_ledgers(self) -> None:
+        await asyncio.gather(*(ledger.close() for ledger in self.ledgers.values()), return_exceptions=True)
 
     async def checkpoint(self, worker: Worker, sources: Mapping[str, Source], keys: Collection[TaskKey] | None = None) -> None:
         """Makes durable what has been worked off, of some tasks or all.
@@ -103,9 +136,12 @@ class Durability:
         the outputs cannot be confirmed.
         """
         async with self._one_at_a_time:
-            barrier = Barrier(asyncio.get_running_loop().create_future())
-            cut = await worker.call(partial(self._cut, worker, barrier, keys))
-            await self._save(barrier, cut.taken)
+            barrier = Barrier(asyncio.get_running_loop().create_future(), asyncio.Event())
+            try:
+                cut = await worker.call(partial(self._cut, worker, barrier, keys))
+                await self._save(barrier, cut.taken)
+            finally:
+                barrier.passed.set()
             await self._commit(sources, cut.keys)
 
     async def checkpoint_then(self, worker: Worker, sources: Mapping[str, Source], then: Callable[[], None]) -> None:
@@ -118,7 +154,7 @@ class Durability:
         async with self._one_at_a_time:
             loop, verdict = asyncio.get_running_loop(), SimpleQueue[bool]()
             cut: asyncio.Future[_Cut] = loop.create_future()
-            barrier = Barrier(loop.create_future())
+            barrier = Barrier(loop.create_future(), asyncio.Event())
 
             def stand() -> EspError | OSError | None:
                 worker.answer(cut, self._cut(worker, barrier, None))
@@ -138,6 +174,7 @@ class Durability:
                     verdict.put(True)
                 failure = await standing
             finally:
+                barrier.passed.set()
                 verdict.put(False)  # where it has been decided already, nobody asks again
                 await asyncio.gather(standing, return_exceptions=True)
             await self._commit(sources, cut.result().keys)
@@ -160,7 +197,8 @@ class Durability:
         for key, task in there.items():
             if task.steps == self._steps[key]:
                 continue
-            changed_only = key not in self._unsaved and self.stores[key[0]].wants_changes(key[1])
+            store = self.ledgers.get(key[0]) or self.stores[key[0]]
+            changed_only = key not in self._unsaved and store.wants_changes(key[1])
             self._unsaved.add(key)
             taken.append(_Snapshot(key, task.steps, task.next_offset, task.tables.dump(changed_only)))
         worker.outbox.put(barrier)
@@ -172,22 +210,49 @@ class Durability:
         self._awaited = barrier
         await barrier.reached
         self._awaited = None
+        links = await asyncio.gather(*(self._transact(snapshot) for snapshot in taken if snapshot.key[0] in self.ledgers))
+        barrier.passed.set()
+        here = [snapshot for snapshot in taken if snapshot.key[0] not in self.ledgers]
         try:
-            await asyncio.to_thread(self._write, taken)
+            await asyncio.to_thread(self._write, here)
         except StateError as err:
             self.failure = err
             raise
         self.failure = None
+        self.count += bool(here or any(links))
+        await asyncio.to_thread(self._mirror, [link for link in links if link is not None])
+
+    async def _transact(self, snapshot: _Snapshot) -> tuple[TaskKey, Link | None] | None:
+        """One transaction of a task; None when it is no longer ours."""
+        (source, partition), key = snapshot.key, snapshot.key
+        try:
+            link = await self.ledgers[source].commit(partition, self._checkpoint_of(snapshot))
+        except FencedError:
+            return None
+        self._unsaved.discard(key)
+        self._steps[key] = snapshot.steps
+        return key, link
+
+    def _checkpoint_of(self, snapshot: _Snapshot) -> Checkpoint:
+        key = snapshot.key
+        return Checkpoint({key: snapshot.next_offset}, snapshot.tables, self._identities.get(key, ""))
+
+    def _mirror(self, links: list[tuple[TaskKey, Link | None]]) -> None:
+        """Keeps on local disk what has been committed, for a quick restart; where that fails nothing is lost."""
+        for (source, partition), link in links:
+            if link is None:
+                continue
+            try:
+                self.stores[source].mirror(partition, link)
+            except StateError as err:
+                log.warning("query %s: a restart will read the changelog: %s", self.name, err)
 
     def _write(self, taken: list[_Snapshot]) -> None:
         for snapshot in taken:
             source, partition = key = snapshot.key
-            self.stores[source].save(
-                partition, Checkpoint({key: snapshot.next_offset}, snapshot.tables, self._identities.get(key, ""))
-            )
+            self.stores[source].save(partition, self._checkpoint_of(snapshot))
             self._unsaved.discard(key)
             self._steps[key], self._offsets[key] = snapshot.steps, snapshot.next_offset
-        self.count += bool(taken)
 
     async def _commit(self, sources: Mapping[str, Source], keys: Collection[TaskKey]) -> None:
         """Commits the offsets of checkpoints that the group does not know yet, those found at a restart among them."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -16,6 +16,7 @@ from esp.astore.model import Astore
 from esp.errors import EspError, QueryError
 from esp.runtime.codecs.registry.registries import Registries
 from esp.runtime.connect import Connection, FileConnection, Role, connection
+from esp.runtime.delivery import check_timeout, exactly_once
 from esp.runtime.durations import Duration
 from esp.runtime.kinds import KINDS
 from esp.runtime.kinds.score import ScoreSettings
@@ -23,6 +24,9 @@ from esp.runtime.kinds.sink import SinkSettings
 from esp.runtime.kinds.source import SourceSettings
 from esp.runtime.kinds.window import Environment, Settings, Stream
 from esp.settings import checked, read_toml, unknown_key
+
+Delivery = Literal["at_least_once", "exactly_once"]
+Compression = Literal["gzip", "snappy", "lz4", "zstd"]
 
 
 class Limits(pydantic.BaseModel):
@@ -38,6 +42,22 @@ class Limits(pydantic.BaseModel):
     queue_bytes: int = pydantic.Field(16 << 20, ge=1, description="bytes waiting for the worker before the fetch pauses")
 
 
+class ChangelogSettings(pydantic.BaseModel):
+    """Where state is kept so that it travels with its partition: the table [query.changelog]."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool | None = pydantic.Field(
+        None, description="whether there is one; if left out: where a window keeps state and its source is a topic of Kafka"
+    )
+    topic: str = pydantic.Field(
+        "", max_length=249, pattern=r"^[A-Za-z0-9._-]*$", description="the topic; GROUP-SOURCE-changelog, if left out"
+    )
+    replication: int = pydantic.Field(1, ge=1, description="replicas of each partition of a topic that is made")
+    compression: Compression | None = pydantic.Field(None, description="compression of record batches")
+    config: dict[str, str] = pydantic.Field(default_factory=dict, description="further settings of a topic that is made")
+
+
 class QuerySettings(pydantic.BaseModel):
     """The query itself: the table [query]."""
 
@@ -46,9 +66,18 @@ class QuerySettings(pydantic.BaseModel):
     name: str = pydantic.Field(pattern=r"^[A-Za-z][\w.-]*$", description="name of the query: letters, digits, dots, dashes")
     description: str = pydantic.Field("", description="what it is for")
     group: str = pydantic.Field("", description="consumer group; the query's name, if left out")
-    delivery: str = pydantic.Field("at_least_once", pattern="^at_least_once$", description="what a crash may do: at_least_once")
+    delivery: Delivery = pydantic.Field(
+        "at_least_once",
+        description="at_least_once: after a crash outputs may come twice; exactly_once: outputs, state and offsets in one transaction",
+    )
     checkpoint: Duration = pydantic.Field(
         1_000_000_000, gt=0, description="how often state and offsets are made durable, such as '1s'"
+    )
+    transaction_timeout: Duration = pydantic.Field(
+        60_000_000_000, gt=0, description="after how long Kafka takes back a transaction that nobody has ended; above 'checkpoint'"
+    )
+    changelog: ChangelogSettings = pydantic.Field(
+        ChangelogSettings(), description="state in a topic of Kafka: the table [query.changelog]"
     )
     dead: dict[str, Any] | None = pydantic.Field(None, description="connector of the dead-letter output")
     limits: Limits = pydantic.Field(Limits(), description="bounds while it runs: the table [query.limits]")
@@ -140,13 +169,17 @@ def load_query(path: Path, overrides: Mapping[str, Any] | None = None, trusted: 
         _check_names(names, f"{path}: {table}")
     tables = {name: dict(table) for name, table in file.windows.items()}
     connections = {name: _connection(path, name, table, overrides or {}) for name, table in tables.items()}
+    dead = _checked_connection(file.query.dead, f"{path}: query.dead", overrides or {}, "sink") if file.query.dead else None
     settings = {name: _window_settings(path, name, table) for name, table in tables.items()}
+    if file.query.delivery == "exactly_once":
+        check_timeout(file.query.checkpoint, file.query.transaction_timeout, f"{path}: query")
+        sources = [name for name, each in settings.items() if isinstance(each, SourceSettings)]
+        connections |= exactly_once(path, connections, sources, dead)
     windows: dict[str, PlannedWindow] = {}
     registries = Registries()
     for name in _in_order(path, settings):
         windows[name] = _planned(path, name, settings[name], windows, models, connections[name], registries)
     _check_use(path, windows)
-    dead = _checked_connection(file.query.dead, f"{path}: query.dead", overrides or {}, "sink") if file.query.dead else None
     sinks = {f"{path}: windows.{name}.connect": window.connection for name, window in windows.items() if not window.ports}
     _check_files({**sinks, f"{path}: query.dead": dead})
     return Query(path, file.query, models, _with_subscribers(windows), dead, trusted, registries)

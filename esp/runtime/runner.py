@@ -12,8 +12,10 @@ from esp.runtime.backfill import Backfill
 from esp.runtime.channels import Bounds
 from esp.runtime.connect import Connection, Sink, Source, open_sink, open_source
 from esp.runtime.dead_letters import dead_letters
-from esp.runtime.durability import Durability, TaskKey
+from esp.runtime.durability import Durability, Outlet, TaskKey
 from esp.runtime.events import DeadBlock, RawBlock
+from esp.runtime.kafka.source import KafkaSource
+from esp.runtime.ledgers import ledgers
 from esp.runtime.models import Models
 from esp.runtime.peer import Peer
 from esp.runtime.query import Query
@@ -44,6 +46,7 @@ class QueryRunner:
         self.assigned: dict[str, set[int]] = {source: set() for source in query.sources}
         self.is_paused = self.is_ready = self.is_running = False
         self.crowded: set[str] = set()  # sources that wait for room
+        self._lost: asyncio.Queue[TaskKey] = asyncio.Queue()
         self._polls = {source: asyncio.Lock() for source in query.sources}
 
     # ---- life -----------------------------------------------------------------------------------------------------
@@ -64,7 +67,7 @@ class QueryRunner:
 
     async def _stream(self, stopping: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(work) for work in (self._send(), self.worker.watch())]
+            helpers = [group.create_task(work) for work in (self._send(), self.worker.watch(), self._give_up_lost())]
             if await unless(stopping, self._start_sources()):
                 helpers += [group.create_task(work) for work in (self._checkpoint_often(), self._watch())]
                 fetchers = [group.create_task(self._fetch(name)) for name in self.sources]
@@ -101,6 +104,9 @@ class QueryRunner:
             connection = windows[name].connection
             assert connection is not None
             self.sources[name] = self._open_source(name, connection)
+        if self.backfill is None:
+            self.durability.ledgers |= ledgers(self.query, self.scorers, self.sinks, self.durability.stores, self._lost.put_nowait)
+        await asyncio.gather(*(ledger.open(self.is_fresh) for ledger in self.durability.ledgers.values()))
 
     def _open_source(self, name: str, connection: Connection) -> Source:
         if self.backfill is not None:
@@ -139,6 +145,7 @@ class QueryRunner:
                     log.warning("query %s: a connector did not end well: %s", self.query.name, result)
             await self.worker.stop()
         finally:
+            await self.durability.close_ledgers()
             self.durability.close()
 
     # ---- the stream -----------------------------------------------------------------------------------------------
@@ -179,25 +186,28 @@ class QueryRunner:
     def _end(self, name: str) -> None:
         for (source, _), task in self.worker.tasks.items():
             if source == name:
-                self.worker.emit(task.end())
+                self.worker.emit(task.end(), task.outlet)
 
     async def _send(self) -> None:
         while True:
             for item in await self.worker.outbox.take_all():
                 if isinstance(item, Barrier):
-                    await asyncio.gather(*(sink.flush() for sink in self.sinks.values()))
+                    await asyncio.gather(self.durability.flush(), *(sink.flush() for sink in self.sinks.values()))
                     if not item.reached.done():
                         item.reached.set_result(None)
+                    await item.passed.wait()
                 else:
                     await self._send_one(*item)
 
-    async def _send_one(self, name: str, block: RawBlock | DeadBlock) -> None:
+    async def _send_one(self, name: str, block: RawBlock | DeadBlock, outlet: Outlet | None) -> None:
         if isinstance(block, DeadBlock):
             line = "query %s window %s: %d dead, the first at %s/%d offset %d: %s"
             raw, at = block.raw, block.raw.offset[block.row[0]]
             log.warning(line, self.query.name, block.window, len(block), raw.topic, raw.partition, at, block.reasons[0])
             block = dead_letters(block, self.query.name)
-        if name in self.sinks:
+        if outlet is not None:
+            await outlet.send(name, block)
+        elif name in self.sinks:
             await self.sinks[name].send(block)
 
     # ---- partitions come and go -----------------------------------------------------------------------------------
@@ -206,8 +216,7 @@ class QueryRunner:
         """Restores the tasks of partitions and answers the offsets that their state has come to."""
         offsets: dict[int, int | None] = {}
         for number in sorted(partitions):
-            identity = self.sources[name].identity
-            tables, offset = await asyncio.to_thread(self.durability.restore, (name, number), identity)
+            tables, offset = await self.durability.restore((name, number), self.sources[name])
             await self.worker.call(partial(self._open_task, name, number, tables, None if offset is None else max(offset, 0)))
             offsets[number] = offset
         self.assigned[name] |= partitions
@@ -219,8 +228,10 @@ class QueryRunner:
     def _open_task(self, name: str, number: int, tables: Tables, next_offset: int | None) -> None:
         span = None if self.backfill is None else self.backfill.spans[name][number]
         first = next_offset if next_offset is not None else 0 if span is None else span.first
-        task = Task(self.query, name, number, self.scorers, tables=tables, next_offset=first, meter=self.meter, span=span)
-        self.worker.tasks[name, number] = task
+        self.worker.tasks[name, number] = Task(
+            self.query, name, number, self.scorers, tables=tables, next_offset=first, meter=self.meter, span=span,
+            outlet=self.durability.outlet((name, number)),
+        )  # fmt: skip
 
     async def _revoked(self, name: str, partitions: set[int]) -> None:
         """Lets partitions go: what is fetched is worked off, sent, saved and committed first."""
@@ -230,12 +241,22 @@ class QueryRunner:
         except StateError as err:  # who takes them over goes on from the checkpoint before
             log.error("query %s source %s: partitions go without a last checkpoint: %s", self.query.name, name, err)
         await self.worker.call(partial(self._close_tasks, keys))
+        await self.durability.release(keys)
         self.assigned[name] -= partitions
         log.info("query %s source %s: partitions %s revoked", self.query.name, name, sorted(partitions))
 
     def _close_tasks(self, keys: set[TaskKey]) -> None:
         for key in keys & self.worker.tasks.keys():
             self.worker.tasks.pop(key).close()
+
+    async def _give_up_lost(self) -> None:
+        """Closes tasks that another engine has fenced, and lets the group say anew who has which partitions."""
+        while True:
+            key = await self._lost.get()
+            await self.worker.call(partial(self._close_tasks, {key}))
+            source = self.sources[key[0]]
+            if isinstance(source, KafkaSource):
+                source.rejoin()
 
     # ---- what the administrator does ------------------------------------------------------------------------------
 

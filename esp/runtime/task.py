@@ -49,12 +49,15 @@ class Task:
     that the state has come to: a restart with this state goes on from there, and records before it are passed over. ``steps``
     counts what may have changed the state since the task was opened; ``remembering`` are the windows that keep state. With a
     ``span`` nothing leaves of what stands before its beginning, and nothing at or behind its end is taken; ``events`` counts records.
+    ``outlet`` is what the outputs carry with them on their way to the sinks.
     """
 
     def __init__(
         self, query: Query, source: str, partition: int, scorers: Mapping[str, Scorer], *,
         tables: Tables | None = None, next_offset: int = 0, meter: QueryMeter | None = None, span: Span | None = None,
+        outlet: object = None,
     ) -> None:  # fmt: skip
+        self.outlet = outlet
         self.query, self.source, self.partition, self.next_offset = query, source, partition, next_offset
         self.tables = tables if tables is not None else Tables()
         self.meter = meter if meter is not None else new_meter(query)

@@ -39,12 +39,16 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """A mark in the outputs: all that was put before it must be acknowledged when ``reached`` is set."""
+    """A mark in the outputs: all that was put before it must be acknowledged when ``reached`` is set.
+
+    What was put behind it is not sent before ``passed`` is set: it belongs to the next transaction.
+    """
 
     reached: "asyncio.Future[None]"
+    passed: asyncio.Event
 
 
-Output = tuple[str, Any] | Barrier
+Output = tuple[str, Any, Any] | Barrier  # sink window, block, the task's outlet
 
 
 class Worker:
@@ -169,7 +173,7 @@ class Worker:
             for found in task.reader.read(item.raw):
                 if isinstance(found, Damage):
                     self._process(task, small)
-                    self.emit(task.give_up(found))
+                    self.emit(task.give_up(found), task.outlet)
                 elif isinstance(found, Moved):
                     self._process(task, small)
                     task.move_to(found.offset)
@@ -189,16 +193,16 @@ class Worker:
         for start in range(0, len(whole), self.max_batch):
             raw = whole if len(whole) <= self.max_batch else whole.take(slice(start, start + self.max_batch))
             self.meter.batch.add(len(raw))
-            self.emit(task.process(raw))
+            self.emit(task.process(raw), task.outlet)
             stamps_ms = raw.ts_ms[raw.ts_ms > 0]  # records of a file have none
             self.meter.latency.add_all(np.maximum(self.clock() * 1e3 - stamps_ms, 0) / 1e3)
 
-    def emit(self, outputs: Outputs) -> None:
+    def emit(self, outputs: Outputs, outlet: Any = None) -> None:
         """Hands outputs over to the sender; in the worker thread it waits while too much is on its way."""
         put = self.outbox.put_here if self._is_here else self.outbox.put
         for sink, block in outputs:
             size = block.size_bytes if isinstance(block, RawBlock) else 0
-            put((sink, block), len(block), size)
+            put((sink, block, outlet), len(block), size)
 
     def _post(self, function: Callable[..., None], *args: Any) -> None:
         if not self.loop.is_closed():

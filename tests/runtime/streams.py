@@ -25,6 +25,7 @@ QUERY = """
 [query]
 name = "{name}"
 checkpoint = "{checkpoint}"
+delivery = "{delivery}"
 dead = {{ {dead} }}
 limits = {{ max_batch = {max_batch}, queue_events = {queue_events} }}
 
@@ -119,13 +120,14 @@ def kafka(tag: str, brokers: str, source: str = "") -> dict[str, str]:
 
 def query_file(
     folder: Path, connectors: Mapping[str, str], name: str = "motion", checkpoint: str = "20ms", max_batch: int = 64,
-    queue_events: int = 4096,
+    queue_events: int = 4096, delivery: str = "at_least_once",
 ) -> Path:  # fmt: skip
     """Writes the query with its model, and gives the path of its file."""
     folder.mkdir(parents=True, exist_ok=True)
     model(folder / "tiny.astore")
     path = folder / "query.toml"
-    path.write_text(QUERY.format(name=name, checkpoint=checkpoint, max_batch=max_batch, queue_events=queue_events, **connectors))
+    settings = {"name": name, "checkpoint": checkpoint, "max_batch": max_batch, "queue_events": queue_events, "delivery": delivery}
+    path.write_text(QUERY.format(**settings, **connectors))
     return path
 
 

@@ -20,7 +20,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.offsets: list[list[int]] = []
-        self.reader = Reader()
+        self.reader, self.outlet = Reader(), None
         self.gate = threading.Event()
         self.gate.set()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 from typing import Any
 
@@ -16,10 +16,10 @@ Record = tuple[int | None, bytes | None, bytes | None, Headers]  # stamp, key, v
 
 
 class ClientPacking:
-    """Appends record after record to a batch of the producer."""
+    """Appends record after record to batches of aiokafka's, each new one of ``create``."""
 
-    def __init__(self, producer: Any) -> None:
-        self.producer = producer
+    def __init__(self, create: Callable[[], Any]) -> None:
+        self.create = create
         self.waiting: deque[Iterator[Record]] = deque()
 
     def __bool__(self) -> bool:
@@ -29,7 +29,7 @@ class ClientPacking:
         self.waiting.append(records_of(block))
 
     async def pack(self) -> Any:
-        batch, packed = self.producer.create_batch(), 0
+        batch, packed = self.create(), 0
         while self.waiting:
             records = self.waiting[0]
             for record in records:

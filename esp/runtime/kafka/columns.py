@@ -70,8 +70,8 @@ def open_consumer(settings: KafkaConnection, again: Callable[[int, int], None], 
     return ColumnConsumer(again, settings.on_corrupt, place, **options)
 
 
-def open_packing(limit: int, codec: int, threads: ThreadPoolExecutor) -> Packing:
+def open_packing(limit: int, codec: int, threads: ThreadPoolExecutor, is_transactional: bool = False) -> Packing:
     """Makes batches of at most ``limit`` bytes of the blocks of one partition."""
     from esp.runtime.kafka.packing import ColumnPacking
 
-    return ColumnPacking(limit, codec, threads)
+    return ColumnPacking(limit, codec, threads, is_transactional)

@@ -11,7 +11,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 
-from esp.kernels.records import HEADER
+from esp.kernels.records import HEADER, TRANSACTIONAL
 from esp.kernels.records_write import BATCH, MOST_OVERHEAD, RECORDS, SIZE, lay, seal
 from esp.runtime.events import I64, U8, RawBlock
 from esp.runtime.kafka.binding import require, require_use
@@ -23,8 +23,8 @@ AT_ONCE_BYTES = 256 << 10  # less than this is built on the event loop: a thread
 class ColumnBatch(BatchBuilder):
     """A whole batch: ``data`` with room for its header, ``state`` what ``lay`` knows of it."""
 
-    def __init__(self, data: U8, state: I64, codec: int) -> None:
-        self._data, self._state, self._attributes = data, state, codec
+    def __init__(self, data: U8, state: I64, attributes: int) -> None:
+        self._data, self._state, self._attributes = data, state, attributes
         self._producer, self._sealed, self._closed = (-1, -1, -1), False, True
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
@@ -55,8 +55,9 @@ class _Part(NamedTuple):
 class ColumnPacking:
     """Packs what waits in one pass; what is large or compressed is packed in a thread beside the event loop."""
 
-    def __init__(self, limit: int, codec: int, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, limit: int, codec: int, threads: ThreadPoolExecutor, is_transactional: bool = False) -> None:
         self.limit, self.codec, self.threads = limit, codec, threads
+        self.attributes = TRANSACTIONAL if is_transactional else 0
         self.parts: collections.deque[_Part] = collections.deque()
 
     def __bool__(self) -> bool:
@@ -74,6 +75,7 @@ class ColumnPacking:
             batch, left = await asyncio.get_running_loop().run_in_executor(self.threads, build, taken, self.limit, self.codec)
         else:
             batch, left = build(taken, self.limit, self.codec)
+        batch._attributes |= self.attributes
         self.parts.extendleft(reversed(left))
         return batch
 

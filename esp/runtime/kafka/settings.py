@@ -39,7 +39,17 @@ class KafkaConnection(Connection):
     """A topic of a Kafka cluster, as a source or as a sink."""
 
     source_only = frozenset(
-        {"group", "start", "on_lost", "on_corrupt", "instance", "max_records", "max_partition_fetch_bytes", "fetch_max_wait_ms"}
+        {
+            "group",
+            "isolation",
+            "start",
+            "on_lost",
+            "on_corrupt",
+            "instance",
+            "max_records",
+            "max_partition_fetch_bytes",
+            "fetch_max_wait_ms",
+        }
     )
     sink_only = frozenset({"max_batch_bytes", "max_in_flight_bytes", "compression", "partition_by"})
 
@@ -55,6 +65,9 @@ class KafkaConnection(Connection):
     group: str = pydantic.Field("", description="consumer group; that of the query, if left out")
     start: Literal["earliest", "latest"] | datetime = pydantic.Field(
         "earliest", description="where a group without a commit begins: earliest, latest or a time (UTC, if it names no zone)"
+    )
+    isolation: Literal["read_committed", "read_uncommitted"] | None = pydantic.Field(
+        None, description="whether records of open and aborted transactions are left out; with delivery = exactly_once they are"
     )
     on_lost: Literal["fail", "earliest", "latest"] = pydantic.Field(
         "fail", description="what to do when the offset to go on from is no longer there"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from esp.errors import QueryError, TransportError
 from esp.kernels.murmur import partitions
@@ -24,6 +25,7 @@ from esp.runtime.kafka.client_packing import ClientPacking
 from esp.runtime.kafka.cluster import Topic, reach, stop_in_time
 from esp.runtime.kafka.columns import Packing
 from esp.runtime.kafka.compression import CODECS
+from esp.runtime.kafka.fences import fenced, is_fence
 from esp.runtime.kafka.pacing import Pace
 from esp.runtime.kafka.settings import KafkaConnection, client_options
 from esp.runtime.kafka.watch import Watch, Watched, first_id
@@ -60,7 +62,8 @@ class KafkaSink:
     """
 
     def __init__(self, settings: KafkaConnection, where: str = "") -> None:
-        self.settings = settings
+        self.settings, self.where = settings, where
+        self._is_transactional = False
         self.place = f"{where}: {settings.topic}" if where else settings.topic
         self._topic = Topic(1, None)
         self._lanes: dict[int, _Lane] = {}
@@ -104,10 +107,30 @@ class KafkaSink:
         waits_s = now - max(self._acknowledged_s, answering_s)
         return "the broker does not acknowledge the records" if waits_s > watch.STALL_S else ""
 
+    @property
+    def partitions(self) -> int:
+        """How many the topic has."""
+        return self._topic.partitions
+
+    def over(self, producer: Any) -> "KafkaSink":
+        """The same sink over the transactional producer of a task, which is not its own to start or stop."""
+        twin = KafkaSink(self.settings, self.where)
+        twin._topic, twin._threads, twin._producer, twin._is_transactional = self._topic, self._threads, producer, True
+        twin._lanes = {partition: _Lane(twin._packing()) for partition in self._lanes}
+        return twin
+
+    async def drop(self) -> None:
+        """Forgets what waits."""
+        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def _packing(self) -> Packing:
+        codec = CODECS.get(self.settings.compression or "", 0)
         if self._threads is None:
-            return ClientPacking(self._producer)
-        return columns.open_packing(self._limit, CODECS.get(self.settings.compression or "", 0), self._threads)
+            return ClientPacking(partial(BatchBuilder, self._limit, codec, is_transactional=self._is_transactional))
+        return columns.open_packing(self._limit, codec, self._threads, self._is_transactional)
 
     @property
     def _limit(self) -> int:
@@ -219,10 +242,7 @@ class KafkaSink:
     async def stop(self) -> None:
         if self._watch is not None:
             await self._watch.stop()
-        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.drop()
         if self._producer is not None:
             await stop_in_time(self._producer.stop(), self._producer.client, self.place)
         if self._threads is not None:
@@ -252,6 +272,8 @@ class KafkaSink:
     def _error(self, err: BaseException, size: int) -> TransportError:
         if isinstance(err, MessageSizeTooLargeError):
             return self._too_large(f"a record batch of {size} bytes", "the broker refused it")
+        if self._is_transactional and is_fence(err, self._producer):
+            return fenced(self.place, self._producer)
         text = f"the records were not taken ({type(err).__name__}: {err})"
         return TransportError(
             text,

@@ -95,7 +95,8 @@ class KafkaSource:
     def _make(self) -> Any:
         settings = self.settings
         options = {
-            "session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, "fetch_max_bytes": FETCH_BYTES, **settings.client,
+            "session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, "fetch_max_bytes": FETCH_BYTES,
+            **({} if settings.isolation is None else {"isolation_level": settings.isolation}), **settings.client,
             **client_options(settings, self.place), "group_id": self.group, "enable_auto_commit": False,
             "auto_offset_reset": "none", "max_poll_interval_ms": NEVER_MS,
             "group_instance_id": settings.instance, "fetch_max_wait_ms": settings.fetch_max_wait_ms,
@@ -204,6 +205,19 @@ class KafkaSource:
         finally:
             committing.cancel()
             await asyncio.gather(committing, return_exceptions=True)
+
+    async def committed(self, partition: int) -> tuple[int, str] | None:
+        """The offset that the group has committed of a partition, and what was said with it."""
+        tp = self._tp(partition)
+        try:
+            found = await self._consumer._coordinator.fetch_committed_offsets([tp])
+        except KafkaError as err:
+            raise self._error(err) from err
+        return (found[tp].offset, found[tp].metadata) if tp in found else None
+
+    def rejoin(self) -> None:
+        """Asks the group anew who has which partitions: all of them are given up, and those that come are taken over."""
+        self._consumer._coordinator.request_rejoin()
 
     async def lag(self) -> dict[int, int]:
         ends = {partition: self._consumer.highwater(self._tp(partition)) for partition in self._position if self._ready.is_set()}

@@ -1,0 +1,297 @@
+"""What the tasks of a source keep in Kafka: fence the old owner, read offsets, restore, resume; later one transaction a checkpoint."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+from esp.errors import FencedError, StateError
+from esp.runtime.kafka import changelog
+from esp.runtime.kafka.cluster import reach
+from esp.runtime.kafka.settings import KafkaConnection
+from esp.runtime.kafka.sink import KafkaSink
+from esp.runtime.kafka.transactions import TaskProducer
+from esp.runtime.state.chain import Chain, Checkpoint, Link, Owner, Restored
+from esp.runtime.state.checkpoint import CheckpointStore
+
+log = logging.getLogger(__name__)
+_CHANGELOG = "changelog of the task"  # no window has a blank in its name
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What a committed offset says of the state that it equals: the newest link, where the chain begins in the changelog, its bytes."""
+
+    number: int
+    digest: bytes
+    since: int
+    size_bytes: int
+
+    def text(self) -> str:
+        """As it stands in the metadata of the offset.
+
+        >>> Pointer(7, bytes(2), 40, 812).text()
+        '{"esp": 1, "number": 7, "digest": "0000", "since": 40, "size_bytes": 812}'
+        """
+        return json.dumps(
+            {"esp": 1, "number": self.number, "digest": self.digest.hex(), "since": self.since, "size_bytes": self.size_bytes}
+        )
+
+    @staticmethod
+    def parse(text: str) -> "Pointer | None":
+        """None for the metadata of whoever else has committed."""
+        try:
+            found = json.loads(text)
+            return Pointer(int(found["number"]), bytes.fromhex(found["digest"]), int(found["since"]), int(found["size_bytes"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(slots=True)
+class Restore:
+    """How far a task is restored; ``way`` is what its state came from."""
+
+    done_bytes: int = 0
+    total_bytes: int = 0
+    seconds: float = 0.0
+    way: str = ""
+    is_done: bool = False
+
+
+@dataclass(slots=True)
+class TransactionCounts:
+    """Transactions of a source."""
+
+    committed: int = 0
+    aborted: int = 0
+    fenced: int = 0
+
+
+@dataclass(slots=True)
+class _Task:
+    """What is known of a task: its producer, its chain in the changelog and where that begins, keys that a full link makes needless."""
+
+    producer: TaskProducer
+    chain: Chain = field(default_factory=Chain)
+    since: int = 0
+    others: list[bytes] = field(default_factory=list)
+
+
+class Committed(Protocol):
+    """Where offsets are asked for."""
+
+    async def committed(self, partition: int) -> tuple[int, str] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """Who writes where. ``changelog`` None = no window keeps state; ``sinks_too``: outputs go into the transactions."""
+
+    source: str
+    connection: KafkaConnection
+    group: str
+    changelog: KafkaConnection | None
+    timeout_ms: int
+    sinks_too: bool
+    where: str
+
+    def transactional_id(self, partition: int) -> str:
+        return f"{self.group}-{self.source}-{partition}"
+
+
+class Ledger:
+    """The transactions and the changelog of one source's tasks. ``store`` is the copy on local disk."""
+
+    def __init__(
+        self, settings: LedgerSettings, store: CheckpointStore, sinks: Mapping[str, KafkaSink], on_lost: Callable[[int], None]
+    ) -> None:
+        self.settings, self.store, self.on_lost = settings, store, on_lost
+        self.sinks = dict(sinks) if settings.sinks_too else {}
+        self.counts = TransactionCounts()
+        self.restores: dict[int, Restore] = {}
+        self.is_fresh = False
+        self._tasks: dict[int, _Task] = {}
+        self._log_sink: KafkaSink | None = None
+
+    @property
+    def owner(self) -> Owner:
+        return self.store.owner
+
+    async def open(self, is_fresh: bool) -> None:
+        """Sees to the changelog. StartError when it cannot be had, or has other partitions than the source."""
+        self.is_fresh = is_fresh
+        settings = self.settings
+        if settings.changelog is None:
+            return
+        partitions = (await reach(settings.connection, settings.where)).partitions
+        wanted = settings.changelog.create
+        create = wanted.model_copy(update={"partitions": partitions}) if wanted is not None else None
+        connection = settings.changelog.model_copy(update={"create": create})
+        self._log_sink = KafkaSink(connection, settings.where)
+        await self._log_sink.start()
+        if self._log_sink.partitions < partitions:
+            raise StateError(
+                f"the changelog '{connection.topic}' has {self._log_sink.partitions} partitions, the source {partitions}",
+                where=settings.where, mend="give it as many",
+            )  # fmt: skip
+
+    def producer(self, partition: int) -> TaskProducer | None:
+        """Where the outputs of a task go; None = to the sinks' own producers."""
+        task = self._tasks.get(partition)
+        return task.producer if task is not None and self.settings.sinks_too else None
+
+    # ---- a task begins ----------------------------------------------------------------------------------------------
+
+    async def take(self, partition: int, offsets: Committed) -> Restored | None:
+        """Fences whoever has the task, reads its offset, restores its state; None where there is none (the source chooses where to begin)."""
+        settings = self.settings
+        producer = TaskProducer(
+            settings.connection, settings.transactional_id(partition), settings.timeout_ms,
+            f"{settings.where}: {settings.connection.topic}/{partition}", lambda err: self._lost(partition, err),
+        )  # fmt: skip
+        await producer.start()
+        producer.carry(self.sinks | ({} if self._log_sink is None else {_CHANGELOG: self._log_sink}))
+        task = self._tasks[partition] = _Task(producer)
+        if settings.changelog is None:
+            return None
+        found = await offsets.committed(partition)
+        pointer = Pointer.parse(found[1]) if found is not None else None
+        progress = self.restores[partition] = Restore(total_bytes=pointer.size_bytes if pointer else 0)
+        begin = monotonic()
+        restored = await self._restore(partition, task, pointer, progress)
+        progress.seconds, progress.is_done = monotonic() - begin, True
+        if restored is None:
+            return None
+        line = "%s: partition %d is restored from %s: offset %d, %d rows, %d bytes in %.1f s"
+        offset = restored.offsets[settings.source, partition]
+        log.info(line, settings.where, partition, progress.way, offset, len(restored.tables), progress.done_bytes, progress.seconds)
+        return restored
+
+    async def _restore(self, partition: int, task: _Task, pointer: Pointer | None, progress: Restore) -> Restored | None:
+        if pointer is not None and not self.is_fresh:
+            found = await self._from_disk(partition, task, pointer, progress)
+            if found is not None:
+                return found
+        settings = self.settings
+        assert settings.changelog is not None
+
+        def on_progress(read: int, share: float) -> None:
+            progress.done_bytes, progress.total_bytes = read, max(progress.total_bytes, int(read / max(share, 1e-9)))
+
+        since = pointer.since if pointer is not None else 0
+        held = await changelog.read_log(settings.changelog, partition, since, settings.where, on_progress)
+        links = held.chain()
+        task.others = held.keys()
+        number = max([pointer.number if pointer else 0, *(link.number for link in links)])
+        task.chain = Chain(number)
+        if self.is_fresh:
+            return None
+        if not links:
+            return await self._before_changelog(partition, task, pointer, progress)
+        place = f"{settings.where}: {settings.changelog.topic}/{partition}"
+        restored = await asyncio.to_thread(self.owner.follow, partition, links, place)
+        if pointer is not None and restored.chain.number < pointer.number:
+            raise StateError(
+                f"the changelog ends with link {restored.chain.number}, the group's offset belongs to {pointer.number}", where=place,
+                mend="put the changelog back, or start anew with --fresh",
+            )  # fmt: skip
+        task.chain, task.since, task.others, progress.way = restored.chain, since, [], "the changelog"
+        progress.done_bytes = progress.total_bytes = sum(restored.chain.sizes)
+        return restored
+
+    async def _from_disk(self, partition: int, task: _Task, pointer: Pointer, progress: Restore) -> Restored | None:
+        """The state on local disk, if it is the one that the committed offset belongs to."""
+        settings = self.settings
+        assert settings.changelog is not None
+        newest = await asyncio.to_thread(self.store.newest, partition)
+        if newest == 0:
+            return None
+        found, why = None, f"it holds checkpoint {newest}, and {pointer.number} is committed"
+        if newest == pointer.number:
+            try:
+                found = await asyncio.to_thread(self.store.restore, partition)
+            except StateError as err:
+                why = str(err)
+        if found is None or found.chain.digest != pointer.digest or not found.chain.is_whole:
+            self.store.forget(partition)
+            log.warning("%s: partition %d: the state on local disk is not used (%s)", settings.where, partition, why)
+            return None
+        end = await changelog.end_of(settings.changelog, partition, settings.where)
+        task.chain, task.since = found.chain, pointer.since
+        if end <= pointer.since:
+            log.warning("%s: partition %d: the changelog has been emptied; it is written anew", settings.where, partition)
+            task.chain = found.chain.cut()
+        progress.done_bytes = progress.total_bytes = sum(found.chain.sizes)
+        progress.way = "local disk"
+        return found
+
+    async def _before_changelog(self, partition: int, task: _Task, pointer: Pointer | None, progress: Restore) -> Restored | None:
+        """What an engine without a changelog has left on local disk."""
+        if pointer is not None:
+            raise StateError(
+                f"the changelog is empty, and link {pointer.number} is committed", where=f"{self.settings.where}: partition {partition}",
+                mend="put the changelog or the state folder back, or start anew with --fresh",
+            )  # fmt: skip
+        found = await asyncio.to_thread(self.store.restore, partition)
+        if found is not None:
+            task.chain, progress.way = found.chain.cut(), "local disk"
+            progress.done_bytes = progress.total_bytes = sum(found.chain.sizes)
+        return found
+
+    # ---- a checkpoint ---------------------------------------------------------------------------------------------------
+
+    def wants_changes(self, partition: int) -> bool:
+        task = self._tasks.get(partition)
+        return task is not None and task.chain.wants_changes
+
+    async def flush(self) -> None:
+        """Returns when all outputs that went into transactions are acknowledged."""
+        await asyncio.gather(*(task.producer.flush() for task in list(self._tasks.values())))
+
+    async def commit(self, partition: int, checkpoint: Checkpoint) -> Link | None:
+        """One transaction: outputs, changes of state, and the offset. FencedError when the task is no longer ours."""
+        settings, task = self.settings, self._tasks.get(partition)
+        offset = checkpoint.offsets[settings.source, partition]
+        if task is None:
+            raise FencedError("the task is given up", where=f"{settings.where}: partition {partition}")
+        link, text = None, ""
+        if settings.changelog is not None:
+            link, text = await self._write(partition, task, checkpoint)
+        await task.producer.commit(settings.group, settings.connection.topic, partition, offset, text)
+        self.counts.committed += 1
+        return link
+
+    async def _write(self, partition: int, task: _Task, checkpoint: Checkpoint) -> tuple[Link, str]:
+        settings, chain = self.settings, task.chain
+        assert settings.changelog is not None
+        task.chain = chain.cut()
+        link = await asyncio.to_thread(self.owner.link, chain, chain.number + 1, partition, checkpoint)
+        gone: Iterable[bytes] = ()
+        if link.is_full:
+            gone, task.others = [*task.others, *changelog.keys_of(chain)], []
+            task.since = await changelog.end_of(settings.changelog, partition, settings.where)
+        for block in changelog.blocks_of(link, gone, settings.changelog.topic, partition):
+            await task.producer.send(_CHANGELOG, block)
+        await task.producer.flush()
+        task.chain = chain.followed_by(link)
+        return link, Pointer(link.number, link.packed.digest, task.since, sum(task.chain.sizes)).text()
+
+    # ---- a task ends ------------------------------------------------------------------------------------------------------
+
+    def _lost(self, partition: int, err: FencedError) -> None:
+        self.counts.fenced += 1
+        log.error("%s: partition %d is given up: %s", self.settings.where, partition, err)
+        self.on_lost(partition)
+
+    async def release(self, partitions: Collection[int] | None = None) -> None:
+        """Ends the producers of tasks that go, or of all."""
+        going = [self._tasks.pop(each) for each in list(self._tasks) if partitions is None or each in partitions]
+        await asyncio.gather(*(task.producer.close() for task in going))
+
+    async def close(self) -> None:
+        await self.release()
+        if self._log_sink is not None:
+            await self._log_sink.stop()
