@@ -5,7 +5,7 @@ from typing import Literal
 import pydantic
 
 Action = Literal["pause", "resume", "drain"]
-State = Literal["not running", "running", "paused", "disconnected", "not saving"]
+State = Literal["not running", "running", "paused", "restoring", "disconnected", "not saving"]
 
 
 class Refusal(pydantic.BaseModel):

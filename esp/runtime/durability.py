@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, Protocol, cast
 
 from esp.errors import EspError, FencedError, StateError, TransportError
@@ -19,6 +20,7 @@ from esp.runtime.kafka.source import KafkaSource
 from esp.runtime.query import Query
 from esp.runtime.state.chain import Checkpoint, Link
 from esp.runtime.state.checkpoint import CheckpointStore
+from esp.runtime.state.progress import Restore
 from esp.runtime.state.tables import Tables
 from esp.runtime.worker import Barrier, Worker
 
@@ -68,6 +70,7 @@ class Durability:
             for source in query.sources
         }
         self.ledgers: dict[str, Ledger] = {}  # of the sources whose tasks are kept in Kafka
+        self.restores: dict[TaskKey, Restore] = {}
         self.count = 0
         self.failure: StateError | None = None
         self._identities: dict[TaskKey, str] = {}  # of the topic that each task's offsets count
@@ -100,16 +103,29 @@ class Durability:
         self._committed.pop(key, None)
         self._offsets.pop(key, None)
         self._steps[key], self._identities[key] = 0, source.identity
+        progress, begin = self.restores.setdefault(key, Restore()), monotonic()
+        try:
+            tables, offset = await self._restore(key, source, progress)
+        finally:
+            progress.seconds, progress.is_done = monotonic() - begin, True
+        if progress.way:
+            line = "query %s source %s: partition %d is restored from %s: offset %s, %d rows, %d bytes in %.1f s"
+            size = progress.done_bytes
+            log.info(line, self.name, name, partition, progress.way, offset, len(tables), size, progress.seconds)
+        return tables, offset
+
+    async def _restore(self, key: TaskKey, source: Source, progress: Restore) -> tuple[Tables, int | None]:
+        name, partition = key
         if name in self.ledgers:
-            found = await self.ledgers[name].take(partition, cast(KafkaSource, source))
+            found = await self.ledgers[name].take(partition, cast(KafkaSource, source), progress)
         else:
-            found = await asyncio.to_thread(self.stores[name].restore, partition)
+            found = await asyncio.to_thread(self.stores[name].restore, partition, progress)
         if found is None:
             return Tables(), None
         if source.identity and found.identity and found.identity != source.identity:
             return found.tables, ELSEWHERE
         if name not in self.ledgers:
-            self._offsets[key] = found.offsets[key]
+            progress.way, self._offsets[key] = "local disk", found.offsets[key]
         return found.tables, found.offsets[key]
 
     def outlet(self, key: TaskKey) -> Outlet | None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esp.runtime.peer import Peer
+from esp.runtime.state.progress import Restore, Transactions
 
 # Upper bounds in seconds, five to the decade from 10 us to 10 s; and of batches in events.
 SECONDS = (*(round(base * 10.0**power, 12) for power in range(-5, 1) for base in (1.0, 1.6, 2.5, 4.0, 6.3)), 10.0)
@@ -65,3 +66,10 @@ class QueryMeter:
     lag: dict[str, dict[int, int]] = field(default_factory=dict)  # source -> partition -> events
     state_size_bytes: int = 0
     peers: dict[str, Peer] = field(default_factory=dict)  # by the window whose connector it is
+    restores: dict[tuple[str, int], Restore] = field(default_factory=dict)  # (source, partition) -> how far its state is back
+    transactions: dict[str, Transactions] = field(default_factory=dict)  # by source
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether some task's state is not there yet."""
+        return not all(restore.is_done for restore in list(self.restores.values()))

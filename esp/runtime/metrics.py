@@ -16,6 +16,7 @@ from esp.runtime.peer import Peer
 from esp.runtime.scorer import Scorer
 
 COUNTERS = {"in": "that came into a window", "out": "that left a window", "late": "that came after their window had closed", "dead": "that could not be taken"}  # fmt: skip
+TASK = ["query", "source", "partition"]
 STAGES = {"source": "decode", "score": "score", "sink": "encode"}  # window kind -> what its blocks' time is called
 
 
@@ -52,6 +53,8 @@ class EngineCollector(Collector):
         yield from _histograms(meters)
         yield from _state(self.runners)
         yield from _peers(meters)
+        yield from _restores(meters)
+        yield _transactions(meters)
         yield _models(self.runners)
         yield from _drift(self.runners)
 
@@ -101,7 +104,7 @@ def _state(runners: Mapping[str, Watched]) -> Iterator[Metric]:
                 lag.add_metric([name, source, str(partition)], events)
         size.add_metric([name], runner.meter.state_size_bytes)
         saved.add_metric([name], runner.checkpoints)
-        ready.add_metric([name], float(runner.is_ready and runner.is_connected))
+        ready.add_metric([name], float(runner.is_ready and runner.is_connected and not runner.meter.is_restoring))
     yield from (lag, size, saved, ready)
 
 
@@ -119,6 +122,32 @@ def _peers(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
                 family.add_metric([query, window], choose(peer))
         if family.samples:
             yield family
+
+
+def _restores(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
+    done = GaugeMetricFamily("esp_restore_bytes", "State of a task that is restored", labels=TASK)
+    total = GaugeMetricFamily("esp_restore_total_bytes", "State of a task that there is to restore", labels=TASK)
+    seconds = GaugeMetricFamily(
+        "esp_restore_seconds", "How long restoring a task took, by where its state was", labels=[*TASK, "way"]
+    )
+    for query, meter in meters.items():
+        for (source, partition), restore in list(meter.restores.items()):
+            task = [query, source, str(partition)]
+            done.add_metric(task, restore.done_bytes)
+            total.add_metric(task, restore.total_bytes)
+            if restore.is_done:
+                seconds.add_metric([*task, restore.way or "nothing"], restore.seconds)
+    yield from (done, total, seconds)
+
+
+def _transactions(meters: Mapping[str, QueryMeter]) -> Metric:
+    meaning = "Transactions of a source's tasks: committed, aborted (taken back), fenced (another engine had taken the task over)"
+    family = CounterMetricFamily("esp_transactions", meaning, labels=["query", "source", "result"])
+    for query, meter in meters.items():
+        for source, counts in meter.transactions.items():
+            for result in ("committed", "aborted", "fenced"):
+                family.add_metric([query, source, result], getattr(counts, result))
+    return family
 
 
 def _models(runners: Mapping[str, Watched]) -> Metric:

@@ -19,6 +19,8 @@ from esp.runtime.ledgers import ledgers
 from esp.runtime.models import Models
 from esp.runtime.peer import Peer
 from esp.runtime.query import Query
+from esp.runtime.restoring import show
+from esp.runtime.state.progress import Restore
 from esp.runtime.state.tables import Tables
 from esp.runtime.task import DEAD, Task, new_meter
 from esp.runtime.waiting import cancel, first_cause, unless, until
@@ -28,6 +30,7 @@ log = logging.getLogger("esp.runner")
 POLL_S = 0.5  # how long a fetch waits for the first record
 LOOK_S = 0.5  # how often a draining query looks whether its peers are there
 AWAY_S = 10.0  # how long it bears that they are not
+RESTORES = 4  # tasks that are restored at once
 LONGEST_RETRY_S = 30.0  # from one attempt to write a checkpoint to the next
 
 
@@ -39,6 +42,7 @@ class QueryRunner:
         limits = query.settings.limits
         self.worker = Worker(query.name, Bounds(limits.queue_events, limits.queue_bytes), limits.max_batch, self.meter)
         self.durability = Durability(query, state_dir)
+        self.meter.restores = self.durability.restores
         self.models = Models(query, state_dir / query.name / "models")
         self.scorers = self.models.scorers
         self.sources: dict[str, Source] = {}
@@ -106,6 +110,7 @@ class QueryRunner:
             self.sources[name] = self._open_source(name, connection)
         if self.backfill is None:
             self.durability.ledgers |= ledgers(self.query, self.scorers, self.sinks, self.durability.stores, self._lost.put_nowait)
+            self.meter.transactions |= {name: ledger.counts for name, ledger in self.durability.ledgers.items()}
         await asyncio.gather(*(ledger.open(self.is_fresh) for ledger in self.durability.ledgers.values()))
 
     def _open_source(self, name: str, connection: Connection) -> Source:
@@ -214,11 +219,19 @@ class QueryRunner:
 
     async def _assigned(self, name: str, partitions: set[int]) -> dict[int, int | None]:
         """Restores the tasks of partitions and answers the offsets that their state has come to."""
-        offsets: dict[int, int | None] = {}
-        for number in sorted(partitions):
-            tables, offset = await self.durability.restore((name, number), self.sources[name])
-            await self.worker.call(partial(self._open_task, name, number, tables, None if offset is None else max(offset, 0)))
-            offsets[number] = offset
+        self.durability.restores |= {(name, number): Restore() for number in partitions}
+        showing, few = asyncio.create_task(show(self.query.name, self.durability.restores)), asyncio.Semaphore(RESTORES)
+
+        async def restored(number: int) -> int | None:
+            async with few:
+                tables, offset = await self.durability.restore((name, number), self.sources[name])
+                await self.worker.call(partial(self._open_task, name, number, tables, None if offset is None else max(offset, 0)))
+            return offset
+
+        try:
+            offsets = dict(zip(partitions, await asyncio.gather(*map(restored, partitions))))
+        finally:
+            await cancel([showing])
         self.assigned[name] |= partitions
         if self.is_paused or name in self.crowded:
             self.sources[name].pause(partitions)

@@ -86,7 +86,7 @@ def _add_watching(app: FastAPI, runners: Runners, allowed: list[Any]) -> None:
         responses={503: {"model": Readiness, "description": "Not ready"}},
     )  # fmt: skip
     async def readyz(response: Response) -> Readiness:
-        is_ready = bool(runners) and all(runner.is_ready and runner.is_connected for runner in runners.values())
+        is_ready = bool(runners) and all(_is_ready(runner) for runner in runners.values())
         response.status_code = 200 if is_ready else 503
         return Readiness(
             ready=is_ready,
@@ -227,7 +227,13 @@ async def _body(request: Request, limit_bytes: int) -> bytes:
     return b"".join(parts)
 
 
+def _is_ready(runner: QueryRunner) -> bool:
+    return runner.is_ready and runner.is_connected and not runner.meter.is_restoring
+
+
 def _state(runner: QueryRunner) -> State:
+    if runner.meter.is_restoring:
+        return "restoring"
     if not runner.is_running:
         return "not running"  # it starts, drains or has ended
     if not runner.is_connected:

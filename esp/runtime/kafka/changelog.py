@@ -37,6 +37,9 @@ class _Pieces:
     count: int
     found: dict[int, U8] = field(default_factory=dict)
 
+    def data(self) -> U8:
+        return np.concatenate([self.found[at] for at in range(self.count)])
+
 
 @dataclass(slots=True)
 class Log:
@@ -65,6 +68,11 @@ class Log:
         bases = [number for number, is_full in whole if is_full]
         return [_stored(*name, self.links[name]) for name in whole if bases and name[0] >= bases[-1]]
 
+    def copies(self) -> Iterator[tuple[int, bool, U8]]:
+        """Number, kind and bytes of the links of that chain."""
+        for link in self.chain():
+            yield link.number, link.is_full, self.links[link.number, link.is_full].data()
+
     def keys(self) -> list[bytes]:
         """The keys of all its records."""
         return [key for name, pieces in self.links.items() for key in _keys(*name, pieces.count)]
@@ -72,7 +80,7 @@ class Log:
 
 def _stored(number: int, is_full: bool, pieces: _Pieces) -> Stored:
     def read() -> tuple[Any, bytes, int]:
-        data = np.concatenate([pieces.found[at] for at in range(pieces.count)])
+        data = pieces.data()
         return *unpack_segment(data.data, f"changelog: link {number}"), len(data)
 
     return Stored(number, is_full, read)

@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Protocol
 
 from esp.errors import FencedError, StateError
@@ -16,6 +15,7 @@ from esp.runtime.kafka.sink import KafkaSink
 from esp.runtime.kafka.transactions import TaskProducer
 from esp.runtime.state.chain import Chain, Checkpoint, Link, Owner, Restored
 from esp.runtime.state.checkpoint import CheckpointStore
+from esp.runtime.state.progress import Restore, Transactions
 
 log = logging.getLogger(__name__)
 _CHANGELOG = "changelog of the task"  # no window has a blank in its name
@@ -48,26 +48,6 @@ class Pointer:
             return Pointer(int(found["number"]), bytes.fromhex(found["digest"]), int(found["since"]), int(found["size_bytes"]))
         except (ValueError, KeyError, TypeError):
             return None
-
-
-@dataclass(slots=True)
-class Restore:
-    """How far a task is restored; ``way`` is what its state came from."""
-
-    done_bytes: int = 0
-    total_bytes: int = 0
-    seconds: float = 0.0
-    way: str = ""
-    is_done: bool = False
-
-
-@dataclass(slots=True)
-class TransactionCounts:
-    """Transactions of a source."""
-
-    committed: int = 0
-    aborted: int = 0
-    fenced: int = 0
 
 
 @dataclass(slots=True)
@@ -110,8 +90,7 @@ class Ledger:
     ) -> None:
         self.settings, self.store, self.on_lost = settings, store, on_lost
         self.sinks = dict(sinks) if settings.sinks_too else {}
-        self.counts = TransactionCounts()
-        self.restores: dict[int, Restore] = {}
+        self.counts = Transactions()
         self.is_fresh = False
         self._tasks: dict[int, _Task] = {}
         self._log_sink: KafkaSink | None = None
@@ -145,7 +124,7 @@ class Ledger:
 
     # ---- a task begins ----------------------------------------------------------------------------------------------
 
-    async def take(self, partition: int, offsets: Committed) -> Restored | None:
+    async def take(self, partition: int, offsets: Committed, progress: Restore) -> Restored | None:
         """Fences whoever has the task, reads its offset, restores its state; None where there is none (the source chooses where to begin)."""
         settings = self.settings
         producer = TaskProducer(
@@ -159,16 +138,8 @@ class Ledger:
             return None
         found = await offsets.committed(partition)
         pointer = Pointer.parse(found[1]) if found is not None else None
-        progress = self.restores[partition] = Restore(total_bytes=pointer.size_bytes if pointer else 0)
-        begin = monotonic()
-        restored = await self._restore(partition, task, pointer, progress)
-        progress.seconds, progress.is_done = monotonic() - begin, True
-        if restored is None:
-            return None
-        line = "%s: partition %d is restored from %s: offset %d, %d rows, %d bytes in %.1f s"
-        offset = restored.offsets[settings.source, partition]
-        log.info(line, settings.where, partition, progress.way, offset, len(restored.tables), progress.done_bytes, progress.seconds)
-        return restored
+        progress.total_bytes = pointer.size_bytes if pointer is not None else 0
+        return await self._restore(partition, task, pointer, progress)
 
     async def _restore(self, partition: int, task: _Task, pointer: Pointer | None, progress: Restore) -> Restored | None:
         if pointer is not None and not self.is_fresh:
@@ -199,8 +170,16 @@ class Ledger:
                 mend="put the changelog back, or start anew with --fresh",
             )  # fmt: skip
         task.chain, task.since, task.others, progress.way = restored.chain, since, [], "the changelog"
+        await asyncio.to_thread(self._copy, partition, restored.chain, held)
         progress.done_bytes = progress.total_bytes = sum(restored.chain.sizes)
         return restored
+
+    def _copy(self, partition: int, chain: Chain, held: changelog.Log) -> None:
+        """Keeps on local disk what was read, for the next start."""
+        try:
+            self.store.adopt(partition, chain, held.copies())
+        except StateError as err:
+            log.warning("%s: the next start reads the changelog again: %s", self.settings.where, err)
 
     async def _from_disk(self, partition: int, task: _Task, pointer: Pointer, progress: Restore) -> Restored | None:
         """The state on local disk, if it is the one that the committed offset belongs to."""
@@ -212,7 +191,7 @@ class Ledger:
         found, why = None, f"it holds checkpoint {newest}, and {pointer.number} is committed"
         if newest == pointer.number:
             try:
-                found = await asyncio.to_thread(self.store.restore, partition)
+                found = await asyncio.to_thread(self.store.restore, partition, progress)
             except StateError as err:
                 why = str(err)
         if found is None or found.chain.digest != pointer.digest or not found.chain.is_whole:
@@ -224,7 +203,6 @@ class Ledger:
         if end <= pointer.since:
             log.warning("%s: partition %d: the changelog has been emptied; it is written anew", settings.where, partition)
             task.chain = found.chain.cut()
-        progress.done_bytes = progress.total_bytes = sum(found.chain.sizes)
         progress.way = "local disk"
         return found
 
@@ -235,10 +213,9 @@ class Ledger:
                 f"the changelog is empty, and link {pointer.number} is committed", where=f"{self.settings.where}: partition {partition}",
                 mend="put the changelog or the state folder back, or start anew with --fresh",
             )  # fmt: skip
-        found = await asyncio.to_thread(self.store.restore, partition)
+        found = await asyncio.to_thread(self.store.restore, partition, progress)
         if found is not None:
             task.chain, progress.way = found.chain.cut(), "local disk"
-            progress.done_bytes = progress.total_bytes = sum(found.chain.sizes)
         return found
 
     # ---- a checkpoint ---------------------------------------------------------------------------------------------------

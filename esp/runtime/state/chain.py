@@ -63,10 +63,6 @@ class Link:
     is_full: bool
     packed: Packed
 
-    @property
-    def kind(self) -> str:
-        return "full" if self.is_full else "more"
-
 
 @dataclass(frozen=True, slots=True)
 class Stored:

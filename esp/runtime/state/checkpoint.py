@@ -7,13 +7,15 @@ names the digest of the one before. A new full one takes the place of the chain.
 import fcntl
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from esp.errors import StateError
-from esp.files import sync_directory
+from esp.files import sync_directory, write_whole
 from esp.runtime.state.chain import Chain, Checkpoint, Link, Owner, Restored, Stored
+from esp.runtime.state.progress import Restore
 from esp.runtime.state.segment import read_segment, write_segment
 
 _NAME = re.compile(r"p(\d+)-(\d+)-(full|more)\.ckpt")
@@ -81,13 +83,9 @@ class CheckpointStore:
         """Writes a link; a full one takes away what is older."""
         try:
             self._make()
-            write_segment(self.path / f"p{partition}-{link.number:012d}-{link.kind}.ckpt", link.packed)
+            write_segment(self._path(partition, link.number, link.is_full), link.packed)
         except OSError as err:
-            raise StateError(
-                f"the checkpoint cannot be written: {err.strerror}",
-                where=str(self.path),
-                mend="make room, or let the engine write there",
-            ) from err
+            raise self._unwritable(err) from err
         if link.is_full:
             self._delete_all_but(partition, link.number)
 
@@ -98,6 +96,30 @@ class CheckpointStore:
             self.keep(partition, link)
             self._chains[partition] = chain.followed_by(link)
 
+    def adopt(self, partition: int, chain: Chain, links: Iterable[tuple[int, bool, Any]]) -> None:
+        """Takes over a chain that is kept elsewhere, by the number, kind and bytes of its links, in the place of what is there."""
+        self._chains.pop(partition, None)
+        kept = set()
+        try:
+            self._make()
+            for number, is_full, data in links:
+                path = self._path(partition, number, is_full)
+                write_whole(path, [data])
+                kept.add(path)
+        except OSError as err:
+            raise self._unwritable(err) from err
+        for _, path in self._listed(partition):
+            if path not in kept:
+                path.unlink()
+        self._chains[partition] = chain
+
+    def _path(self, partition: int, number: int, is_full: bool) -> Path:
+        return self.path / f"p{partition}-{number:012d}-{'full' if is_full else 'more'}.ckpt"
+
+    def _unwritable(self, err: OSError) -> StateError:
+        what, mend = f"the checkpoint cannot be written: {err.strerror}", "make room, or let the engine write there"
+        return StateError(what, where=str(self.path), mend=mend)
+
     def forget(self, partition: int) -> None:
         """What is there is not what stands elsewhere: nothing is chained on to it."""
         self._chains.pop(partition, None)
@@ -107,8 +129,8 @@ class CheckpointStore:
         found = self.restore(partition)
         return None if found is None else Checkpoint(found.offsets, found.tables.dump(changed_only=False))
 
-    def restore(self, partition: int) -> Restored | None:
-        """The newest state that is intact; None where there is none.
+    def restore(self, partition: int, progress: Restore | None = None) -> Restored | None:
+        """The newest state that is intact; None where there is none. ``progress`` is told how far it is read.
 
         Damaged changes at the end are left out (offsets travel with the state, so the stream is read again from there).
         Raises StateError when the full checkpoint is damaged, or belongs to a query of another shape or to another source.
@@ -120,7 +142,9 @@ class CheckpointStore:
         if not bases:
             mend = "put the file back, or start anew with --fresh"
             raise StateError("the full checkpoint is missing", where=str(self.path), mend=mend)
-        found = self.owner.follow(partition, [_stored(*file) for file in files[bases[-1] :]], str(files[bases[-1]][2]))
+        files, progress = files[bases[-1] :], progress or Restore()
+        progress.done_bytes, progress.total_bytes = 0, sum(path.stat().st_size for _, _, path in files)
+        found = self.owner.follow(partition, [_stored(*file, progress) for file in files], str(files[0][2]))
         self._chains[partition] = found.chain
         return found
 
@@ -163,9 +187,10 @@ class CheckpointStore:
         return files[-1][0] if files else 0
 
 
-def _stored(number: int, kind: str, path: Path) -> Stored:
+def _stored(number: int, kind: str, path: Path, progress: Restore) -> Stored:
     def read() -> tuple[Any, bytes, int]:
         image, digest = read_segment(path)
-        return image, digest, path.stat().st_size
+        progress.add(size := path.stat().st_size)
+        return image, digest, size
 
     return Stored(number, kind == "full", read)
