@@ -68,6 +68,10 @@ class EngineProcess:
         except urllib.error.HTTPError as err:
             return False, json.load(err)
 
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+            return str(answer.read(), "utf-8")
+
     def kill(self) -> None:
         """Ends it at once, as a crash would."""
         self.process.kill()

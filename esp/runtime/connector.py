@@ -36,9 +36,11 @@ class Source(Protocol):
     ``assigned`` is awaited when partitions come (the engine restores state and answers for each the offset to start from;
     None = the group's commit, else the setting ``start``); ``revoked`` before they go (the engine drains and commits).
     ``stop`` calls neither. ``identity`` tells the topic from others that have or had its name; empty where nobody knows.
+    ``handover_s`` is how long ``revoked`` may take, None where nobody waits for it.
     """
 
     bounded: bool
+    handover_s: float | None
 
     @property
     def ended(self) -> bool:
@@ -63,6 +65,10 @@ class Source(Protocol):
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Makes durable the offset that each partition would go on from."""
+        ...
+
+    async def unmoved(self, partitions: Set[int]) -> dict[int, int]:
+        """Of partitions that have come, those that were here just before and that nobody else has had since, with the group's commit."""
         ...
 
     async def lag(self) -> dict[int, int]:

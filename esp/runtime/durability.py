@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from esp.errors import EspError, FencedError, StateError, TransportError
 from esp.runtime.connect import Connection, FileConnection, KafkaConnection, MemoryConnection, Source
@@ -25,6 +25,7 @@ from esp.runtime.state.tables import Tables
 from esp.runtime.worker import Barrier, Worker
 
 log = logging.getLogger("esp.durability")
+T = TypeVar("T")
 TaskKey = tuple[str, int]  # source, partition
 
 
@@ -76,6 +77,7 @@ class Durability:
         self._identities: dict[TaskKey, str] = {}  # of the topic that each task's offsets count
         self._steps: dict[TaskKey, int] = {}  # how far each task was at its last checkpoint
         self._offsets: dict[TaskKey, int] = {}  # the offset of each task's last checkpoint
+        self._durable: dict[TaskKey, int] = {}  # the offset that each task would go on from, were it restored now
         self._committed: dict[TaskKey, int] = {}
         self._unsaved: set[TaskKey] = set()  # dumped, and not on disk: changes alone are not enough for the next dump
         self._awaited: Barrier | None = None
@@ -102,6 +104,7 @@ class Durability:
         self._unsaved.discard(key)
         self._committed.pop(key, None)
         self._offsets.pop(key, None)
+        self._durable.pop(key, None)
         self._steps[key], self._identities[key] = 0, source.identity
         progress, begin = self.restores.setdefault(key, Restore()), monotonic()
         try:
@@ -124,6 +127,7 @@ class Durability:
             return Tables(), None
         if source.identity and found.identity and found.identity != source.identity:
             return found.tables, ELSEWHERE
+        self._durable[key] = found.offsets[key]
         if name not in self.ledgers:
             progress.way, self._offsets[key] = "local disk", found.offsets[key]
         return found.tables, found.offsets[key]
@@ -144,6 +148,10 @@ class Durability:
 
     async def close_ledgers(self) -> None:
         await asyncio.gather(*(ledger.close() for ledger in self.ledgers.values()), return_exceptions=True)
+
+    def offset(self, key: TaskKey) -> int | None:
+        """The offset of a task's last checkpoint."""
+        return self._durable.get(key)
 
     async def checkpoint(self, worker: Worker, sources: Mapping[str, Source], keys: Collection[TaskKey] | None = None) -> None:
         """Makes durable what has been worked off, of some tasks or all.
@@ -230,13 +238,13 @@ class Durability:
         barrier.passed.set()
         here = [snapshot for snapshot in taken if snapshot.key[0] not in self.ledgers]
         try:
-            await asyncio.to_thread(self._write, here)
+            await _to_the_end(self._write, here)
         except StateError as err:
             self.failure = err
             raise
         self.failure = None
         self.count += bool(here or any(links))
-        await asyncio.to_thread(self._mirror, [link for link in links if link is not None])
+        await _to_the_end(self._mirror, [link for link in links if link is not None])
 
     async def _transact(self, snapshot: _Snapshot) -> tuple[TaskKey, Link | None] | None:
         """One transaction of a task; None when it is no longer ours."""
@@ -246,7 +254,7 @@ class Durability:
         except FencedError:
             return None
         self._unsaved.discard(key)
-        self._steps[key] = snapshot.steps
+        self._steps[key], self._durable[key] = snapshot.steps, snapshot.next_offset
         return key, link
 
     def _checkpoint_of(self, snapshot: _Snapshot) -> Checkpoint:
@@ -269,6 +277,7 @@ class Durability:
             self.stores[source].save(partition, self._checkpoint_of(snapshot))
             self._unsaved.discard(key)
             self._steps[key], self._offsets[key] = snapshot.steps, snapshot.next_offset
+            self._durable[key] = snapshot.next_offset
 
     async def _commit(self, sources: Mapping[str, Source], keys: Collection[TaskKey]) -> None:
         """Commits the offsets of checkpoints that the group does not know yet, those found at a restart among them."""
@@ -276,6 +285,16 @@ class Durability:
         for name in {source for source, _ in due}:
             await sources[name].commit({partition: offset for (source, partition), offset in due.items() if source == name})
         self._committed |= due
+
+
+async def _to_the_end(work: Callable[[T], None], items: T) -> None:
+    """Runs what uses a store in a thread; who is cancelled meanwhile still waits, for nobody else may use the store before."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, items))
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.gather(working, return_exceptions=True)
+        raise
 
 
 def origin(connection: Connection | None) -> str:

@@ -73,3 +73,7 @@ class QueryMeter:
     def is_restoring(self) -> bool:
         """Whether some task's state is not there yet."""
         return not all(restore.is_done for restore in list(self.restores.values()))
+
+    assigned: dict[str, int] = field(default_factory=lambda: {"kept": 0, "restored": 0})  # partitions that came
+    revoked: dict[str, int] = field(default_factory=lambda: {"saved": 0, "unsaved": 0})  # partitions that were given up
+    handover: Histogram = field(default_factory=Histogram)  # giving partitions up

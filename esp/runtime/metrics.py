@@ -54,7 +54,8 @@ class EngineCollector(Collector):
         yield from _state(self.runners)
         yield from _peers(meters)
         yield from _restores(meters)
-        yield _transactions(meters)
+        yield from _transactions(meters)
+        yield from _partitions(meters)
         yield _models(self.runners)
         yield from _drift(self.runners)
 
@@ -140,14 +141,31 @@ def _restores(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
     yield from (done, total, seconds)
 
 
-def _transactions(meters: Mapping[str, QueryMeter]) -> Metric:
+def _transactions(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
     meaning = "Transactions of a source's tasks: committed, aborted (taken back), fenced (another engine had taken the task over)"
     family = CounterMetricFamily("esp_transactions", meaning, labels=["query", "source", "result"])
     for query, meter in meters.items():
         for source, counts in meter.transactions.items():
             for result in ("committed", "aborted", "fenced"):
                 family.add_metric([query, source, result], getattr(counts, result))
-    return family
+    if family.samples:
+        yield family
+
+
+def _partitions(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
+    came = CounterMetricFamily(
+        "esp_assigned_partitions", "Partitions that came, by where their state was", labels=["query", "state"]
+    )
+    went = CounterMetricFamily(
+        "esp_revoked_partitions", "Partitions given up, with a last checkpoint or without", labels=["query", "state"]
+    )
+    took = HistogramMetricFamily("esp_handover_seconds", "Time to give partitions up", labels=["query"])
+    for query, meter in meters.items():
+        for family, moves in ((came, meter.assigned), (went, meter.revoked)):
+            for state, count in moves.items():
+                family.add_metric([query, state], count)
+        _add(took, [query], meter.handover)
+    yield from (came, went, took)
 
 
 def _models(runners: Mapping[str, Watched]) -> Metric:

@@ -14,6 +14,7 @@ from esp.runtime.connect import Connection, Sink, Source, open_sink, open_source
 from esp.runtime.dead_letters import dead_letters
 from esp.runtime.durability import Durability, Outlet, TaskKey
 from esp.runtime.events import DeadBlock, RawBlock
+from esp.runtime.handover import Handover
 from esp.runtime.kafka.source import KafkaSource
 from esp.runtime.ledgers import ledgers
 from esp.runtime.models import Models
@@ -47,6 +48,7 @@ class QueryRunner:
         self.scorers = self.models.scorers
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
+        self.handover = Handover(query.name, self.worker, self.durability, self.sources, self.meter)
         self.assigned: dict[str, set[int]] = {source: set() for source in query.sources}
         self.is_paused = self.is_ready = self.is_running = False
         self.crowded: set[str] = set()  # sources that wait for room
@@ -218,8 +220,10 @@ class QueryRunner:
     # ---- partitions come and go -----------------------------------------------------------------------------------
 
     async def _assigned(self, name: str, partitions: set[int]) -> dict[int, int | None]:
-        """Restores the tasks of partitions and answers the offsets that their state has come to."""
-        self.durability.restores |= {(name, number): Restore() for number in partitions}
+        """Restores the tasks of partitions, but for those that are still here, and answers the offsets that their state has come to."""
+        offsets: dict[int, int | None] = {**await self.handover.take_up(name, partitions)}
+        coming = sorted(partitions - offsets.keys())
+        self.durability.restores |= {(name, number): Restore() for number in coming}
         showing, few = asyncio.create_task(show(self.query.name, self.durability.restores)), asyncio.Semaphore(RESTORES)
 
         async def restored(number: int) -> int | None:
@@ -229,7 +233,7 @@ class QueryRunner:
             return offset
 
         try:
-            offsets = dict(zip(partitions, await asyncio.gather(*map(restored, partitions))))
+            offsets |= dict(zip(coming, await asyncio.gather(*map(restored, coming))))
         finally:
             await cancel([showing])
         self.assigned[name] |= partitions
@@ -247,26 +251,16 @@ class QueryRunner:
         )  # fmt: skip
 
     async def _revoked(self, name: str, partitions: set[int]) -> None:
-        """Lets partitions go: what is fetched is worked off, sent, saved and committed first."""
-        keys = {(name, number) for number in partitions}
-        try:
-            await self.durability.checkpoint(self.worker, self.sources, keys)
-        except StateError as err:  # who takes them over goes on from the checkpoint before
-            log.error("query %s source %s: partitions go without a last checkpoint: %s", self.query.name, name, err)
-        await self.worker.call(partial(self._close_tasks, keys))
-        await self.durability.release(keys)
+        """Lets partitions go: what was worked off is sent, saved and committed first."""
+        await self.handover.give_up(name, partitions)
         self.assigned[name] -= partitions
         log.info("query %s source %s: partitions %s revoked", self.query.name, name, sorted(partitions))
-
-    def _close_tasks(self, keys: set[TaskKey]) -> None:
-        for key in keys & self.worker.tasks.keys():
-            self.worker.tasks.pop(key).close()
 
     async def _give_up_lost(self) -> None:
         """Closes tasks that another engine has fenced, and lets the group say anew who has which partitions."""
         while True:
             key = await self._lost.get()
-            await self.worker.call(partial(self._close_tasks, {key}))
+            await self.worker.call(partial(self.handover.close, {key}))
             source = self.sources[key[0]]
             if isinstance(source, KafkaSource):
                 source.rejoin()

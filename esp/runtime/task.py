@@ -123,6 +123,10 @@ class Task:
         self._spread(self.query.windows[self.source], source.end_of_stream(), outputs)
         return outputs
 
+    def go_on(self) -> None:
+        """Begins to read anew at ``next_offset``, with the state as it is."""
+        self.reader = Reader()
+
     def close(self) -> None:
         for window in self.windows.values():
             window.close()

@@ -60,6 +60,7 @@ class Worker:
         self.tasks: dict[tuple[str, int], Task] = {}  # (source, partition); changed by the worker thread alone
         self.name, self.bounds, self.max_batch, self.meter = name, bounds, max_batch, meter
         self.clock = clock  # the latency of records is told by it
+        self.unwanted: set[tuple[str, int]] = set()  # tasks that go: what waits for them is not worked off
         self.thread: threading.Thread | None = None
         self._costs: defaultdict[str, Costs] = defaultdict(Costs)  # by source
         self._is_broken = self._is_here = False
@@ -169,28 +170,34 @@ class Worker:
         small: list[RawBlock] = []
         start_s = thread_time()
         for item in items:
+            if key in self.unwanted:
+                return
             self.meter.queue.add(perf_counter() - item.at_s, len(item.raw))
             for found in task.reader.read(item.raw):
                 if isinstance(found, Damage):
-                    self._process(task, small)
+                    self._process(key, task, small)
+                    if key in self.unwanted:
+                        return
                     self.emit(task.give_up(found), task.outlet)
                 elif isinstance(found, Moved):
-                    self._process(task, small)
+                    self._process(key, task, small)
                     task.move_to(found.offset)
                 elif len(found):
                     if sum(map(len, small)) + len(found) > self.max_batch:
-                        self._process(task, small)
+                        self._process(key, task, small)
                     small.append(found)
-        self._process(task, small)
+        self._process(key, task, small)
         self._costs[key[0]].add(sum(len(item.raw) for item in items), thread_time() - start_s)
 
-    def _process(self, task: Task, blocks: list[RawBlock]) -> None:
+    def _process(self, key: tuple[str, int], task: Task, blocks: list[RawBlock]) -> None:
         """Runs blocks through the task as one, and forgets them."""
         if not blocks:
             return
         whole = joined(blocks)
         blocks.clear()
         for start in range(0, len(whole), self.max_batch):
+            if key in self.unwanted:
+                return
             raw = whole if len(whole) <= self.max_batch else whole.take(slice(start, start + self.max_batch))
             self.meter.batch.add(len(raw))
             self.emit(task.process(raw), task.outlet)

@@ -26,6 +26,7 @@ UNITS = {
     "events",
     "info",
     "compilations",
+    "partitions",
     "checkpoints",
     "ready",
     "in",
@@ -94,7 +95,7 @@ def test_histograms_count_every_block_and_event(scraped: dict[str, Any]) -> None
 
 def test_buckets_rise_to_the_count(scraped: dict[str, Any]) -> None:
     histograms = [family for family in scraped.values() if family.type == "histogram"]
-    assert len(histograms) == 6
+    assert len(histograms) == 7
     for family in histograms:
         buckets = [(float(s.labels["le"]), s.value) for s in family.samples if s.name.endswith("_bucket")]
         assert buckets == sorted(buckets)

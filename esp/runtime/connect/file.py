@@ -60,6 +60,7 @@ class FileSource:
     bounded = True
     peer = FINE
     identity = ""
+    handover_s: float | None = None
 
     def __init__(self, settings: FileConnection, group: str = "", where: str = "") -> None:
         self.settings, self.where = settings, f"{where}: {settings.path}" if where else str(settings.path)
@@ -120,6 +121,9 @@ class FileSource:
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Keeps nothing: a restart goes on from the engine's checkpoint."""
+
+    async def unmoved(self, partitions: Set[int]) -> dict[int, int]:
+        return {}
 
     async def lag(self) -> dict[int, int]:
         """Not known without reading the file: 1 until its end has been met."""

@@ -124,6 +124,7 @@ class MemorySource:
 
     peer = FINE
     identity = ""
+    handover_s: float | None = None
 
     def __init__(self, settings: MemoryConnection, group: str = "", where: str = "") -> None:
         self.topic, self.bounded, self.where = settings.log, settings.bounded, where
@@ -190,6 +191,9 @@ class MemorySource:
         if not self.topic.retain:
             for partition, offset in offsets.items():
                 self.topic.logs[partition].drop_before(offset)
+
+    async def unmoved(self, partitions: Set[int]) -> dict[int, int]:
+        return {}
 
     async def lag(self) -> dict[int, int]:
         return self._lags()

@@ -21,8 +21,9 @@ OWN_OPTIONS = {
     "bootstrap_servers", "group_id", "enable_auto_commit", "auto_offset_reset", "enable_idempotence", "acks", "ssl_context",
     "security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password", "sasl_oauth_token_provider",
     "key_serializer", "value_serializer", "key_deserializer", "value_deserializer", "transactional_id", "loop", "linger_ms", "max_batch_size", "compression_type",
-    "max_partition_fetch_bytes", "fetch_max_wait_ms", "max_poll_interval_ms", "group_instance_id",
+    "max_partition_fetch_bytes", "fetch_max_wait_ms", "max_poll_interval_ms", "group_instance_id", "partition_assignment_strategy",
 }  # fmt: skip
+REBALANCE_TIMEOUT_MS = 60_000
 
 
 class CreateTopic(pydantic.BaseModel):
@@ -46,6 +47,8 @@ class KafkaConnection(Connection):
             "on_lost",
             "on_corrupt",
             "instance",
+            "assignor",
+            "handover_s",
             "max_records",
             "max_partition_fetch_bytes",
             "fetch_max_wait_ms",
@@ -77,6 +80,12 @@ class KafkaConnection(Connection):
     )
     instance: str | None = pydantic.Field(
         None, description="static membership: a name, so that a restart gets its partitions back at once"
+    )
+    assignor: Literal["sticky", "range", "roundrobin"] = pydantic.Field(
+        "sticky", description="how a group shares its partitions, the same for all members; sticky moves as few as it can"
+    )
+    handover_s: float | None = pydantic.Field(
+        None, gt=0, description="how long giving partitions up may take; half of client.rebalance_timeout_ms, if left out"
     )
     max_records: int = pydantic.Field(4096, ge=1, description="records of one poll, at most, where records = client")
     max_partition_fetch_bytes: int = pydantic.Field(4 << 20, ge=1024, description="bytes of one fetch from one partition, at most")
@@ -113,6 +122,8 @@ class KafkaConnection(Connection):
     def _check(self) -> "KafkaConnection":
         if own := sorted(OWN_OPTIONS & self.client.keys()):
             raise ValueError(f"client.{own[0]} is set by the connector itself")
+        if self.handover_s is not None and self.handover_s * 1000 >= self.rebalance_timeout_ms:
+            raise ValueError(f"handover_s must be below client.rebalance_timeout_ms, which is {self.rebalance_timeout_ms}")
         check_pair("password", self.password_env, self.password_file)
         check_pair("ssl_key_password", self.ssl_key_password_env, self.ssl_key_password_file)
         if self.security_protocol.startswith("SASL"):
@@ -131,6 +142,11 @@ class KafkaConnection(Connection):
                 raise ValueError(f"{what} needs a username")
             if self.password_env is None and self.password_file is None:
                 raise ValueError(f"{what} needs password_env or password_file")
+
+    @property
+    def rebalance_timeout_ms(self) -> int:
+        """How long a group waits for its members to give their partitions up."""
+        return int(self.client.get("rebalance_timeout_ms", REBALANCE_TIMEOUT_MS))
 
     @property
     def start_ms(self) -> int | None:

@@ -14,6 +14,7 @@ from esp.errors import EspError, QueryError, TransportError
 from esp.runtime.connector import ELSEWHERE, Assigned, Revoked
 from esp.runtime.events import RawBlock
 from esp.runtime.kafka import columns
+from esp.runtime.kafka.assignors import assignor
 from esp.runtime.kafka.client_log import Heard, listen
 from esp.runtime.kafka.cluster import reach, stop_in_time
 from esp.runtime.kafka.consumed import block_of
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 FETCH_BYTES = 16 << 20  # of one fetch from one broker
 LOOK_S = 1.0  # how often a commit that waits looks whether there is still something to commit to
 NEVER_MS = 2**31 - 1  # the engine says itself when it is stuck
+NO_GENERATION = -1  # of who is no member of the group
 
 
 class KafkaSource:
@@ -47,11 +49,13 @@ class KafkaSource:
         self.place = f"{where}: {settings.topic}" if where else settings.topic
         if not self.group:
             raise QueryError("a Kafka source needs a consumer group", where=where, mend="say group = NAME")
+        self.handover_s: float | None = settings.handover_s or settings.rebalance_timeout_ms / 2000
         self._ready, self._changed, self._first = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._position: dict[int, int] = {}
         self._identity = ""
         self._moved: list[Moved] = []
         self._paused: set[int] = set()
+        self._left_at, self._left_as = NO_GENERATION, ""
         self._failure: BaseException | None = None
         self._taking: asyncio.Task[None] | None = None
         self._consumer: Any = None
@@ -95,11 +99,11 @@ class KafkaSource:
     def _make(self) -> Any:
         settings = self.settings
         options = {
-            "session_timeout_ms": 10_000, "rebalance_timeout_ms": 60_000, "fetch_max_bytes": FETCH_BYTES,
+            "session_timeout_ms": 10_000, "rebalance_timeout_ms": settings.rebalance_timeout_ms, "fetch_max_bytes": FETCH_BYTES,
             **({} if settings.isolation is None else {"isolation_level": settings.isolation}), **settings.client,
             **client_options(settings, self.place), "group_id": self.group, "enable_auto_commit": False,
-            "auto_offset_reset": "none", "max_poll_interval_ms": NEVER_MS,
-            "group_instance_id": settings.instance, "fetch_max_wait_ms": settings.fetch_max_wait_ms,
+            "auto_offset_reset": "none", "max_poll_interval_ms": NEVER_MS, "group_instance_id": settings.instance,
+            "partition_assignment_strategy": (assignor(settings.assignor, self._generation),), "fetch_max_wait_ms": settings.fetch_max_wait_ms,
             "max_partition_fetch_bytes": settings.max_partition_fetch_bytes,
         }  # fmt: skip
         self._has_columns = columns.are_wanted(settings, self.place)
@@ -223,6 +227,17 @@ class KafkaSource:
         ends = {partition: self._consumer.highwater(self._tp(partition)) for partition in self._position if self._ready.is_set()}
         return {partition: max(0, end - self._position[partition]) for partition, end in ends.items() if end is not None}
 
+    async def unmoved(self, partitions: Set[int]) -> dict[int, int]:
+        """Where this member was in the generation before too, nobody else can have had what came back, if it is the same topic."""
+        if self._left_at == NO_GENERATION or self._generation() != self._left_at + 1 or self._identity != self._left_as:
+            return {}
+        numbers = sorted(partitions)
+        commits = await asyncio.gather(*(self._consumer.committed(self._tp(number)) for number in numbers))
+        return {number: offset for number, offset in zip(numbers, commits) if offset is not None}
+
+    def _generation(self) -> int:
+        return int(self._consumer._coordinator.generation)
+
     async def stop(self) -> None:
         if self._watch is not None:
             await self._watch.stop()
@@ -241,6 +256,7 @@ class KafkaSource:
             await asyncio.wait([self._taking])
         self._ready.clear()
         self._standstill.begin("the group gives no partitions")
+        self._left_at, self._left_as = self._generation(), self._identity
         if partitions and self._failure is None:
             try:
                 await self._revoked(partitions)
@@ -255,7 +271,7 @@ class KafkaSource:
     async def _take_over(self, partitions: set[int]) -> None:
         try:
             self._identity = await first_id(self._consumer._client, self.settings.topic) or self._identity
-            answers = await self._assigned(partitions) if partitions else {}
+            answers = await self._assigned(partitions)
             anew = {partition for partition, offset in answers.items() if offset == ELSEWHERE}
             known = {partition: offset for partition, offset in answers.items() if offset is not None and partition not in anew}
             offsets = known | await self._first_offsets(partitions - known.keys() - anew) | await self._offsets_of_new_topic(anew)

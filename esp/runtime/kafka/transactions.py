@@ -90,6 +90,7 @@ class TaskProducer:
             return
         await asyncio.gather(*(sink.drop() for sink in self.sinks.values()))
         if self.lost is None:
+            self.lost = FencedError("the task is given up", where=self.place)  # what comes for it yet is swallowed
             with contextlib.suppress(KafkaError, TimeoutError, AssertionError):
                 async with asyncio.timeout(ABORT_S):
                     await self._producer.abort_transaction()
