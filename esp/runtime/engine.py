@@ -1,20 +1,19 @@
 """The engine: queries side by side behind one port; the life of the process is readable here, start to stop."""
 
 import asyncio
-import contextlib
 import logging
-import os
-import signal
+import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from esp.errors import EspError, QueryError
+from esp.runtime.admin import Local
 from esp.runtime.backfill import Backfill
+from esp.runtime.door import ended_by_signals, serving
 from esp.runtime.query import Query
 from esp.runtime.runner import QueryRunner
-from esp.runtime.server import AdminServer, bind, build_app, is_open
 
 log = logging.getLogger("esp.engine")
 
@@ -23,7 +22,7 @@ log = logging.getLogger("esp.engine")
 class EngineSettings:
     """How an engine runs: where it listens, where its state lies, token and certificate of the admin API."""
 
-    listen: str = "127.0.0.1:8088"
+    listen: str | socket.socket = "127.0.0.1:8088"
     state_dir: Path = Path("esp-state")
     token: str | None = field(default=None, repr=False)
     is_fresh: bool = False
@@ -47,27 +46,11 @@ class Engine:
 
     async def run(self) -> None:
         """Serves and streams; raises what made it fail, once everything else has been drained."""
-        socket = bind(self.settings.listen)
-        host, port = socket.getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         settings = self.settings
-        server = AdminServer(build_app(self.runners, settings.token, guards_metrics=settings.guards_metrics), settings.tls)
-        serving = asyncio.create_task(server.serve([socket]))
-        log.info("admin API and metrics at %s://%s", "https" if settings.tls else "http", self.address)
-        if is_open(settings.listen):
-            self._warn_of_strangers()
-        with self._signals():
-            try:
+        door = serving(Local(self.runners), settings.listen, settings.token, settings.tls, settings.guards_metrics)
+        async with door as self.address:
+            with ended_by_signals(self.stopping):
                 await self._stream()
-            finally:
-                server.should_exit = True
-                await serving
-
-    def _warn_of_strangers(self) -> None:
-        if not self.settings.token:
-            log.warning("whoever reaches %s may pause queries and deploy models; set a token (--token-file)", self.address)
-        elif not self.settings.tls:
-            log.warning("the token goes to %s in the clear; give a certificate (--cert-file)", self.address)
 
     async def _stream(self) -> None:
         failures = await asyncio.gather(*(self._one(runner) for runner in self.runners.values()))
@@ -86,24 +69,3 @@ class Engine:
             self.stopping.set()
             return err
         return None
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first SIGTERM or SIGINT drains, the second ends the process at once."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(RuntimeError, ValueError):  # not in the main thread: whoever embeds us stops us
-                loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                with contextlib.suppress(RuntimeError, ValueError):
-                    loop.remove_signal_handler(number)
-
-    def _on_signal(self, name: str) -> None:
-        if self.stopping.is_set():
-            log.warning("%s again: ended at once, without a last checkpoint", name)
-            os._exit(1)
-        log.info("%s: draining; a second signal ends at once", name)
-        self.stopping.set()

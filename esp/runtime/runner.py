@@ -324,6 +324,8 @@ class QueryRunner:
     @property
     def reasons(self) -> list[str]:
         """Why the query is not ready; none where it is."""
+        if self.meter.is_restoring:
+            return ["the state of its tasks is restored"]
         if not self.is_running:
             return ["it is starting, draining or has ended"]
         troubles = [f"{name}: {peer.trouble}" for name, peer in self._peers().items() if peer.trouble]

@@ -5,7 +5,7 @@ import hmac
 import ipaddress
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -18,24 +18,10 @@ from starlette.requests import ClientDisconnect
 
 import esp
 from esp.errors import EspError, StartError, UsageError
-from esp.runtime.answers import (
-    Action,
-    Deployment,
-    Health,
-    Model,
-    QueryState,
-    QueryStatus,
-    Readiness,
-    Refusal,
-    State,
-    Status,
-    WindowStatus,
-)
-from esp.runtime.metrics import exposition
-from esp.runtime.runner import QueryRunner
+from esp.runtime.admin import Admin, RefusedError
+from esp.runtime.answers import Action, Deployment, Health, QueryState, Readiness, Refusal, Status
 
 MAX_UPLOAD_BYTES = 2 << 30
-Runners = Mapping[str, QueryRunner]
 REFUSALS: dict[int, str] = {
     401: "The token is missing or wrong",
     403: "Without a token: the request comes from another site, or names another host",
@@ -48,9 +34,9 @@ REFUSALS: dict[int, str] = {
 
 
 def build_app(
-    runners: Runners, token: str | None = None, max_upload_bytes: int = MAX_UPLOAD_BYTES, *, guards_metrics: bool = False
+    engine: Admin, token: str | None = None, max_upload_bytes: int = MAX_UPLOAD_BYTES, *, guards_metrics: bool = False
 ) -> FastAPI:
-    """The application over the engine's runners; with a token, whatever looks into or changes a query needs it, and /metrics if told so.
+    """The application over an engine; with a token, whatever looks into or changes a query needs it, and /metrics if told so.
 
     Without one it takes requests that come from no other site's page and name a loopback host or the address that they reach.
     """
@@ -58,15 +44,16 @@ def build_app(
         title="esp engine", version=esp.__version__, description="Watches and changes the continuous queries of one engine."
     )
     app.add_exception_handler(EspError, _refuse)
+    app.add_exception_handler(RefusedError, _refuse_as_told)
     app.add_exception_handler(StarletteHTTPException, _refuse_plainly)
     app.add_exception_handler(Exception, _fail)
     guard = Depends(_guard(token) if token else _only_own_site)
-    _add_watching(app, runners, [guard] if token and guards_metrics else [])
-    _add_admin(app, runners, [guard], max_upload_bytes)
+    _add_watching(app, engine, [guard] if token and guards_metrics else [])
+    _add_admin(app, engine, [guard], max_upload_bytes)
     return app
 
 
-def _add_watching(app: FastAPI, runners: Runners, allowed: list[Any]) -> None:
+def _add_watching(app: FastAPI, engine: Admin, allowed: list[Any]) -> None:
     """Health, open to everyone who reaches the port, and metrics, open unless ``allowed`` says otherwise."""
     answers: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **(_refusals(401) if allowed else {})}
 
@@ -75,7 +62,7 @@ def _add_watching(app: FastAPI, runners: Runners, allowed: list[Any]) -> None:
         response_class=Response, responses=answers,
     )  # fmt: skip
     async def metrics() -> Response:
-        return Response(exposition(runners), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await engine.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/healthz", tags=["watch"], summary="Whether the process lives")
     async def healthz() -> Health:
@@ -86,16 +73,12 @@ def _add_watching(app: FastAPI, runners: Runners, allowed: list[Any]) -> None:
         responses={503: {"model": Readiness, "description": "Not ready"}},
     )  # fmt: skip
     async def readyz(response: Response) -> Readiness:
-        is_ready = bool(runners) and all(_is_ready(runner) for runner in runners.values())
-        response.status_code = 200 if is_ready else 503
-        return Readiness(
-            ready=is_ready,
-            queries={name: _state(runner) for name, runner in runners.items()},
-            reasons={name: runner.reasons for name, runner in runners.items() if runner.reasons},
-        )
+        readiness = await engine.readiness()
+        response.status_code = 200 if readiness.ready else 503
+        return readiness
 
 
-def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_bytes: int) -> None:
+def _add_admin(app: FastAPI, engine: Admin, allowed: list[Any], max_upload_bytes: int) -> None:
     """What looks into queries or changes them."""
 
     @app.get(
@@ -106,7 +89,7 @@ def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_by
         responses=_refusals(401, 403),
     )
     async def status() -> Status:
-        return Status(version=esp.__version__, queries=[describe(runner) for runner in runners.values()])
+        return await engine.status()
 
     def add(action: Action, summary: str) -> None:
         @app.post(
@@ -114,14 +97,7 @@ def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_by
             responses=_refusals(401, 403, 404, 409, 500),
         )  # fmt: skip
         async def act(query: str) -> QueryState:
-            runner = _running(runners, query)
-            actions: dict[Action, Callable[[], Awaitable[None]]] = {
-                "pause": runner.pause,
-                "resume": runner.resume,
-                "drain": runner.drain,
-            }
-            await actions[action]()
-            return QueryState(query=query, state=_state(runner))
+            return await engine.act(query, action)
 
     add("pause", "Fetch no more")
     add("resume", "Fetch again")
@@ -132,9 +108,9 @@ def _add_admin(app: FastAPI, runners: Runners, allowed: list[Any], max_upload_by
         responses=_refusals(401, 403, 404, 409, 413, 422, 500), openapi_extra=UPLOAD,
     )  # fmt: skip
     async def deploy(query: str, window: str, request: Request) -> Deployment:
-        runner = _running(runners, query)
+        await engine.require(query)
         data = await _body(request, max_upload_bytes)
-        return Deployment(**await runner.deploy(window, data, request.headers.get("esp-digest", "")))
+        return await engine.deploy(query, window, data, request.headers.get("esp-digest", ""))
 
 
 UPLOAD: dict[str, Any] = {
@@ -155,6 +131,11 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 async def _refuse(request: Request, err: Exception) -> JSONResponse:
     assert isinstance(err, EspError)
     return JSONResponse({"error": str(err)}, 422 if err.exit_status == 2 else 500)
+
+
+async def _refuse_as_told(request: Request, err: Exception) -> JSONResponse:
+    assert isinstance(err, RefusedError)
+    return JSONResponse({"error": err.text}, err.status)
 
 
 async def _refuse_plainly(request: Request, err: Exception) -> JSONResponse:
@@ -203,14 +184,6 @@ def _is_loopback(name: str) -> bool:
         return name == "localhost"
 
 
-def _running(runners: Runners, query: str) -> QueryRunner:
-    if query not in runners:
-        raise HTTPException(404, f"there is no query '{query}' here; there are {', '.join(runners)}")
-    if not runners[query].is_running:
-        raise HTTPException(409, f"query '{query}' is not running; try again when /readyz says so")
-    return runners[query]
-
-
 async def _body(request: Request, limit_bytes: int) -> bytes:
     too_large = HTTPException(413, f"the upload is larger than {limit_bytes} bytes; deploy a smaller model")
     if int(request.headers.get("content-length", 0)) > limit_bytes:
@@ -225,56 +198,6 @@ async def _body(request: Request, limit_bytes: int) -> bytes:
     except ClientDisconnect as err:
         raise HTTPException(400, f"the upload ended after {size} bytes; send it again") from err
     return b"".join(parts)
-
-
-def _is_ready(runner: QueryRunner) -> bool:
-    return runner.is_ready and runner.is_connected and not runner.meter.is_restoring
-
-
-def _state(runner: QueryRunner) -> State:
-    if runner.meter.is_restoring:
-        return "restoring"
-    if not runner.is_running:
-        return "not running"  # it starts, drains or has ended
-    if not runner.is_connected:
-        return "disconnected"
-    if runner.durability.failure is not None:
-        return "not saving"
-    return "paused" if runner.is_paused else "running"
-
-
-def describe(runner: QueryRunner) -> QueryStatus:
-    """What ``/v1/status`` says of one query."""
-    meter = runner.meter
-    return QueryStatus(
-        name=runner.query.name,
-        state=_state(runner),
-        windows=[_window(runner, name) for name in runner.query.windows],
-        latency_seconds={
-            "p50": meter.latency.quantile(0.5),
-            "p90": meter.latency.quantile(0.9),
-            "p99": meter.latency.quantile(0.99),
-        },
-        lag_events={source: sum(partitions.values()) for source, partitions in meter.lag.items()},
-        state_bytes=meter.state_size_bytes,
-        checkpoints=runner.checkpoints,
-    )
-
-
-def _window(runner: QueryRunner, name: str) -> WindowStatus:
-    counts, scorer = runner.meter.windows[name], runner.scorers.get(name)
-    return WindowStatus(
-        name=name,
-        kind=counts.kind,
-        source=runner.query.windows[name].settings.source or None,
-        events_in=counts.events_in,
-        events_out=counts.events_out,
-        events_late=counts.events_late,
-        events_dead=counts.events_dead,
-        model=None
-        if scorer is None
-        else Model(name=scorer.astore.name, digest=scorer.digest, backend=scorer.backend, way=scorer.way),
-    )
 
 
 def bind(listen: str) -> socket.socket:

@@ -13,6 +13,7 @@ import numpy as np
 from esp.astore.binary import write
 from esp.astore.graph import Graph, Node, Value
 from esp.astore.model import Astore, Input, Output
+from esp.runtime.admin import Local
 from esp.runtime.connect import MemoryTopic
 from esp.runtime.connect.memory import TOPICS
 from esp.runtime.query import load_query
@@ -110,7 +111,7 @@ async def running(
 ) -> AsyncIterator[Engine]:
     """Runs the query of a folder with its state beside it, until the block ends."""
     runner, stopping = QueryRunner(load_query(folder, trusted=trusted), folder / "state"), asyncio.Event()
-    app = build_app({"moves": runner}, token, max_upload_bytes)
+    app = build_app(Local({"moves": runner}), token, max_upload_bytes)
     life = asyncio.create_task(runner.run(stopping))
     async with asyncio.timeout(60), client_of(app) as client:
         try:

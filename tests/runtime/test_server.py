@@ -15,6 +15,7 @@ from esp.astore.binary import from_bytes, to_bytes
 from esp.astore.graph import Node, Value
 from esp.astore.model import Astore, Input
 from esp.errors import StartError, UsageError
+from esp.runtime.admin import Local
 from esp.runtime.connect.memory import TOPICS
 from esp.runtime.peer import Peer
 from esp.runtime.query import load_query
@@ -70,7 +71,7 @@ def test_metrics_and_health_are_open_and_the_rest_needs_the_token(tmp_path: Path
 
 def test_ready_is_false_until_the_query_runs_and_while_a_peer_is_lost(tmp_path: Path) -> None:
     async def asked(runner: QueryRunner) -> tuple[int, Any]:
-        async with moves.client_of(build_app({"moves": runner})) as client:
+        async with moves.client_of(build_app(Local({"moves": runner}))) as client:
             answer = await client.get("/readyz")
             return answer.status_code, answer.json()
 
@@ -91,7 +92,7 @@ def test_a_query_that_does_not_run_yet_cannot_be_changed(tmp_path: Path) -> None
     runner = QueryRunner(load_query(moves.write_query(tmp_path)), tmp_path / "state")
 
     async def ask() -> httpx.Response:
-        async with moves.client_of(build_app({"moves": runner})) as client:
+        async with moves.client_of(build_app(Local({"moves": runner}))) as client:
             return await client.put(MODEL_URL, content=to_bytes(moves.tiny(1)))
 
     answer = asyncio.run(ask())
@@ -260,7 +261,7 @@ def test_status_counts_what_every_window_has_seen(tmp_path: Path) -> None:
 
 
 def test_the_openapi_description_lists_every_route_with_its_answers(tmp_path: Path) -> None:
-    description = build_app({}).openapi()
+    description = build_app(Local({})).openapi()
     json.dumps(description)
     answers = {
         (method.upper(), path): set(operation["responses"])
@@ -328,7 +329,7 @@ def asked(headers: dict[str, str], token: str | None = None, url: str = "http://
     """The statuses, with an answer each, of all admin routes of an engine without queries that is reached at a URL."""
 
     async def ask() -> dict[int, str]:
-        transport = httpx.ASGITransport(app=build_app({}, token))
+        transport = httpx.ASGITransport(app=build_app(Local({}), token))
         async with httpx.AsyncClient(transport=transport, base_url=url) as client:
             for path in ("/metrics", "/healthz"):
                 assert (await client.get(path, headers=headers)).status_code == 200
