@@ -268,6 +268,31 @@ def test_a_format_whose_package_is_missing_is_told_with_the_mend(tmp_path: Path,
     assert str(err.value) == f"{tmp_path}/query.toml: windows.readings: {mend}"
 
 
+def test_defaults_and_required_fields_of_a_source_hold_for_records_of_every_schema(
+    tmp_path: Path, server: RegistryServer, topics: dict[str, MemoryTopic]
+) -> None:
+    short = {"type": "record", "name": "Short", "fields": [{"name": "id", "type": "long"}]}
+    whole, lesser = server.add("a", READING), server.add("b", short)
+    values = [framed(whole, id=1, p=0.5), b"\0\0\0\0%c" % lesser + bytes_of(short, {"id": 2})]
+    for more, ids, why in [
+        ("defaults = {p = 2.5}", [1, 2], []),
+        ('required = ["p"]', [1], ["field 'p': wanted float32, for it is required, got nothing"]),
+    ]:
+        for name in topics:
+            topics[name] = MemoryTopic(name)
+        source, sink = (
+            f'{{ registry = {{ url = "{server.url}" }} }}',
+            f'{{ registry = {{ url = "{server.url}", register = true }} }}',
+        )
+        path = write_query(tmp_path, source, sink)
+        path.write_text(path.read_text().replace('kind = "source"', f'kind = "source"\n{more}'))
+        topics["readings"].append(values)
+        topics["readings"].end()
+        asyncio.run(QueryRunner(load_query(path), tmp_path / more[:3]).run(asyncio.Event()))
+        assert [row["id"] for row in doubled(server, topics)] == ids
+        assert reasons(topics) == why
+
+
 def test_a_registry_that_nobody_needs_is_not_asked_by_a_check_of_the_query(tmp_path: Path, server: RegistryServer) -> None:
     runner(tmp_path, server)
     assert server.asked == []

@@ -120,7 +120,7 @@ def test_times_are_told_by_their_logical_type_whatever_the_unit_of_the_field(tmp
         ({"type": "array", "items": "int"}, [1, 2], "float64[2]", [1.0, 2.0]),
         ({"type": "array", "items": ["null", "double"]}, [1.0, 2.0], "float64[2]", [1.0, 2.0]),
         ({"type": "array", "items": {"type": "array", "items": "long"}}, [[1, 2], [3, 4]], "int32[2,2]", [[1, 2], [3, 4]]),
-        ({"type": "array", "items": "int"}, [1, 300], "uint8[2]", "field 'f0': wanted uint8[2], got an array of 2"),
+        ({"type": "array", "items": "int"}, [1, 300], "uint8[2]", "field 'f0': wanted uint8[2], got int 300 as number 2 of 2"),
         ({"type": "array", "items": "float"}, [], "float32[2]", "field 'f0': wanted float32[2], got an array of 0"),
         ({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}, Decimal("-12.30"), "string", b"-12.30"),
         ({"type": "fixed", "name": "D", "size": 4, "logicalType": "decimal", "precision": 9, "scale": 0}, Decimal(7), "string", b"7"),

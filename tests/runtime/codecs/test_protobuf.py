@@ -182,7 +182,7 @@ def far(made: Any) -> None:
         ("Color", 7, "string", "field 'f0': wanted string, got int 7, which its enum does not name"),
         ("repeated int32", [1, 2], "float64[2]", [1.0, 2.0]),
         ("repeated double", [1, 2, 3, 4], "float32[2,2]", [[1.0, 2.0], [3.0, 4.0]]),
-        ("repeated uint32", [1, 300], "uint8[2]", "field 'f0': wanted uint8[2], got an array of 2"),
+        ("repeated uint32", [1, 300], "uint8[2]", "field 'f0': wanted uint8[2], got int 300 as number 2 of 2"),
         ("repeated bool", [True, False], "bool[2]", [True, False]),
         ("repeated float", [1.0], "float32[2]", "field 'f0': wanted float32[2], got an array of 1"),
         ("repeated float", [], "float32[2]", None),

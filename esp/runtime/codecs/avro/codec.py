@@ -50,7 +50,7 @@ class AvroCodec(SchemaCodec):
         there = {entry.name: entry for entry in written.fields}
         for field in self.schema:
             if field.name not in there:
-                if is_whole:
+                if is_whole and field.default is None:
                     return f"it has no field '{field.name}', but {', '.join(there)}"
             elif why := misfit(field, there[field.name]):
                 return why

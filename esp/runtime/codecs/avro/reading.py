@@ -10,7 +10,7 @@ import fastavro
 from esp.errors import EventError
 from esp.runtime.codecs.avro.types import FieldOf, Type
 from esp.runtime.codecs.quick import Take, array_taker, taker
-from esp.runtime.codecs.values import Mismatch, cell
+from esp.runtime.codecs.values import MISSING, Mismatch, cell
 from esp.runtime.schema import STAMP_UNITS, Field, FieldType, Schema
 
 WHOLE, NUMBERS = ("int", "long"), ("int", "long", "float", "double")
@@ -62,7 +62,7 @@ def _taking(field: Field, written: Type, read_by: Type | None) -> tuple[str, Tak
     own = next((entry for entry in read_by.fields if entry.name == field.name), None) if read_by is not None else None
     names = (field.name, *(own.aliases if own is not None else ()))
     found = next((entry for name in names for entry in written.fields if entry.name == name), None)
-    default = own.default if own is not None and own.has_default else None
+    default = own.default if own is not None and own.has_default else MISSING
     if found is None:
         if isinstance(default, str) and own is not None and _holds_bytes(own.type):
             default = default.encode("latin-1", errors="replace")  # as Avro has it

@@ -60,7 +60,7 @@ class ProtobufCodec(SchemaCodec):
             return ""  # which of them comes, each record says
         message = message_in(pool, self._chosen(paths)[1])
         for field in self.schema:
-            if is_whole and field.name not in message.fields_by_name:
+            if is_whole and field.default is None and field.name not in message.fields_by_name:
                 return f"its message {message.full_name} has no field '{field.name}', but {', '.join(message.fields_by_name)}"
             if why := misfit(field, message):
                 return why

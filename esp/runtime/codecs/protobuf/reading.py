@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from esp.errors import EventError
 from esp.runtime.codecs.quick import array_taker, taker
 from esp.runtime.codecs.registry.framing import SIZE, message_path
-from esp.runtime.codecs.values import Mismatch, cell, describe
+from esp.runtime.codecs.values import MISSING, Mismatch, cell, describe
 from esp.runtime.schema import Field, FieldType, Schema
 
 F = FieldDescriptor
@@ -131,7 +131,7 @@ def _accepts(kind: FieldType, found: FieldDescriptor) -> bool:
 def _taking(field: Field, message: Descriptor) -> TakeFrom | str:
     found = message.fields_by_name.get(field.name)
     if found is None:
-        return lambda _: cell(field, None)
+        return lambda _: cell(field, MISSING)
     if why := misfit(field, message):
         return why
     value_of = _value_of(field, found)
