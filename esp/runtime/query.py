@@ -14,6 +14,7 @@ import pydantic
 from esp.astore.binary import read
 from esp.astore.model import Astore
 from esp.errors import EspError, QueryError
+from esp.runtime.codecs import BY_SCHEMA
 from esp.runtime.codecs.registry.registries import Registries
 from esp.runtime.connect import Connection, FileConnection, Role, connection
 from esp.runtime.delivery import check_timeout, exactly_once
@@ -268,6 +269,13 @@ def _planned(
             mend = f"its ports are {', '.join(ports)}" if ports else "a sink ends the query"
             raise QueryError(f"window '{origin}' has no port '{port or 'out'}'", where=f"{where}.from", mend=mend)
         stream = ports[port or "out"]
+    if (
+        isinstance(settings, SourceSettings | SinkSettings)
+        and isinstance(connector, FileConnection)
+        and settings.format in BY_SCHEMA
+    ):
+        what, mend = f"a file holds no records of format '{settings.format}'", "use json, csv or msgpack there"
+        raise QueryError(what, where=f"{where}.format", mend=mend)
     if isinstance(settings, SourceSettings) and connector is not None and connector.has_one_partition:
         environment = replace(environment, one_partition=True)
     return PlannedWindow(name, settings, environment, stream, settings.resolve(stream, environment), connection=connector)

@@ -258,6 +258,15 @@ def test_options_that_cannot_be_right_are_refused_at_load(tmp_path: Path, option
     assert "\n" not in str(err.value)
 
 
+def test_a_file_holds_no_records_of_these_formats(tmp_path: Path) -> None:
+    path = write_query(tmp_path, '{ schema_file = "x.avsc" }')
+    path.write_text(path.read_text().replace('connector = "memory", topic = "readings"', 'connector = "file", path = "x.json"'))
+    with pytest.raises(
+        QueryError, match=r"query.toml: windows.readings.format: a file holds no records of format 'avro'; use json"
+    ):
+        load_query(path)
+
+
 def test_a_format_whose_package_is_missing_is_told_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name.startswith("esp.runtime.codecs.avro")]:
         monkeypatch.delitem(sys.modules, module)

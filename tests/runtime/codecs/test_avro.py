@@ -151,6 +151,8 @@ def test_an_avro_value_becomes_a_cell_or_says_why_not(tmp_path: Path, kind: Any,
         ({"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}, "float64"),
         ({"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}, "blob"),
         ({"type": "long", "logicalType": "timestamp-millis"}, "date"),
+        ({"type": "int", "logicalType": "date"}, "stamp(s)"),
+        ({"type": "long", "logicalType": "time-micros"}, "stamp(us)"),
         (record("int") | {"name": "N"}, "int64"),
     ],
 )
@@ -402,6 +404,47 @@ def test_what_a_sink_writes_a_source_reads(tmp_path_factory: pytest.TempPathFact
     found = source("avro", WIDE, folder, schema_file="s.avsc").decode(raw_block(written(made, events(WIDE, rows))))
     assert found.reasons == ()
     assert rows_of(found) == rows
+
+
+LIBRARY = record(
+    "long", ["null", "int"], ["string", "null"], "double", ["null", {"type": "array", "items": "float"}], {"type": "enum", "name": "E", "symbols": ["a", "b"]}, "bytes",
+    {"type": "long", "logicalType": "timestamp-micros"}, ["null", {"type": "fixed", "name": "F", "size": 3}], "boolean", {"type": "map", "values": "long"},
+)  # fmt: skip
+LIBRARY_FIELDS = "f0:int64, f1:int32, f2:string, f3:float64, f4:float32[2], f5:string, f6:blob, f7:stamp(us), f8:uint8[3], f9:bool"
+LIBRARY_VALUES = st.tuples(
+    VALUES[0], VALUES[2], st.none() | st.text(st.characters(codec="utf-8"), max_size=20), st.floats(allow_nan=False), st.none() | st.lists(F32, min_size=2, max_size=2),
+    st.sampled_from(["a", "b"]), st.binary(max_size=20), st.integers(-(2**52), 2**52), st.none() | st.binary(min_size=3, max_size=3), st.booleans(),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(LIBRARY_VALUES.map(list), max_size=4), st.dictionaries(st.text(max_size=3), st.integers(-5, 5), max_size=3))
+def test_what_fastavro_writes_a_source_reads_and_what_a_sink_writes_fastavro_reads(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[Any]], rest: dict[str, int]
+) -> None:
+    folder = tmp_path_factory.mktemp("s")
+    values = [{f"f{at}": part for at, part in enumerate([*row, rest])} for row in rows]
+    as_cells = [
+        [
+            *row[:2],
+            row[2] and row[2].encode(),
+            row[3],
+            row[4],
+            row[5].encode(),
+            row[6],
+            row[7] * 1000,
+            row[8] and list(row[8]),
+            row[9],
+        ]
+        for row in rows
+    ]
+    as_cells = [[*row[:2], b"" if row[2] == "" else row[2], *row[3:]] for row in as_cells]
+    found = reading(folder, LIBRARY, LIBRARY_FIELDS).decode(raw_block([bytes_of(LIBRARY, value) for value in values]))
+    assert found.reasons == ()
+    assert rows_of(found) == as_cells
+    schema = record(*[entry["type"] for entry in LIBRARY["fields"][:-1]])
+    data = written(into(folder, schema, LIBRARY_FIELDS), events(LIBRARY_FIELDS, as_cells))
+    assert data == [bytes_of(schema, {key: part for key, part in value.items() if key != "f10"}) for value in values]
 
 
 FUZZ_SCHEMA = record("long", ["null", "double"], "string", {"type": "array", "items": "float"}, {"type": "map", "values": "boolean"}, {"type": "enum", "name": "E", "symbols": ["a", "b"]})  # fmt: skip

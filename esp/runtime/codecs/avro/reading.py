@@ -94,6 +94,8 @@ def _accepts(kind: FieldType, part: Type) -> bool:
     if kind.shape:
         return part.kind in ("bytes", "fixed") or _is_array_of_numbers(kind, part)
     if kind.base == "stamp":
+        if part.logical == "date" or part.logical.startswith("time-"):
+            return False
         return (
             part.kind == "string"
             or (part.kind == "long" and _unit_ns(kind, part) > 0)

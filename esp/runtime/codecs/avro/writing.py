@@ -94,11 +94,11 @@ def _putting(field: Field, found: Type) -> tuple[bool, Put]:
     if part is None:
         what = f"field '{field.name}' is {field.type}, and the schema wants Avro's {found}"
         raise QueryError(what, mend="make one of them like the other")
-    inner, takes_null = _put(field, part), found.takes_null
+    inner, takes_null, is_union, branch = _put(field, part), found.takes_null, found.kind == "union", part.name or part.kind
 
     def put(value: Any) -> Any:
         if value is not None:
-            return inner(value)
+            return (branch, inner(value)) if is_union else inner(value)  # which branch it is, fastavro need not find out
         if not takes_null:
             raise EventError(f"field '{field.name}': null, and the schema takes none")
         return None
