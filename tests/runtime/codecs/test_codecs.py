@@ -284,6 +284,42 @@ def test_what_is_written_is_read_back(name: str, options: dict[str, Any]) -> Non
             assert one == other, (field.name, row)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("msgpack", {}),
+        ("json", {}),
+        ("json", {"tensors": "text"}),
+        ("json", {"tensors": "base64"}),
+        ("csv", {}),
+        ("csv", {"tensors": "text"}),
+    ],
+)
+def test_the_longest_values_have_room(name: str, options: dict[str, Any]) -> None:
+    schema, n = (
+        Schema.parse(
+            "s:string, b:blob, i:int64, d:float64, f:float32[7], g:float64[3], u:uint8[1], t:stamp(iso), day:date, ok:bool[2]"
+        ),
+        50,
+    )
+    number = np.full((n, 7), -1.1754944e-38, np.float32)
+    events = block(
+        schema,
+        [
+            ["\x01" * 100, '"' * 9] * (n // 2), [b"\xff" * 100, b"x"] * (n // 2), np.full(n, -(2**63)), np.full(n, -2.2250738585072014e-308),
+            number, np.full((n, 3), -2.2250738585072014e-308), np.full((n, 1), 255, np.uint8), np.full(n, -(2**62) + 1), np.full(n, -(2**31), np.int32),
+            np.zeros((n, 2), bool),
+        ],
+    )  # fmt: skip
+    buffer, at, size = codec(name, schema, **options).encode(events)
+    assert at[-1] + size[-1] == len(buffer)
+    found = codec(name, schema, **options).decode(
+        raw_block([buffer[start : start + length].tobytes() for start, length in zip(at, size)])
+    )
+    assert found.reasons == ()
+    np.testing.assert_array_equal(found.columns[4], number)  # type: ignore[arg-type]
+
+
 def test_csv_quotes_what_must_be_quoted() -> None:
     events = block(Schema.parse("a:string, b:int64"), [["plain", "a,b", 'say "hi"', "two\nlines"], np.arange(4)])
     lines = records("csv", events)
