@@ -7,7 +7,8 @@ import numpy as np
 from esp.kernels.columns import BOOL, DATE, FLOAT32, FLOAT64, INT32, INT64, STAMP, UINT8, put_float, put_int, put_stamp
 from esp.kernels.compile import part
 from esp.kernels.dates import is_iso_day, parse_date, parse_stamp, write_date, write_stamp
-from esp.kernels.numbers import IS_FLOAT, NO_NUMBER, parse_number, write_float, write_int
+from esp.kernels.numbers import IS_FLOAT, NO_NUMBER, parse_number
+from esp.kernels.shortest import write_float, write_int
 from esp.kernels.words import (
     load_f32,
     load_f64,
