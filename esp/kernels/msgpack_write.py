@@ -3,12 +3,14 @@
 import numpy as np
 
 from esp.kernels.columns import (
+    ARRAY_FORM,
     BOOL,
     CELL,
     COUNT,
     DATA,
     FLOAT32,
     FLOAT64,
+    FORM,
     INT64,
     NAME,
     NAME_SIZE,
@@ -19,6 +21,7 @@ from esp.kernels.columns import (
     STAMP,
     STRING,
     TYPE,
+    UINT8,
     UNIT,
     VALUE_AT,
     VALUE_SIZE,
@@ -40,7 +43,7 @@ from esp.kernels.words import (
     store_u16_be,
 )  # fmt: skip
 
-_NIL, _FALSE, _BIN8, _SINGLE, _DOUBLE, _UINT8, _INT8, _STR8 = 0xC0, 0xC2, 0xC4, 0xCA, 0xCB, 0xCC, 0xD0, 0xD9
+_NIL, _FALSE, _BIN8, _SINGLE, _DOUBLE, _UNSIGNED, _SIGNED, _STR8 = 0xC0, 0xC2, 0xC4, 0xCA, 0xCB, 0xCC, 0xD0, 0xD9
 _MAP, _ARRAY, _MAP16, _ARRAY16, _TEXT = 0x80, 0x90, 0xDE, 0xDC, 0xA0
 
 
@@ -54,9 +57,33 @@ def _value(fields: np.ndarray, field: int, row: int, p: int) -> int:
         offsets = fields[field, CELL] + 8 * row
         at = load_i64(offsets)
         return _bytes(p, fields[field, DATA] + at, load_i64(offsets + 8) - at, code == STRING)
-    cell = fields[field, CELL] + row * size
-    if fields[field, COUNT] > 0:
+    cell, count = fields[field, CELL] + row * size, fields[field, COUNT]
+    if count == 0:
+        return _scalar(p, code, fields[field, UNIT], cell)
+    if fields[field, FORM] != ARRAY_FORM:
         return _bytes(p, cell, size, False)
+    p = _array_head(p, count)
+    for at in range(count):
+        p = _scalar(p, code, 0, cell + at * (size // count))
+    return p
+
+
+@part
+def _array_head(p: int, count: int) -> int:
+    if count < 16:
+        store_u8(p, _ARRAY | count)
+        return p + 1
+    if count < 1 << 16:
+        store_u8(p, _ARRAY16)
+        store_u16_be(p + 1, count)
+        return p + 3
+    store_u8(p, _ARRAY16 + 1)
+    store_i32_be(p + 1, count)
+    return p + 5
+
+
+@part
+def _scalar(p: int, code: int, unit: int, cell: int) -> int:
     if code == FLOAT32:
         store_u8(p, _SINGLE)
         store_i32_be(p + 1, np.int64(load_u32(cell)))
@@ -69,8 +96,8 @@ def _value(fields: np.ndarray, field: int, row: int, p: int) -> int:
         store_u8(p, _FALSE + load_u8(cell))
         return p + 1
     if code == STAMP:
-        return _stamp(p, load_i64(cell), fields[field, UNIT])
-    return _integer(p, load_i64(cell) if code == INT64 else load_i32(cell))
+        return _stamp(p, load_i64(cell), unit)
+    return _integer(p, load_i64(cell) if code == INT64 else load_u8(cell) if code == UINT8 else load_i32(cell))
 
 
 @part
@@ -111,7 +138,7 @@ def _integer(p: int, value: int) -> int:
         return p + 1
     is_signed = value < 0
     magnitude = ~value << 1 if is_signed else value  # the bits it takes, sign included
-    lead = _INT8 if is_signed else _UINT8
+    lead = _SIGNED if is_signed else _UNSIGNED
     if 0 <= magnitude < 1 << 8:
         store_u8(p, lead)
         store_u8(p + 1, value)

@@ -1,14 +1,15 @@
 """The msgpack codec: maps by field name or arrays by position, told apart record by record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgpack
 
 from esp.errors import EventError, QueryError
-from esp.kernels.columns import SIZE
+from esp.kernels import columns as c
 from esp.runtime.codecs.decode import Decoded, Decoder
 from esp.runtime.codecs.encode import Encoder
+from esp.runtime.codecs.forms import tensor_forms
 from esp.runtime.codecs.places import at_byte, msgpack_break, msgpack_place
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.codecs.values import MISSING, describe
@@ -16,19 +17,21 @@ from esp.runtime.events import I64, U8, EventBlock, RawBlock
 from esp.runtime.schema import Schema
 
 _LAYOUTS = ("map", "array")
+_FORMS = {"bin": c.NO_FORM, "array": c.ARRAY_FORM}
 
 
 class MsgpackCodec:
     """One map or array a record. Strings are str, blobs bin; tensors bin of little-endian numbers, or arrays, flat or nested.
 
     Stamps are integers in their unit, ISO text or msgpack time stamps; dates days since 1970 or ISO text. An array that is too
-    short ends in nulls; what it holds past the schema is ignored. ``layout`` ("map", "array") is what ``encode`` writes.
+    short ends in nulls; what it holds past the schema is ignored. ``layout`` ("map", "array") is what ``encode`` writes, with
+    ``tensors``, for all or by field, as "bin" or "array" (flat).
     """
 
     name = "msgpack"
-    OPTIONS: ClassVar[tuple[str, ...]] = ("layout",)
+    OPTIONS: ClassVar[tuple[str, ...]] = ("layout", "tensors")
 
-    def __init__(self, schema: Schema, layout: str = "map") -> None:
+    def __init__(self, schema: Schema, layout: str = "map", tensors: str | Mapping[str, str] = "bin") -> None:
         from esp.kernels import msgpack as read  # loaded where the format is used
         from esp.kernels import msgpack_write as write
 
@@ -38,7 +41,9 @@ class MsgpackCodec:
         self._decoder = Decoder(FieldTable.of(schema), read.decode, self.read, self._place, has_text_bytes=False)
         packed = tuple(msgpack.packb(name) for name in schema.names) if layout == "map" else (b"",) * len(schema)
         table = FieldTable.of(schema, names=packed)
-        bound = 5 + sum(len(name) for name in packed) + int(table.rows[:, SIZE].sum()) + 40 * len(schema)
+        table.rows[:, c.FORM] = [_FORMS[form] if form else c.NO_FORM for form in tensor_forms(schema, tensors, tuple(_FORMS))]
+        numbers = int((table.rows[:, c.COUNT] * (table.rows[:, c.FORM] == c.ARRAY_FORM)).sum())
+        bound = 5 + sum(len(name) for name in packed) + int(table.rows[:, c.SIZE].sum()) + 40 * len(schema) + numbers
         self._encoder = Encoder(table, write.encode, bound, 1, option=_LAYOUTS.index(layout))
 
     def decode(self, raw: RawBlock) -> Decoded:

@@ -248,6 +248,26 @@ def test_msgpack_of_all_types_is_read_by_the_generic_library(layout: str) -> Non
         assert (found if layout == "map" else dict(zip(row, found))) == wanted
 
 
+def test_msgpack_tensors_are_written_as_arrays_where_told() -> None:
+    schema, n = Schema.parse("f:float32[2,2], d:float64[1], u:uint8[17], i:int64[3], ok:bool[2], b:float32[2]"), 2
+    integers = np.array([[-(2**63), -1, 2**63 - 1], [0, 200, -70_000]])
+    columns = [
+        np.array([[[1, 2], [3, math.inf]]] * n, np.float32), np.array([[0.1]] * n), np.arange(34, dtype=np.uint8).reshape(n, 17) * 7,
+        integers, np.array([[True, False]] * n), np.ones((n, 2), np.float32),
+    ]  # fmt: skip
+    events = block(schema, columns)
+    forms = dict.fromkeys(schema.names, "array") | {"b": "bin"}
+    for row, record in enumerate(records("msgpack", events, layout="array", tensors=forms)):
+        *arrays, data = msgpack.unpackb(record)
+        assert arrays == [column[row].ravel().tolist() for column in columns[:-1]]
+        assert data == b"\0\0\x80\x3f" * 2
+    found = codec("msgpack", schema).decode(raw_block(records("msgpack", events, tensors="array")))
+    for left, right in zip(found.columns, columns):
+        np.testing.assert_array_equal(left, right)  # type: ignore[arg-type]
+    with pytest.raises(QueryError):
+        codec("msgpack", schema, tensors="text")
+
+
 def test_json_of_all_types_is_read_by_the_generic_library() -> None:
     events, rows = events_of_all_types()
     for record, row in zip(records("json", events), rows):
@@ -288,6 +308,7 @@ def test_what_is_written_is_read_back(name: str, options: dict[str, Any]) -> Non
     ("name", "options"),
     [
         ("msgpack", {}),
+        ("msgpack", {"tensors": "array"}),
         ("json", {}),
         ("json", {"tensors": "text"}),
         ("json", {"tensors": "base64"}),
