@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from esp.errors import UsageError
-from esp.runtime.codecs.options import AvroOptions, ProtobufOptions
+from esp.runtime.codecs.options import AvroOptions, CsvOptions, JsonOptions, MsgpackOptions, ProtobufOptions
 from esp.runtime.codecs.registry.settings import RegistrySettings
 from esp.runtime.connect import CONNECTORS
 from esp.runtime.durations import DURATION_EXAMPLES, duration_text, parse_duration
@@ -30,6 +30,9 @@ def tables() -> Mapping[str, type[pydantic.BaseModel]]:
         "score.sequence": SequenceOf,
         "score.stateful": StatefulOf,
         "connect.kafka.oauth": OAuth,
+        "options.json": JsonOptions,
+        "options.msgpack": MsgpackOptions,
+        "options.csv": CsvOptions,
         "options.avro": AvroOptions,
         "options.protobuf": ProtobufOptions,
         "options.registry": RegistrySettings,

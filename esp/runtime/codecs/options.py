@@ -1,4 +1,4 @@
-"""Options of the formats whose records follow a schema of their own."""
+"""Options of the formats, as a query file has them: the tables that ``esp keys`` shows."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,6 +6,36 @@ from typing import Literal
 import pydantic
 
 from esp.runtime.codecs.registry.settings import RegistrySettings
+
+Forms = str | dict[str, str]  # one word for all tensors, or by field
+
+
+class MsgpackOptions(pydantic.BaseModel):
+    """Options of format = "msgpack"."""
+
+    layout: Literal["map", "array"] = pydantic.Field(
+        "map", description="sink: records as maps by name, or arrays by place; a source reads both"
+    )
+    tensors: Forms = pydantic.Field("bin", description="sink: tensors as bin or array, for all or by field; a source reads both")
+
+
+class JsonOptions(pydantic.BaseModel):
+    """Options of format = "json"."""
+
+    tensors: Forms = pydantic.Field(
+        "array",
+        description="sink: tensors as array, text (numbers with commas in one string) or base64, for all or by field; a source reads all",
+    )
+
+
+class CsvOptions(pydantic.BaseModel):
+    """Options of format = "csv"."""
+
+    delimiter: str = pydantic.Field(",", description="one ASCII sign between columns")
+    tensors: Forms = pydantic.Field(
+        "columns",
+        description="tensors as columns, or in one as text (numbers with commas) or base64, for all or by field, on both sides",
+    )
 
 
 class SchemaOptions(pydantic.BaseModel):

@@ -24,7 +24,7 @@ class SinkSettings(Settings):
     kind: Literal["sink"]
     format: str = pydantic.Field("json", description="codec of the values: msgpack, json, csv, avro or protobuf")
     options: dict[str, Any] = pydantic.Field(
-        default_factory=dict, description="options of the codec, such as layout; see esp keys options.avro"
+        default_factory=dict, description="options of the format, such as tensors; see esp keys options.json"
     )
     fields: tuple[str, ...] = pydantic.Field((), description="the fields that go out, in this order; all, if left out")
     key: tuple[str, ...] | None = pydantic.Field(

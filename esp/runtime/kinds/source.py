@@ -28,7 +28,7 @@ class SourceSettings(Settings):
         alias="schema", description="fields of an event, such as 'id*:int64, ts:stamp(ms), acc:float32[3]'"
     )
     format: str = pydantic.Field("json", description="codec of the values: msgpack, json, csv, avro or protobuf")
-    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the codec; see esp keys options.avro")
+    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of the format; see esp keys options.csv")
     time: str = pydantic.Field("", description="the field that holds event time; the record's time stamp, if left out")
     max_delay: Duration = pydantic.Field(
         0, description="how far events may be out of order: what the watermark stays behind, such as '2s'"

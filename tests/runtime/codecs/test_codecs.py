@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import inspect
 import io
 import math
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from esp.errors import QueryError
 from esp.runtime.codecs import CODECS, Decoded, codec
+from esp.runtime.codecs.options import CsvOptions, JsonOptions, MsgpackOptions
 from esp.runtime.events import Bools, Column, EventBlock, VarColumn, raw_block
 from esp.runtime.schema import Schema
 
@@ -60,6 +62,14 @@ def test_unknown_codec_and_unknown_options_are_query_errors() -> None:
     for delimiter in ("", "ab", "\n", '"', "1", "é", "-"):
         with pytest.raises(QueryError):
             codec("csv", schema, delimiter=delimiter)
+
+
+def test_options_as_they_are_told_are_those_that_codecs_take() -> None:
+    told = {"msgpack": MsgpackOptions, "json": JsonOptions, "csv": CsvOptions}
+    for name, options in told.items():
+        assert tuple(options.model_fields) == CODECS[name].OPTIONS
+        for option, found in inspect.signature(CODECS[name]).parameters.items():
+            assert option == "schema" or found.default == options.model_fields[option].default
 
 
 @pytest.mark.parametrize("name", CODECS)
