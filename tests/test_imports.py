@@ -41,7 +41,7 @@ EDGES: dict[str, tuple[str, ...]] = {
     "fastavro": ("esp.runtime.codecs.avro",),
     "google": ("esp.runtime.codecs.protobuf",),
     "confluent_kafka": ("esp.demo",),
-    "prometheus_client": ("esp.runtime.metrics",),
+    "prometheus_client": ("esp.runtime.metrics", "esp.runtime.workers"),
     "onnx": ("esp.astore.onnx",),
     "onnxruntime": ("esp.runtime.backends.onnxruntime",),
     "PIL": ("esp.astore.image",),

@@ -96,6 +96,9 @@ def run(
     cert_file: Annotated[Path | None, typer.Option(help="Certificate (PEM) of the port: it speaks https then.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="Key of the certificate, if it is not in the same file.")] = None,
     guard_metrics: Annotated[bool, typer.Option("--guard-metrics", help="Ask for the token at /metrics too.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that share the partitions as one group, behind one port.")
+    ] = 1,
     trusted_keys: Annotated[
         list[Path] | None,
         typer.Option(
@@ -139,15 +142,20 @@ def run(
         if not trusted_keys and "ESP_TRUSTED_KEYS" in os.environ:  # set, but empty: nobody is to be left unguarded by a slip
             raise FileError("there is no path in it", where="ESP_TRUSTED_KEYS", mend="name the file of public keys, or unset it")
         trusted = [key for file in trusted_keys or () for key in keys_in(file)]
-        loaded = [
-            load_query(path, {key: value for key, value in overrides.items() if value is not None}, trusted) for path in queries
-        ]
+        given = {key: value for key, value in overrides.items() if value is not None}
+        loaded = [load_query(path, given, trusted) for path in queries]
         listen = listen or (FREE_PORT if said.is_backfill else DEFAULT_LISTEN)
         settings = EngineSettings(listen, state, token(token_file), fresh, _tls(cert_file, key_file), guard_metrics)
         if guard_metrics and not settings.token:
             raise UsageError("there is no token to ask for", where="--guard-metrics", mend="give --token-file, or set ESP_TOKEN")
+        if said.is_backfill and workers > 1:
+            raise UsageError("a backfill runs in one process", where="--workers", mend="leave it out")
         if asked := said.asked():
             run_backfill(asked, loaded, settings, has_bar=log == "text")
+        elif workers > 1:
+            from esp.runtime.workers.supervisor import Plan, Supervisor
+
+            asyncio.run(Supervisor(Plan(workers, loaded, settings, given, trusted, log, log_level)).run())
         else:
             asyncio.run(Engine(loaded, settings).run())
     except EspError as error:

@@ -84,6 +84,19 @@ def _is_ready(runner: QueryRunner) -> bool:
     return runner.is_ready and runner.is_connected and not runner.meter.is_restoring
 
 
+class Holding(Local):
+    """The queries of this process, to which models may be deployed in two halves."""
+
+    async def hold(self, query: str, window: str, data: bytes, digest: str) -> Deployment:
+        return Deployment(**await self.running(query).hold(window, data, digest))
+
+    async def swap(self, query: str, window: str) -> Deployment:
+        return Deployment(**await self.running(query).swap(window))
+
+    async def drop(self, query: str, window: str) -> None:
+        await self.running(query).models.drop(window)
+
+
 def state_of(runner: QueryRunner) -> State:
     if runner.meter.is_restoring:
         return "restoring"

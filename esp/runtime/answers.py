@@ -78,8 +78,19 @@ class QueryStatus(pydantic.BaseModel):
     checkpoints: int
 
 
+class WorkerStatus(pydantic.BaseModel):
+    """One process of several; ``last_end`` says why it had to be started again, the last time."""
+
+    number: int
+    ready: bool
+    pid: int | None
+    restarts: int
+    last_end: str
+
+
 class Status(pydantic.BaseModel):
-    """The engine and its queries."""
+    """The engine and its queries; the workers, where it runs in several processes."""
 
     version: str
     queries: list[QueryStatus]
+    workers: list[WorkerStatus] = []

@@ -64,6 +64,11 @@ class Deployments:
             if window in table and table[window].over == digest != table[window].digest
         }
 
+    def recorded(self, window: str) -> str | None:
+        """The digest of the last deployment to a window; None where there was none."""
+        entry = self._table().get(window)
+        return entry.digest if entry else None
+
     def store(self, uploaded: Astore, data: bytes) -> Astore:
         """Keeps the bytes of an uploaded astore under its digest; StateError where they cannot be written.
 

@@ -13,18 +13,32 @@ LIMIT, INTERVAL_S = 5, 10.0  # lines of one message in an interval before the re
 
 
 class TextLines(logging.Formatter):
-    """``2026-01-31T12:00:00.123 INFO esp.runner message``"""
+    """``2026-01-31T12:00:00.123 INFO esp.runner message``, before the message ``[2]`` where it is of worker 2."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self.mark = "" if worker is None else f"[{worker}] "
 
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_stamp(record)} {record.levelname} {record.name} {_one_line(record)}"
+        text = f"{_stamp(record)} {record.levelname} {record.name} {self.mark}{_one_line(record)}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the traceback of an unexpected error."""
+    """One JSON object a line: time, level, logger, worker (where it is one of several), message, and the traceback of an unexpected error."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self.mark = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {"time": _stamp(record), "level": record.levelname.lower(), "logger": record.name, "message": _one_line(record)}
+        entry = {
+            "time": _stamp(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **self.mark,
+            "message": _one_line(record),
+        }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
@@ -88,10 +102,10 @@ class LimitedLines(logging.StreamHandler[TextIO]):
             super().emit(held)
 
 
-def set_up_logs(form: Literal["text", "json"] = "text", level: str = "info") -> None:
-    """Sends the logs of this process to stderr."""
+def set_up_logs(form: Literal["text", "json"] = "text", level: str = "info", worker: int | None = None) -> None:
+    """Sends the logs of this process to stderr, with the number of the worker where it is one of several."""
     handler = LimitedLines(sys.stderr, RateLimit())
-    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.setFormatter(JsonLines(worker) if form == "json" else TextLines(worker))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

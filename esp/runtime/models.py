@@ -24,6 +24,7 @@ class Models:
     def __init__(self, query: Query, folder: Path) -> None:
         self.query, self.deployments = query, Deployments(folder, query.trusted)
         self.scorers: dict[str, Scorer] = {}
+        self._held: dict[str, Scorer] = {}  # by window: checked, and not yet swapped
         self._deploying = asyncio.Lock()
 
     def start(self, is_fresh: bool) -> None:
@@ -49,23 +50,55 @@ class Models:
 
     async def deploy(self, window: str, data: bytes, digest: str, at_checkpoint: AtCheckpoint) -> dict[str, str]:
         """Checks an uploaded model, warms it beside the old one and lets it score from a checkpoint on; else nothing has changed."""
-        planned, settings = self.scoring(window)
         async with self._deploying:
-            old = self.scorers[window].astore
-            try:
-                scorer = await asyncio.to_thread(self._prepare, data, digest, old, planned)
+            return await self._swap(window, await self._checked(window, data, digest), at_checkpoint)
 
-                def swap() -> None:
-                    self.deployments.record(window, scorer.digest, self.query.models[settings.model])
-                    self.scorers[window] = scorer
+    async def hold(self, window: str, data: bytes, digest: str) -> dict[str, str]:
+        """The first half of a deployment: the model is checked and warm, and waits for ``swap``, or for ``drop``."""
+        async with self._deploying:
+            self._held[window] = scorer = await self._checked(window, data, digest)
+        return self._told(window, self.scorers[window].astore, scorer)
 
-                await at_checkpoint(swap)
-            except Exception:
-                await asyncio.to_thread(self.deployments.tidy)  # what was stored of it
-                raise
+    async def swap(self, window: str, at_checkpoint: AtCheckpoint) -> dict[str, str]:
+        """The second half: what is held scores from a checkpoint on; else nothing has changed. QueryError where nothing is held."""
+        async with self._deploying:
+            if window not in self._held:
+                raise QueryError(f"no model waits for window '{window}' of query '{self.query.name}'", mend="deploy it again")
+            return await self._swap(window, self._held.pop(window), at_checkpoint)
+
+    async def drop(self, window: str) -> None:
+        """Forgets what is held."""
+        async with self._deploying:
+            if self._held.pop(window, None):
+                await asyncio.to_thread(self.deployments.tidy)
+
+    async def _checked(self, window: str, data: bytes, digest: str) -> Scorer:
+        planned, _ = self.scoring(window)
+        try:
+            return await asyncio.to_thread(self._prepare, data, digest, self.scorers[window].astore, planned)
+        except Exception:
+            await asyncio.to_thread(self.deployments.tidy)  # what was stored of it
+            raise
+
+    async def _swap(self, window: str, scorer: Scorer, at_checkpoint: AtCheckpoint) -> dict[str, str]:
+        _, settings = self.scoring(window)
+        old = self.scorers[window].astore
+
+        def swap() -> None:
+            self.deployments.record(window, scorer.digest, self.query.models[settings.model])
+            self.scorers[window] = scorer
+
+        try:
+            await at_checkpoint(swap)
+        except Exception:
+            await asyncio.to_thread(self.deployments.tidy)
+            raise
         line = "query %s window %s: %s scores in the place of %s, on %s"
         log.info(line, self.query.name, window, scorer.digest[:12], old.short_digest, told(scorer))
-        return {"window": f"{self.query.name}/{window}", "old": old.digest, "new": scorer.digest, "backend": scorer.backend}
+        return self._told(window, old, scorer)
+
+    def _told(self, window: str, old: Astore, new: Scorer) -> dict[str, str]:
+        return {"window": f"{self.query.name}/{window}", "old": old.digest, "new": new.digest, "backend": new.backend}
 
     def _prepare(self, data: bytes, digest: str, old: Astore, planned: PlannedWindow) -> Scorer:
         uploaded = from_bytes(data, "upload", trusted=self.query.trusted)

@@ -17,7 +17,7 @@ from esp.runtime.events import DeadBlock, RawBlock
 from esp.runtime.handover import Handover
 from esp.runtime.kafka.source import KafkaSource
 from esp.runtime.ledgers import ledgers
-from esp.runtime.models import Models
+from esp.runtime.models import AtCheckpoint, Models
 from esp.runtime.peer import Peer
 from esp.runtime.query import Query
 from esp.runtime.restoring import show
@@ -38,13 +38,15 @@ LONGEST_RETRY_S = 30.0  # from one attempt to write a checkpoint to the next
 class QueryRunner:
     """One query in this process; ``run`` is its whole life, the other methods are what the administrator does to it."""
 
-    def __init__(self, query: Query, state_dir: Path, *, is_fresh: bool = False, backfill: Backfill | None = None) -> None:
+    def __init__(
+        self, query: Query, state_dir: Path, *, is_fresh: bool = False, backfill: Backfill | None = None, models_dir: Path | None = None
+    ) -> None:  # fmt: skip
         self.query, self.is_fresh, self.meter, self.backfill = query, is_fresh, new_meter(query), backfill
         limits = query.settings.limits
         self.worker = Worker(query.name, Bounds(limits.queue_events, limits.queue_bytes), limits.max_batch, self.meter)
         self.durability = Durability(query, state_dir)
         self.meter.restores = self.durability.restores
-        self.models = Models(query, state_dir / query.name / "models")
+        self.models = Models(query, (models_dir or state_dir) / query.name / "models")
         self.scorers = self.models.scorers
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
@@ -277,14 +279,29 @@ class QueryRunner:
         ``digest`` is what the sender says that the data are. Raises FileError, GraphError, QueryError, BackendError or
         StateError, and nothing has changed then.
         """
+        self._require_deployable(window)
+        return await self.models.deploy(window, data, digest, self._at_checkpoint())
+
+    async def hold(self, window: str, data: bytes, digest: str = "") -> Mapping[str, str]:
+        """The first half of a deployment, of which nobody sees anything until ``swap``; ``models.drop`` takes it back."""
+        self._require_deployable(window)
+        return await self.models.hold(window, data, digest)
+
+    async def swap(self, window: str) -> Mapping[str, str]:
+        """The second half of a deployment."""
+        self._require_deployable(window)
+        return await self.models.swap(window, self._at_checkpoint())
+
+    def _at_checkpoint(self) -> AtCheckpoint:
+        return partial(self.durability.checkpoint_then, self.worker, self.sources)
+
+    def _require_deployable(self, window: str) -> None:
         self.models.scoring(window)
         self._require_running()
         if not self.is_connected:
             raise EspError(
                 f"the broker (or schema registry) of query '{self.query.name}' is gone", mend="deploy again when it is back"
             )
-        at_checkpoint = partial(self.durability.checkpoint_then, self.worker, self.sources)
-        return await self.models.deploy(window, data, digest, at_checkpoint)
 
     def _require_running(self) -> None:
         if not self.is_running:

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 import esp
 from esp.errors import EspError, StartError, UsageError
-from esp.runtime.admin import Admin, RefusedError
+from esp.runtime.admin import Admin, Holding, RefusedError
 from esp.runtime.answers import Action, Deployment, Health, QueryState, Readiness, Refusal, Status
 
 MAX_UPLOAD_BYTES = 2 << 30
@@ -50,6 +50,8 @@ def build_app(
     guard = Depends(_guard(token) if token else _only_own_site)
     _add_watching(app, engine, [guard] if token and guards_metrics else [])
     _add_admin(app, engine, [guard], max_upload_bytes)
+    if isinstance(engine, Holding):
+        _add_holding(app, engine, [guard], max_upload_bytes)
     return app
 
 
@@ -111,6 +113,29 @@ def _add_admin(app: FastAPI, engine: Admin, allowed: list[Any], max_upload_bytes
         await engine.require(query)
         data = await _body(request, max_upload_bytes)
         return await engine.deploy(query, window, data, request.headers.get("esp-digest", ""))
+
+
+def _add_holding(app: FastAPI, engine: Holding, allowed: list[Any], max_upload_bytes: int) -> None:
+    """Deployments in two halves, for the supervisor of several workers."""
+    route: dict[str, Any] = {
+        "path": "/v1/queries/{query}/windows/{window}/held",
+        "dependencies": allowed,
+        "include_in_schema": False,
+    }
+
+    @app.put(**route)
+    async def hold(query: str, window: str, request: Request) -> Deployment:
+        await engine.require(query)
+        return await engine.hold(query, window, await _body(request, max_upload_bytes), request.headers.get("esp-digest", ""))
+
+    @app.post(**route)
+    async def swap(query: str, window: str) -> Deployment:
+        return await engine.swap(query, window)
+
+    @app.delete(**route)
+    async def drop(query: str, window: str) -> Health:
+        await engine.drop(query, window)
+        return Health()
 
 
 UPLOAD: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""Several engine processes of one consumer group behind one port: ``esp run --workers N``."""

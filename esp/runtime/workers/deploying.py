@@ -1,0 +1,72 @@
+"""A deployment to several workers: all check the model before one swaps it, and what is recorded is what all come to score with."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from esp.runtime.admin import RefusedError
+from esp.runtime.answers import Deployment
+from esp.runtime.deployments import Deployments
+from esp.runtime.workers.member import Member
+from esp.runtime.workers.process import UnreachableError, WorkerProcess
+
+log = logging.getLogger("esp.workers")
+CHECK_S, SWAP_S = 300.0, 60.0
+
+
+class Deploying:
+    """Deploys in two halves. The table of deployments lies in a folder that all workers share.
+
+    First every worker checks and warms the model; if one refuses, nothing has changed. Then one worker swaps it, which records
+    the deployment; if that fails, nothing has changed either. From then on it stands: a worker that cannot swap it is ended, and
+    comes back with what is recorded.
+    """
+
+    def __init__(self, members: Sequence[Member], models_dir: Path) -> None:
+        self.members, self.models_dir = members, models_dir
+        self._one_at_a_time = asyncio.Lock()
+
+    async def deploy(self, query: str, window: str, data: bytes, digest: str) -> Deployment:
+        target = f"/v1/queries/{quote(query, safe='')}/windows/{quote(window, safe='')}/held"
+        async with self._one_at_a_time:
+            processes = [member.running() for member in self.members]
+            try:
+                held = await self._hold(processes, target, data, digest)
+                await self._swap_first(processes[0], target, query, window, held)
+            except BaseException:
+                await asyncio.gather(*(process.ask("DELETE", target) for process in processes), return_exceptions=True)
+                raise
+            await asyncio.gather(*(self._swap(process, target) for process in processes[1:]))
+        return held
+
+    async def _hold(self, processes: Sequence[WorkerProcess], target: str, data: bytes, digest: str) -> Deployment:
+        """The first alone: it may measure which backend is the faster, and the others find what it measured."""
+        headers = {"esp-digest": digest} if digest else {}
+
+        async def one(process: WorkerProcess) -> Deployment:
+            return Deployment(**json.loads(await process.ask("PUT", target, data, headers, timeout_s=CHECK_S)))
+
+        held = await one(processes[0])
+        for result in await asyncio.gather(*map(one, processes[1:]), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+        return held
+
+    async def _swap_first(self, process: WorkerProcess, target: str, query: str, window: str, held: Deployment) -> None:
+        try:
+            await process.ask("POST", target, timeout_s=SWAP_S)
+        except UnreachableError:  # it may have been done: once the worker is gone, the table tells
+            process.kill()
+            await process.ended.wait()
+            if Deployments(self.models_dir / query / "models").recorded(window) != held.new:
+                raise
+
+    async def _swap(self, process: WorkerProcess, target: str) -> None:
+        try:
+            await process.ask("POST", target, timeout_s=SWAP_S)
+        except RefusedError as err:
+            log.error("%s; it is ended, and comes back with the new model", err)
+            process.kill()

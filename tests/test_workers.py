@@ -1,0 +1,248 @@
+"""``esp run --workers N`` over a real Kafka: several processes, one port; whatever dies, nothing is lost and nobody is left over."""
+
+import json
+import os
+import re
+import signal
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from esp.client import AdminClient
+from esp.errors import UsageError
+from tests.certificates import Authority
+from tests.conftest import Kafka
+from tests.engine_process import EngineProcess, Topics, wait_until
+from tests.runtime import streams
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+PARTITIONS = 4
+COPY = """
+[query]
+name = "{tag}"
+checkpoint = "100ms"
+
+[windows.in]
+kind = "source"
+schema = "id:int64"
+connect = {{ connector = "kafka", topic = "{tag}.in", brokers = "{brokers}" }}
+
+[windows.out]
+kind = "sink"
+from = "in"
+connect = {{ connector = "kafka", topic = "{tag}.out", brokers = "{brokers}" }}
+"""
+
+
+@pytest.fixture
+def tag() -> str:
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+def copy_query(folder: Path, tag: str, brokers: str) -> Path:
+    path = folder / "copy.toml"
+    path.write_text(COPY.format(tag=tag, brokers=brokers))
+    return path
+
+
+def numbers(first: int, n: int) -> list[tuple[int, bytes]]:
+    return [(number % PARTITIONS, b'{"id": %d}' % number) for number in range(first, first + n)]
+
+
+def ids(topics: Topics) -> list[int]:
+    return sorted(json.loads(value)["id"] for value in topics.values("out"))
+
+
+def samples(engine: EngineProcess) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """The page of metrics, read by Prometheus' own reader."""
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(engine.metrics()):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def value(engine: EngineProcess, name: str, **labels: str) -> float:
+    (found,) = [number for told, number in samples(engine)[name] if labels.items() <= told.items()]
+    return found
+
+
+def workers_of(engine: EngineProcess) -> dict[int, int]:
+    """Process ids by worker, as ``esp status`` shows them."""
+    return {worker["number"]: worker["pid"] for worker in AdminClient(engine.url).status()["workers"]}
+
+
+def are_gone(pids: Sequence[int]) -> bool:
+    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+
+def held(engine: EngineProcess) -> dict[int, set[int]]:
+    """The partitions of each worker, by the last line of the log that tells of them."""
+    found = re.findall(r"\[(\d+)\] query \w+ source in: partitions \[([\d, ]*)\] assigned", engine.text)
+    return {int(worker): {int(number) for number in numbers.split(", ") if number} for worker, numbers in found}
+
+
+def is_shared(engine: EngineProcess, workers: int) -> bool:
+    shares = held(engine).values()
+    return len(shares) == workers and sorted(number for share in shares for number in share) == list(range(PARTITIONS))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_share_the_partitions_and_one_page_of_metrics_tells_of_all(
+    kafka: Kafka, tag: str, tmp_path: Path, workers: int
+) -> None:
+    topics = Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
+    with EngineProcess(copy_query(tmp_path, tag, kafka.bootstrap), tmp_path / "state", "--workers", workers) as engine:
+        wait_until(lambda: engine.ready()[0], "all workers")
+        wait_until(lambda: is_shared(engine, workers), "shares")
+        topics.send("in", numbers(0, 2000))
+        wait_until(lambda: topics.count("out") >= 2000, "outputs")
+        pids = list(workers_of(engine).values())
+        assert len(set(pids)) == workers
+        for name in ("in", "out"):
+            wait_until(lambda: value(engine, "esp_events_in_total", window=name) == 2000, "all counted")  # noqa: B023
+        assert value(engine, "esp_latency_seconds_count") == 2000
+        wait_until(lambda: len(samples(engine).get("esp_consumer_lag_events", [])) == PARTITIONS, "the lag of each partition")
+        lag = {told["partition"]: told["worker"] for told, _ in samples(engine)["esp_consumer_lag_events"]}
+        assert {int(partition): int(worker) for partition, worker in lag.items()} == {
+            partition: worker for worker, share in held(engine).items() for partition in share
+        }
+        assert {told["worker"] for told, _ in samples(engine)["process_resident_memory_bytes"]} == {
+            "supervisor", *map(str, range(1, workers + 1))
+        }  # fmt: skip
+        (query,) = AdminClient(engine.url).status()["queries"]
+        assert [(window["in"], window["out"]) for window in query["windows"]] == [(2000, 2000), (2000, 2000)]
+        assert engine.stop() == 0
+    assert ids(topics) == list(range(2000))
+    assert are_gone(pids)
+    assert "Traceback" not in engine.text
+    assert len(re.findall(r"\[\d\] query \w+ has drained", engine.text)) == workers
+
+
+def test_a_worker_that_is_killed_is_started_again_and_nothing_is_lost(kafka: Kafka, tag: str, tmp_path: Path) -> None:
+    topics = Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
+    with EngineProcess(copy_query(tmp_path, tag, kafka.bootstrap), tmp_path / "state", "--workers", 2) as engine:
+        wait_until(lambda: engine.ready()[0] and is_shared(engine, 2), "all workers")
+        shares, before = held(engine), workers_of(engine)
+        sending = topics.send_beside("in", numbers(0, 4000), pace_s=0.001)
+        wait_until(lambda: topics.count("out") > 500, "outputs")
+        counted = value(engine, "esp_events_in_total", window="in")
+        os.kill(before[2], signal.SIGKILL)
+        wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
+        assert any(line.startswith("worker 2") for line in engine.ready()[1]["reasons"].get(tag, ["worker 2"]))
+        assert value(engine, "esp_events_in_total", window="in") >= counted  # a counter does not fall
+        wait_until(lambda: engine.ready()[0], "the worker again")
+        sending.join()
+        wait_until(lambda: len(set(ids(topics))) == 4000, "all outputs")
+        after = workers_of(engine)
+        assert (after[1], after[2] != before[2]) == (before[1], True)
+        assert held(engine) == shares  # a static member: the other one was left alone
+        assert len(re.findall(r"\[1\] .* revoked", engine.text)) == 1  # when the second came, at the start
+        assert value(engine, "esp_worker_restarts_total", worker="2") == 1
+        assert "worker 2 has ended with status 1: killed by SIGKILL; it is started again" in engine.text
+        assert engine.stop() == 0
+
+
+def test_the_end_of_the_supervisor_is_the_end_of_its_workers(kafka: Kafka, tag: str, tmp_path: Path) -> None:
+    Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
+    with EngineProcess(copy_query(tmp_path, tag, kafka.bootstrap), tmp_path / "state", "--workers", 2) as engine:
+        wait_until(lambda: engine.ready()[0], "all workers")
+        pids = list(workers_of(engine).values())
+        engine.kill()
+        wait_until(lambda: are_gone(pids), "the end of the workers")
+    assert engine.text.count("the supervisor is gone: draining") == 2
+    assert engine.text.count("has drained") == 2
+
+
+def test_a_second_signal_ends_all_at_once(own_broker: Any, tag: str, tmp_path: Path) -> None:
+    Topics(own_broker.bootstrap, tag, ("in", "out"), PARTITIONS)
+    with EngineProcess(copy_query(tmp_path, tag, own_broker.bootstrap), tmp_path / "state", "--workers", 2) as engine:
+        wait_until(lambda: engine.ready()[0], "all workers")
+        pids = list(workers_of(engine).values())
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)  # so that they cannot drain
+        engine.process.send_signal(signal.SIGTERM)
+        engine.wait_for("draining; a second signal ends at once")
+        assert engine.stop() == 1
+        wait_until(lambda: are_gone(pids), "the end of the workers")
+
+
+def test_a_deployment_under_load_reaches_all_workers_or_none(kafka: Kafka, tag: str, tmp_path: Path) -> None:
+    topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
+    query = streams.query_file(tmp_path, streams.kafka(tag, kafka.bootstrap), name=tag, checkpoint="200ms", max_batch=16)
+    made = streams.events(2, n=3000)
+    old, new = streams.model(tmp_path / "tiny.astore"), streams.model(tmp_path / "new.astore", seed=2)
+    records = [(streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in made]
+    with EngineProcess(query, tmp_path / "state", "--workers", 2) as engine:
+        wait_until(lambda: engine.ready()[0], "all workers")
+        client = AdminClient(engine.url)
+        with pytest.raises(UsageError, match="the engine refused: worker 1: "):
+            client._call("PUT", f"/v1/queries/{tag}/windows/scored/model", (tmp_path / "new.astore").read_bytes()[:-3])
+        with pytest.raises(UsageError, match="there is no query 'nobody' here"):
+            client._call("PUT", "/v1/queries/nobody/windows/scored/model", b"")
+        assert _digests(engine) == {old.short_digest}
+        sending = topics.send_beside("events", records, pace_s=0.001)
+        wait_until(lambda: topics.count("scores") > 100, "scores")
+        answer = client.deploy(tmp_path / "new.astore", f"{tag}/scored")
+        assert (answer["old"], answer["new"]) == (old.digest, new.digest)
+        assert _digests(engine) == {new.short_digest}
+        os.kill(workers_of(engine)[2], signal.SIGKILL)  # what it comes back with is what was deployed
+        wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
+        wait_until(lambda: engine.ready()[0], "the worker again")
+        assert _digests(engine) == {new.short_digest}
+        sending.join()
+        wait_until(lambda: sum(topics.committed("events", tag).values()) == 3000, "the end of the stream")
+        assert engine.stop() == 0
+    for part in topics.by_partition("scores"):
+        models = [json.loads(each)["model"] for each in part]
+        assert models == sorted(models, key=[old.short_digest, new.short_digest].index)
+    wanted = streams.expected(made, PARTITIONS, is_ended=False).scores
+    assert {json.loads(each)["id"] for each in topics.values("scores")} == set(wanted)
+
+
+def _digests(engine: EngineProcess) -> set[str]:
+    """The models that the workers score with, by the metrics of all."""
+    return {told["digest"] for told, _ in samples(engine)["esp_model_info"]}
+
+
+def test_pause_drain_and_resume_reach_all_workers_and_outlast_a_restart(kafka: Kafka, tag: str, tmp_path: Path) -> None:
+    topics = Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
+    with EngineProcess(copy_query(tmp_path, tag, kafka.bootstrap), tmp_path / "state", "--workers", 2) as engine:
+        wait_until(lambda: engine.ready()[0], "all workers")
+        client = AdminClient(engine.url)
+        topics.send("in", numbers(0, 100))
+        wait_until(lambda: topics.count("out") == 100, "outputs")
+        assert client.act(tag, "drain") == {"query": tag, "state": "paused"}
+        assert topics.committed("in", tag) == dict.fromkeys(range(PARTITIONS), 25)
+        os.kill(workers_of(engine)[1], signal.SIGKILL)
+        wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
+        wait_until(lambda: engine.ready()[0], "the worker again")
+        topics.send("in", numbers(100, 100))
+        assert [query["state"] for query in client.status()["queries"]] == ["paused"]
+        assert topics.count("out") == 100
+        assert client.act(tag, "resume") == {"query": tag, "state": "running"}
+        wait_until(lambda: topics.count("out") == 200, "all outputs")
+        assert engine.stop() == 0
+
+
+def test_a_token_and_a_certificate_guard_the_one_port(kafka: Kafka, tag: str, tmp_path: Path) -> None:
+    Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
+    (tmp_path / "token").write_text("the-token")
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("engine")
+    options = ["--token-file", tmp_path / "token", "--cert-file", certificate, "--key-file", key, "--guard-metrics"]
+    with EngineProcess(copy_query(tmp_path, tag, kafka.bootstrap), tmp_path / "state", "--workers", 2, *options) as engine:
+        client = AdminClient(engine.url, "the-token", authority.file)
+        assert engine.url.startswith("https://")
+        wait_until(lambda: all(worker["ready"] for worker in client.status()["workers"]), "all workers")
+        with pytest.raises(UsageError, match="the token is missing or wrong"):
+            AdminClient(engine.url, None, authority.file).status()
+        with pytest.raises(UsageError, match="the token is missing or wrong"):
+            AdminClient(engine.url, None, authority.file)._call("GET", "/metrics")
+        assert engine.stop() == 0
+    assert "the-token" not in engine.text
