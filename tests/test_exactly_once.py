@@ -1,6 +1,7 @@
 """Exactly once, by engines in processes of their own over a real Kafka: what readers of committed records see is what must come, whatever dies."""
 
 import shutil
+import signal
 import uuid
 from functools import partial
 from pathlib import Path
@@ -65,3 +66,33 @@ def test_an_engine_that_is_killed_again_and_again_gives_every_output_once(kafka:
 
 def has_more(topics: Topics, scores: int) -> bool:
     return topics.count("scores") > scores
+
+
+def test_an_engine_that_was_held_up_and_taken_over_from_writes_nothing_more_and_comes_back(
+    kafka: Kafka, tag: str, tmp_path: Path
+) -> None:
+    topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
+    query = streams.query_file(
+        tmp_path, streams.kafka(tag, kafka.bootstrap, SOURCE), name=tag, checkpoint="3s", max_batch=16, delivery="exactly_once"
+    )
+    sent = streams.events(1, n=900)
+    # checkpoints are seldom, so that it is held up amid a transaction
+    with EngineProcess(query, tmp_path / "a") as a, EngineProcess(query, tmp_path / "b") as b:
+        for engine in (a, b):
+            engine.wait_for("is running")
+        seen = topics.count("scores")
+        sending = topics.send_beside("events", records(sent[:600]), pace_s=0.01)
+        wait_until(partial(has_more, topics, seen), "scores")
+        a.process.send_signal(signal.SIGSTOP)
+        b.wait_for(r"partitions \[0, 1, 2\] assigned")
+        sending.join()
+        wait_until(lambda: topics.committed("events", tag) == ends(topics), "the work of the one that is left")
+        a.process.send_signal(signal.SIGCONT)
+        a.wait_for("is given up")
+        topics.send("events", records(sent[600:]))
+        wait_until(lambda: topics.committed("events", tag) == ends(topics), "the end of the stream")
+        for engine in (a, b):
+            assert engine.stop() == 0
+            assert "never retrieved" not in engine.text
+            assert "Traceback" not in engine.text
+    check_exactly(topics, sent)

@@ -141,6 +141,15 @@ class Durability:
         """Returns when all outputs that outlets took are acknowledged."""
         await asyncio.gather(*(ledger.flush() for ledger in self.ledgers.values()))
 
+    def is_lost(self, key: TaskKey) -> bool:
+        """Whether another engine has taken over a task that is still held here."""
+        return key[0] in self.ledgers and self.ledgers[key[0]].is_lost(key[1])
+
+    def settle(self) -> None:
+        """The first tasks are there: those that come later have their state from other engines, and none begins afresh."""
+        for ledger in self.ledgers.values():
+            ledger.is_fresh = False
+
     async def release(self, keys: Collection[TaskKey]) -> None:
         """Lets tasks go that have been closed."""
         for name, ledger in self.ledgers.items():

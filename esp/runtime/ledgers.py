@@ -60,7 +60,8 @@ def _settings(query: Query, source: str, scorers: Mapping[str, Scorer]) -> Ledge
 def _changelog(query: Query, connection: KafkaConnection, name: str) -> KafkaConnection:
     """The topic of the changelog, on the cluster of the source."""
     settings = query.settings.changelog
-    create = CreateTopic(replication=settings.replication, config=COMPACTED | settings.config)
+    replication = {} if settings.replication is None else {"replication": settings.replication}
+    create = CreateTopic(config=COMPACTED | settings.config, **replication)
     update = {"topic": settings.topic or name, "create": create, "compression": settings.compression, "client": {}}
     return connection.model_copy(update=update)
 

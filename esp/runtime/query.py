@@ -54,7 +54,9 @@ class ChangelogSettings(pydantic.BaseModel):
     topic: str = pydantic.Field(
         "", max_length=249, pattern=r"^[A-Za-z0-9._-]*$", description="the topic; GROUP-SOURCE-changelog, if left out"
     )
-    replication: int = pydantic.Field(1, ge=1, description="replicas of each partition of a topic that is made")
+    replication: int | None = pydantic.Field(
+        None, ge=1, description="replicas of each partition of a topic that is made; those of the source, if left out"
+    )
     compression: Compression | None = pydantic.Field(None, description="compression of record batches")
     config: dict[str, str] = pydantic.Field(default_factory=dict, description="further settings of a topic that is made")
 

@@ -77,6 +77,7 @@ class QueryRunner:
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(work) for work in (self._send(), self.worker.watch(), self._give_up_lost())]
             if await unless(stopping, self._start_sources()):
+                self.durability.settle()
                 helpers += [group.create_task(work) for work in (self._checkpoint_often(), self._watch())]
                 fetchers = [group.create_task(self._fetch(name)) for name in self.sources]
                 self.is_ready = self.is_running = True
@@ -262,9 +263,9 @@ class QueryRunner:
         """Closes tasks that another engine has fenced, and lets the group say anew who has which partitions."""
         while True:
             key = await self._lost.get()
-            await self.worker.call(partial(self.handover.close, {key}))
             source = self.sources[key[0]]
-            if isinstance(source, KafkaSource):
+            if self.durability.is_lost(key) and isinstance(source, KafkaSource):
+                await self.worker.call(partial(self.handover.close, {key}))
                 source.rejoin()
 
     # ---- what the administrator does ------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from esp.errors import StateError, TransportError
+from esp.errors import StartError, StateError, TransportError
 from esp.runtime.events import U8, RawBlock, raw_block
 from esp.runtime.kafka import columns
+from esp.runtime.kafka.cluster import Topic, topic_config
 from esp.runtime.kafka.consumed import block_of
-from esp.runtime.kafka.settings import KafkaConnection, client_options
+from esp.runtime.kafka.settings import CreateTopic, KafkaConnection, client_options
 from esp.runtime.state.chain import Chain, Link, Stored
 from esp.runtime.state.segment import unpack_segment
 from esp.runtime.unread import Damage
@@ -110,6 +111,25 @@ def blocks_of(link: Link, gone: Iterable[bytes], topic: str, partition: int) -> 
         yield raw_block(values, topic=topic, partition=partition, keys=[keys[at] for at in some])
     if tombs := list(gone):
         yield raw_block([None] * len(tombs), topic=topic, partition=partition, keys=tombs)
+
+
+def made_like(settings: KafkaConnection, source: Topic) -> KafkaConnection:
+    """The connection with which a changelog that is missing is made: as many partitions as the source, and as many replicas, if it is not said."""
+    wanted = settings.create or CreateTopic()
+    replicas = wanted.replication if "replication" in wanted.model_fields_set else source.replicas
+    return settings.model_copy(
+        update={"create": wanted.model_copy(update={"partitions": source.partitions, "replication": replicas})}
+    )
+
+
+async def check_policy(settings: KafkaConnection, where: str) -> None:
+    """StartError where the topic lets records go that are still needed."""
+    policy = await topic_config(settings, where, "cleanup.policy")
+    if policy not in (None, "compact"):
+        raise StartError(
+            f"the changelog '{settings.topic}' has cleanup.policy = {policy}, and state would go from it",
+            where=f"{where}: {settings.brokers}", mend="set cleanup.policy = compact",
+        )  # fmt: skip
 
 
 async def read_log(

@@ -31,10 +31,11 @@ def is_fast() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What was found out of a topic: its partitions, and the largest record batch it takes (None = not told)."""
+    """What was found out of a topic: its partitions, the largest record batch it takes (None = not told), replicas of a partition."""
 
     partitions: int
     max_message_bytes: int | None
+    replicas: int = 1
 
 
 async def reach(settings: KafkaConnection, where: str) -> Topic:
@@ -74,8 +75,8 @@ async def _look(settings: KafkaConnection, where: str, heard: Heard) -> Topic:
         await admin.start()
         if settings.topic not in await admin.list_topics():
             await _create(admin, settings, where)
-        partitions = await _partitions(admin, settings.topic)
-        return Topic(partitions, await _max_message_bytes(admin, settings.topic))
+        partitions, replicas = await _partitions(admin, settings.topic)
+        return Topic(partitions, await _max_message_bytes(admin, settings.topic), replicas)
     finally:
         with contextlib.suppress(KafkaError, OSError):
             await admin.close()
@@ -102,21 +103,37 @@ async def _create(admin: Any, settings: KafkaConnection, where: str) -> None:
         )
 
 
-async def _partitions(admin: Any, topic: str) -> int:
-    """How many partitions the topic has, once each of them has a leader."""
+async def _partitions(admin: Any, topic: str) -> tuple[int, int]:
+    """How many partitions the topic has, once each of them has a leader, and of how many replicas each."""
     while True:
         (found,) = await admin.describe_topics([topic])
         if not found["error_code"] and found["partitions"] and all(part["leader"] >= 0 for part in found["partitions"]):
-            return len(found["partitions"])
+            return len(found["partitions"]), min(len(part["replicas"]) for part in found["partitions"])
         await asyncio.sleep(FIRST_BACKOFF_S * random.uniform(0.5, 1.0))
 
 
 async def _max_message_bytes(admin: Any, topic: str) -> int | None:
     """The topic's max.message.bytes; None where the cluster does not say (no right to ask, an old or an embedded one)."""
-    asked = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": None})
+    told = await _config(admin, topic, "max.message.bytes")
+    return None if told is None else int(told)
+
+
+async def topic_config(settings: KafkaConnection, where: str, name: str) -> str | None:
+    """A setting of the topic; None where the cluster does not say."""
+    admin = AIOKafkaAdminClient(**client_options(settings, where))
+    try:
+        await admin.start()
+        return await _config(admin, settings.topic, name)
+    finally:
+        with contextlib.suppress(KafkaError, OSError):
+            await admin.close()
+
+
+async def _config(admin: Any, topic: str, name: str) -> str | None:
+    asked = ConfigResource(ConfigResourceType.TOPIC, topic, configs={name: None})
     try:
         answers = await asyncio.wait_for(admin.describe_configs([asked]), 2.0)
-        return next((int(entry[1]) for answer in answers for found in answer.resources for entry in found[4]), None)
+        return next((str(entry[1]) for answer in answers for found in answer.resources for entry in found[4]), None)
     except Exception as err:  # whatever the reason, the engine can do without the answer
         log.debug("the settings of topic %s were not told (%r)", topic, err)
         return None

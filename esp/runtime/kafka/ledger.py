@@ -105,15 +105,14 @@ class Ledger:
         settings = self.settings
         if settings.changelog is None:
             return
-        partitions = (await reach(settings.connection, settings.where)).partitions
-        wanted = settings.changelog.create
-        create = wanted.model_copy(update={"partitions": partitions}) if wanted is not None else None
-        connection = settings.changelog.model_copy(update={"create": create})
+        source = await reach(settings.connection, settings.where)
+        connection = changelog.made_like(settings.changelog, source)
         self._log_sink = KafkaSink(connection, settings.where)
         await self._log_sink.start()
-        if self._log_sink.partitions < partitions:
+        await changelog.check_policy(connection, settings.where)
+        if self._log_sink.partitions < source.partitions:
             raise StateError(
-                f"the changelog '{connection.topic}' has {self._log_sink.partitions} partitions, the source {partitions}",
+                f"the changelog '{connection.topic}' has {self._log_sink.partitions} partitions, the source {source.partitions}",
                 where=settings.where, mend="give it as many",
             )  # fmt: skip
 
@@ -131,9 +130,9 @@ class Ledger:
             settings.connection, settings.transactional_id(partition), settings.timeout_ms,
             f"{settings.where}: {settings.connection.topic}/{partition}", lambda err: self._lost(partition, err),
         )  # fmt: skip
+        task = self._tasks[partition] = _Task(producer)
         await producer.start()
         producer.carry(self.sinks | ({} if self._log_sink is None else {_CHANGELOG: self._log_sink}))
-        task = self._tasks[partition] = _Task(producer)
         if settings.changelog is None:
             return None
         found = await offsets.committed(partition)
@@ -263,10 +262,15 @@ class Ledger:
         log.error("%s: partition %d is given up: %s", self.settings.where, partition, err)
         self.on_lost(partition)
 
+    def is_lost(self, partition: int) -> bool:
+        """Whether another engine has taken over a task that is still held here."""
+        task = self._tasks.get(partition)
+        return task is not None and task.producer.lost is not None
+
     async def release(self, partitions: Collection[int] | None = None) -> None:
         """Ends the producers of tasks that go, or of all."""
         going = [self._tasks.pop(each) for each in list(self._tasks) if partitions is None or each in partitions]
-        await asyncio.gather(*(task.producer.close() for task in going))
+        self.counts.aborted += sum(await asyncio.gather(*(task.producer.close() for task in going)))
 
     async def close(self) -> None:
         await self.release()

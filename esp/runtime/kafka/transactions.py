@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidTransactionTimeout, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from esp.errors import EspError, FencedError, TransportError
@@ -84,18 +84,21 @@ class TaskProducer:
         if self.lost is not None:
             raise self.lost
 
-    async def close(self) -> None:
-        """Takes back what is open, and ends the producer."""
+    async def close(self) -> bool:
+        """Takes back what is open, and ends the producer; tells whether there was something to take back."""
         if self._producer is None:
-            return
+            return False
         await asyncio.gather(*(sink.drop() for sink in self.sinks.values()))
-        if self.lost is None:
-            self.lost = FencedError("the task is given up", where=self.place)  # what comes for it yet is swallowed
-            with contextlib.suppress(KafkaError, TimeoutError, AssertionError):
+        is_held, is_aborted = self.lost is None, False
+        self.lost = self.lost or FencedError("the task is given up", where=self.place)  # what comes for it yet is swallowed
+        if is_held and self._producer._txn_manager.is_in_transaction():
+            is_aborted = not self._producer._txn_manager.is_empty_transaction()
+            with contextlib.suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(ABORT_S):
                     await self._producer.abort_transaction()
         await stop_in_time(self._producer.stop(), self._producer.client, self.place)
         self._hear_out()
+        return is_aborted
 
     @contextlib.contextmanager
     def _losing(self) -> Iterator[None]:
@@ -109,6 +112,11 @@ class TaskProducer:
     def _refused(self, err: KafkaError) -> EspError:
         if is_fence(err, self._producer):
             return fenced(self.place, self._producer)
+        if isinstance(err, InvalidTransactionTimeout):
+            return TransportError(
+                f"the broker takes no transactions of {self.timeout_ms / 1000:g} s", where=self.place,
+                mend="lower transaction_timeout, or raise the broker's transaction.max.timeout.ms",
+            )  # fmt: skip
         return TransportError(
             f"the transaction was refused ({type(err).__name__}: {err})", where=f"{self.place}: {self.settings.brokers}",
             mend="see the broker's log; the engine goes on from its checkpoint",
