@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,9 +65,11 @@ class KafkaSink:
     def __init__(self, settings: KafkaConnection, where: str = "") -> None:
         self.settings, self.where = settings, where
         self._is_transactional = False
+        self._release: Callable[[], None] = lambda: None
         self.place = f"{where}: {settings.topic}" if where else settings.topic
         self._topic = Topic(1, None)
         self._lanes: dict[int, _Lane] = {}
+        self._twins: set[KafkaSink] = set()  # over the producers of tasks
         self._in_flight_bytes = 0
         self.letters_cut = self.letters_lost = 0
         self._progress = asyncio.Event()
@@ -102,7 +105,7 @@ class KafkaSink:
     def _stalled(self, answering_s: float) -> str:
         """Whether the broker, which answers since that time, takes too long to acknowledge what it was sent."""
         now = time.monotonic()
-        if all(lane.acknowledged == lane.handed for lane in self._lanes.values()):
+        if all(lane.acknowledged == lane.handed for sink in (self, *self._twins) for lane in sink._lanes.values()):
             self._acknowledged_s = now
         waits_s = now - max(self._acknowledged_s, answering_s)
         return "the broker does not acknowledge the records" if waits_s > watch.STALL_S else ""
@@ -117,10 +120,13 @@ class KafkaSink:
         twin = KafkaSink(self.settings, self.where)
         twin._topic, twin._threads, twin._producer, twin._is_transactional = self._topic, self._threads, producer, True
         twin._lanes = {partition: _Lane(twin._packing()) for partition in self._lanes}
+        self._twins.add(twin)
+        twin._release = partial(self._twins.discard, twin)
         return twin
 
     async def drop(self) -> None:
         """Forgets what waits."""
+        self._release()
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         for task in tasks:
             task.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -44,6 +45,7 @@ class TaskProducer:
             **client_options(self.settings, self.place), transactional_id=self.id, transaction_timeout_ms=self.timeout_ms,
             acks="all", linger_ms=0,
         )  # fmt: skip
+        self._producer._message_accumulator._batch_ttl = math.inf  # who leads no partition now is awaited like who is gone
         try:
             await self._producer.start()
             await self._producer.begin_transaction()

@@ -119,6 +119,12 @@ class World:
             return [record.value for records in found.values() for record in records]
 
 
+async def taken(ledger: Ledger, world: World, progress: Restore | None = None) -> tuple[Tables, int | None]:
+    """The state of partition 0, and the offset that it equals."""
+    found = await ledger.take(0, world.offsets, progress or Restore())
+    return (Tables(), None) if found is None else (found.tables, found.offsets["events", 0])
+
+
 def counted(tables: Tables, *keys: str) -> Tables:
     """Counts keys, and remembers each one's name in capitals."""
     table = tables.table("count", "by_key", COUNTS)
@@ -159,7 +165,7 @@ def plain(kafka: Kafka, tmp_path: Path) -> World:
 
 def test_outputs_state_and_offset_are_seen_together_and_what_is_taken_back_never(world: World) -> None:
     async def work(ledger: Ledger) -> None:
-        tables, offset = await ledger.take(0, world.offsets, Restore())
+        tables, offset = await taken(ledger, world)
         producer = ledger.producer(0)
         assert offset is None
         assert producer is not None
@@ -185,13 +191,13 @@ def test_outputs_state_and_offset_are_seen_together_and_what_is_taken_back_never
 
 def test_an_owner_that_is_fenced_writes_nothing_more_and_learns_it_once(world: World) -> None:
     async def work(first: Ledger) -> None:
-        tables, _ = await first.take(0, world.offsets, Restore())
+        tables, _ = await taken(first, world)
         old = first.producer(0)
         assert old is not None
         await old.send("out", raw_block([b"begun"]))
         await old.flush()
         second, sink = await world.ledger("other")
-        await second.take(0, world.offsets, Restore())
+        await taken(second, world)
         await old.send("out", raw_block([b"too late"]))
         await old.flush()
         for _ in range(2):
@@ -215,7 +221,7 @@ def test_state_comes_back_with_its_rows_from_local_disk_and_without_one_from_the
     wanted: dict[bytes, Any] = {}
 
     async def fill(ledger: Ledger) -> None:
-        tables, _ = await ledger.take(0, plain.offsets, Restore())
+        tables, _ = await taken(ledger, plain)
         await kept(ledger, counted(tables, *"abcdefgh"), 8)
         for at, (key, gone) in enumerate([("a", ["c"]), ("a", ["d"]), ("x", [])]):
             table = tables.table("count", "by_key", COUNTS)
@@ -225,7 +231,7 @@ def test_state_comes_back_with_its_rows_from_local_disk_and_without_one_from_the
 
     async def again(ledger: Ledger, way: str, offset: int = 11) -> None:
         progress = Restore()
-        tables, found = await ledger.take(0, plain.offsets, progress)
+        tables, found = await taken(ledger, plain, progress)
         assert (found, progress.way, progress.done_bytes) == (offset, way, progress.total_bytes)
         assert counts(tables) == wanted
 
@@ -238,7 +244,7 @@ def test_state_comes_back_with_its_rows_from_local_disk_and_without_one_from_the
     plain.run(lambda ledger: again(ledger, "the changelog"), lambda ledger: again(ledger, "local disk"))
 
     async def further(ledger: Ledger) -> None:
-        tables, _ = await ledger.take(0, plain.offsets, Restore())
+        tables, _ = await taken(ledger, plain)
         await kept(ledger, counted(tables, "y"), 12)
         wanted.update(counts(tables))
 
@@ -251,7 +257,7 @@ def test_a_full_link_takes_the_chain_before_it_away(plain: World, monkeypatch: p
     monkeypatch.setattr("esp.runtime.kafka.changelog.CHUNK_BYTES", 300)
 
     async def work(ledger: Ledger) -> None:
-        tables, _ = await ledger.take(0, plain.offsets, Restore())
+        tables, _ = await taken(ledger, plain)
         for number in range(30):
             await kept(ledger, counted(tables, "a", f"key-{number}"), number)
         changelog = ledger.settings.changelog
@@ -267,7 +273,7 @@ def test_a_full_link_takes_the_chain_before_it_away(plain: World, monkeypatch: p
     plain.run(work)
 
     async def again(ledger: Ledger) -> None:
-        tables, offset = await ledger.take(0, plain.offsets, Restore())
+        tables, offset = await taken(ledger, plain)
         assert offset == 29
         assert counts(tables)[b"a"] == (0, 30, b"A")
 
@@ -276,16 +282,16 @@ def test_a_full_link_takes_the_chain_before_it_away(plain: World, monkeypatch: p
 
 def test_a_start_afresh_goes_on_from_the_commit_with_no_state_and_leaves_none_of_the_old(plain: World) -> None:
     async def fill(ledger: Ledger) -> None:
-        tables, _ = await ledger.take(0, plain.offsets, Restore())
+        tables, _ = await taken(ledger, plain)
         await kept(ledger, counted(tables, "a"), 5)
 
     async def afresh(ledger: Ledger) -> None:
-        tables, offset = await ledger.take(0, plain.offsets, Restore())
+        tables, offset = await taken(ledger, plain)
         assert (offset, len(tables)) == (None, 0)
         await kept(ledger, counted(tables, "b"), 6)
 
     async def again(ledger: Ledger) -> None:
-        tables, offset = await ledger.take(0, plain.offsets, Restore())
+        tables, offset = await taken(ledger, plain)
         assert (offset, set(counts(tables))) == (6, {b"b"})
 
     plain.run(fill)
@@ -298,12 +304,12 @@ def test_what_an_engine_without_a_changelog_left_on_disk_is_taken_up(plain: Worl
     store.save(0, Checkpoint({("events", 0): 7}, counted(Tables(), "a").dump(changed_only=False)))
 
     async def work(ledger: Ledger) -> None:
-        tables, offset = await ledger.take(0, plain.offsets, Restore())
+        tables, offset = await taken(ledger, plain)
         assert (offset, set(counts(tables))) == (7, {b"a"})
         await kept(ledger, counted(tables, "b"), 8)
 
     async def again(ledger: Ledger) -> None:
-        tables, offset = await ledger.take(0, plain.offsets, Restore())
+        tables, offset = await taken(ledger, plain)
         assert (offset, set(counts(tables))) == (8, {b"a", b"b"})
 
     plain.run(work)
@@ -312,12 +318,12 @@ def test_what_an_engine_without_a_changelog_left_on_disk_is_taken_up(plain: Worl
 
 def test_a_changelog_that_lacks_what_is_committed_is_refused(plain: World) -> None:
     async def fill(ledger: Ledger) -> None:
-        tables, _ = await ledger.take(0, plain.offsets, Restore())
+        tables, _ = await taken(ledger, plain)
         await kept(ledger, counted(tables, "a"), 5)
 
     async def refused(ledger: Ledger) -> None:
         with pytest.raises(StateError, match=r"the changelog is empty, and link 1 is committed; put .* back, or start anew"):
-            await ledger.take(0, plain.offsets, Restore())
+            await taken(ledger, plain)
 
     plain.run(fill)
     plain.log = f"{plain.source}-another"
