@@ -138,7 +138,7 @@ def _restores(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
             total.add_metric(task, restore.total_bytes)
             if restore.is_done:
                 seconds.add_metric([*task, restore.way or "nothing"], restore.seconds)
-    yield from (done, total, seconds)
+    yield from (family for family in (done, total, seconds) if family.samples)  # none before the first partition comes
 
 
 def _transactions(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
