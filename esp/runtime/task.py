@@ -3,15 +3,18 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 
+from esp.errors import EspError
 from esp.runtime.events import Block, DeadBlock, RawBlock, raw_block
 from esp.runtime.kafka.spans import Span
 from esp.runtime.kinds.source import SourceWindow
 from esp.runtime.kinds.window import Window
 from esp.runtime.meters import QueryMeter, WindowMeter
+from esp.runtime.poison import poisoned
 from esp.runtime.query import PlannedWindow, Query
 from esp.runtime.reading import Reader
 from esp.runtime.scorer import Scorer
@@ -65,6 +68,7 @@ class Task:
         self.steps = self.events = 0
         self.span = span
         self.remembering: set[str] = set()
+        self._scorers = scorers
         self.windows: dict[str, Window] = {}
         for name in query.downstream(source):
             planned = query.windows[name]
@@ -135,9 +139,20 @@ class Task:
         meter = self.meter.windows[planned.name]
         meter.events_in += len(block)
         start = perf_counter()
-        made = self.windows[planned.name].on_block(port, block)
+        try:
+            made = self.windows[planned.name].on_block(port, block)
+        except Exception as err:
+            if not isinstance(err, EspError):
+                log.exception("query %s window %s failed at what nobody foresaw", self.query.name, planned.name)
+            raise poisoned(err, planned.name, block, partial(self._fresh, planned)) from err
         meter.seconds.add(perf_counter() - start)
         self._spread(planned, made, outputs)
+
+    def _fresh(self, planned: PlannedWindow) -> Window:
+        """A window like one of ours, with states of its own."""
+        window = planned.settings.build(planned.stream, planned.environment)
+        window.open(TaskContext(self.query.name, planned.name, self.partition, Tables(), self._scorers.__getitem__, set()))
+        return window
 
     def _spread(self, planned: PlannedWindow, made: list[tuple[str, Block]], outputs: Outputs) -> None:
         meter = self.meter.windows[planned.name]

@@ -2,8 +2,14 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
-from esp.runtime.events import RawBlock, raw_block
+import pytest
+
+from esp.errors import BackendError
+from esp.runtime.events import EventBlock, RawBlock, raw_block
+from esp.runtime.kinds.sequence import SequenceWindow
+from esp.runtime.poison import PoisonError
 from esp.runtime.query import Query, load_query
 from esp.runtime.scorer import Scorer
 from esp.runtime.state.tables import Tables
@@ -80,3 +86,29 @@ def test_a_record_that_is_no_event_is_dead_and_the_rest_goes_on(tmp_path: Path) 
     (dead,) = [each for sink, each in task.process(block) if sink == DEAD]
     assert dead.raw.offset[dead.row].tolist() == [8, 9]
     assert task.next_offset == 11
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [(ZeroDivisionError("what a number"), "ZeroDivisionError: what a number"), (BackendError("it failed"), "it failed")],
+)
+def test_an_event_that_a_window_fails_at_is_named_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, told: str
+) -> None:
+    query, scorers = query_and_scorers(tmp_path)
+    made, on_block = streams.events(5, 60), SequenceWindow.on_block
+
+    def poisoned(self: Any, port: str, block: EventBlock) -> Any:
+        if (block.column("id") == 37).any():  # type: ignore[union-attr]
+            raise failure
+        return on_block(self, port, block)
+
+    monkeypatch.setattr(SequenceWindow, "on_block", poisoned)
+    raw = raw_block([b"no event", *(streams.value(event) for event in made)], topic="events", offsets=list(range(500, 561)))
+    with pytest.raises(PoisonError) as caught:
+        Task(query, "events", 0, scorers).process(raw)
+    assert str(caught.value) == (
+        f"events/0/538: window 'recent' failed ({told}); mend the query or the model, for a restart comes to the same event"
+    )
+    assert caught.value.exit_status == 1
+    assert caught.value.__cause__ is failure

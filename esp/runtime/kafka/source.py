@@ -262,7 +262,7 @@ class KafkaSource:
                 await self._revoked(partitions)
             except EspError as err:
                 self._fail(err)
-        self._position, self._paused = {}, set()
+        self._position, self._paused, self._moved = {}, set(), []
 
     def take_over(self, partitions: set[int]) -> None:
         """Called by the group once partitions have come; the work goes on beside the heartbeats."""
