@@ -42,3 +42,19 @@ def test_five_kills_at_least_once_lose_nothing_and_what_comes_twice_is_the_same(
     outcome = killed(hasty_broker, tmp_path / "run", setup)
     assert outcome.is_good
     assert {done.kind for done in outcome.done} == {"kill", "stop", "broker", "deploy"}
+
+
+def test_five_kills_exactly_once_read_back_as_the_expected_list_alone(hasty_broker: Broker, tmp_path: Path) -> None:
+    setup = Setup(4, schedule(KILLS, 4, workers=1), "exactly_once", rate=200, session_ms=SESSION_MS)
+    outcome = killed(hasty_broker, tmp_path / "run", setup)
+    assert outcome.is_good
+    assert outcome.verdict is not None
+    assert outcome.verdict.doubled == 0
+
+
+def test_five_kills_among_one_to_three_workers_read_back_as_the_expected_list(hasty_broker: Broker, tmp_path: Path) -> None:
+    kinds = ("join", "join", "kill", "freeze", "deploy")
+    setup = Setup(5, schedule(KILLS, 5, 3, kinds), "exactly_once", workers=3, rate=200, session_ms=SESSION_MS)
+    outcome = killed(hasty_broker, tmp_path / "run", setup)
+    assert outcome.is_good
+    assert [done.kind for done in outcome.done].count("join") == 2

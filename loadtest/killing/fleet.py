@@ -16,6 +16,7 @@ from loadtest.killing.kit import SCORED
 from loadtest.subjects import ROOT
 
 PATIENCE_S = 120.0
+BROKER_S = 100.0  # for a broker that is on its way up again
 ASK_S = 0.05
 READY = "admin API and metrics at"
 
@@ -34,11 +35,11 @@ class Worker:
         self.begin = 0
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "esp", "run", str(self.folder / "query"), "--listen", "127.0.0.1:0"]
+        options = ["--state", str(self.folder / "state"), "--listen", "127.0.0.1:0", "--wait-for-broker", f"{BROKER_S:g}"]
+        command = [sys.executable, "-m", "esp", "run", str(self.folder / "query"), *options]
         with self.log.open("ab") as out:
             self.begin = out.tell()
             # a session of its own, so that Ctrl-C reaches it only through us
-            command += ["--state", str(self.folder / "state")]
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
 
     @property

@@ -174,6 +174,7 @@ class Matrix:
 
     def _freeze(self, action: Action) -> str:
         worker = self.fleet.up[action.pick % len(self.fleet.up)]
+        until(worker.is_ready, self.fleet.check, f"{worker.folder.name} to be of the group")
         worker.send(signal.SIGSTOP)
         thawing = threading.Timer(FREEZE_SESSIONS * self.setup.session_ms / 1e3, worker.send, [signal.SIGCONT])
         thawing.start()
@@ -183,7 +184,9 @@ class Matrix:
     def _join(self, action: Action) -> str:
         if len(self.fleet.up) == len(self.fleet.places):
             return self._kill(action) + ", killed: all are there"
-        return f"{self.fleet.add().folder.name} as one of {len(self.fleet.up)}"
+        worker = self.fleet.add()
+        until(worker.is_ready, self.fleet.check, f"{worker.folder.name} to join")
+        return f"{worker.folder.name} as one of {len(self.fleet.up)}"
 
     def _leave(self, action: Action) -> str:
         if len(self.fleet.up) == 1:
