@@ -6,9 +6,9 @@ link comes in one transaction with tombstones for all links before it.
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,6 +19,7 @@ from esp.runtime.events import U8, RawBlock, raw_block
 from esp.runtime.kafka import columns
 from esp.runtime.kafka.cluster import Topic, topic_config
 from esp.runtime.kafka.consumed import block_of
+from esp.runtime.kafka.patience import patiently
 from esp.runtime.kafka.settings import CreateTopic, KafkaConnection, client_options
 from esp.runtime.state.chain import Chain, Link, Stored
 from esp.runtime.state.segment import unpack_segment
@@ -28,6 +29,7 @@ CHUNK_BYTES = 512 << 10
 POLL_MS = 500
 TOGETHER = 8  # chunks that are handed over at once
 FETCH_BYTES = 16 << 20
+T = TypeVar("T")
 _KEY = re.compile(rb"(\d+)-(full|more)-(\d+)-(\d+)")
 
 
@@ -139,35 +141,50 @@ async def read_log(
 
     ``on_progress`` is told bytes and the share of offsets that are read. Raises TransportError, StateError for damaged records.
     """
-    consumer, tp, found = _consumer(settings, place), TopicPartition(settings.topic, partition), Log()
-    try:
-        await consumer.start()
+    tp = TopicPartition(settings.topic, partition)
+
+    async def read(consumer: Any) -> Log:
+        found = Log()
         consumer.assign([tp])
         begin = max(since, (await consumer.beginning_offsets([tp]))[tp])
-        at, end, read = begin, (await consumer.end_offsets([tp]))[tp], 0
+        at, end, read_bytes = begin, (await consumer.end_offsets([tp]))[tp], 0
         consumer.seek(tp, begin)
         while at < end:
             records = (await consumer.getmany(tp, timeout_ms=POLL_MS)).get(tp, [])
-            read += await asyncio.to_thread(_take, found, records, tp, place)
+            read_bytes += await asyncio.to_thread(_take, found, records, tp, place)
             at = await consumer.position(tp)
-            on_progress(read, min((at - begin) / (end - begin), 1.0))
+            on_progress(read_bytes, min((at - begin) / (end - begin), 1.0))
         return found
-    except KafkaError as err:
-        raise TransportError(
-            f"the changelog cannot be read ({type(err).__name__}: {err})", where=f"{place}: {settings.topic}/{partition}"
-        ) from err
-    finally:
-        await consumer.stop()
+
+    return await _asked(settings, partition, place, read)
 
 
 async def end_of(settings: KafkaConnection, partition: int, place: str) -> int:
     """The offset behind the last record of a partition."""
-    consumer, tp = _consumer(settings, place), TopicPartition(settings.topic, partition)
-    try:
-        await consumer.start()
+    tp = TopicPartition(settings.topic, partition)
+
+    async def ask(consumer: Any) -> int:
         return int((await consumer.end_offsets([tp]))[tp])
-    finally:
-        await consumer.stop()
+
+    return await _asked(settings, partition, place, ask)
+
+
+async def _asked(settings: KafkaConnection, partition: int, place: str, ask: Callable[[Any], Awaitable[T]]) -> T:
+    """What a consumer of its own gives; asked anew while the broker is away. TransportError for what waiting does not mend."""
+    where = f"{place}: {settings.topic}/{partition}"
+
+    async def attempt() -> T:
+        consumer = _consumer(settings, place)
+        try:
+            await consumer.start()
+            return await ask(consumer)
+        finally:
+            await consumer.stop()
+
+    try:
+        return await patiently(attempt, where)
+    except KafkaError as err:
+        raise TransportError(f"the changelog cannot be read ({type(err).__name__}: {err})", where=where) from err
 
 
 def _consumer(settings: KafkaConnection, place: str) -> Any:

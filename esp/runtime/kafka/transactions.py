@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import InvalidTransactionTimeout, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
@@ -16,6 +16,7 @@ from esp.runtime.events import RawBlock
 from esp.runtime.kafka.client_log import Heard, listen
 from esp.runtime.kafka.cluster import stop_in_time
 from esp.runtime.kafka.fences import fenced, is_fence
+from esp.runtime.kafka.patience import PatientProducer, patiently
 from esp.runtime.kafka.settings import KafkaConnection, client_options
 from esp.runtime.kafka.sink import KafkaSink
 
@@ -41,7 +42,13 @@ class TaskProducer:
     async def start(self) -> None:
         """Fences whoever holds the task, and ends what it left open. TransportError when the broker refuses."""
         listen(self._heard)
-        self._producer = AIOKafkaProducer(
+        try:
+            await patiently(self._begin, self.place)
+        except KafkaError as err:
+            raise self._refused(err) from err
+
+    async def _begin(self) -> None:
+        self._producer = PatientProducer(
             **client_options(self.settings, self.place), transactional_id=self.id, transaction_timeout_ms=self.timeout_ms,
             acks="all", linger_ms=0,
         )  # fmt: skip
@@ -49,8 +56,9 @@ class TaskProducer:
         try:
             await self._producer.start()
             await self._producer.begin_transaction()
-        except KafkaError as err:
-            raise self._refused(err) from err
+        except BaseException:
+            await stop_in_time(self._producer.stop(), self._producer.client, self.place)
+            raise
 
     def carry(self, sinks: Mapping[str, KafkaSink]) -> None:
         """Takes the records of sinks into its transactions."""
