@@ -197,8 +197,9 @@ class Matrix:
 
     def _broker(self, action: Action) -> str:
         self.broker.kill()
+        began_s = time.monotonic()
         self.broker.start()
-        return self.broker.bootstrap
+        return f"Kafka, which listens again after {time.monotonic() - began_s:.1f} s"
 
     def _deploy(self, action: Action) -> str:
         window = action.window()
