@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from loadtest.killing.kit import SCORED
 
 ALONE = ("kill", "broker", "stop", "deploy")
-TOGETHER = (*ALONE, "kill", "join", "leave", "freeze")
+TOGETHER = (*ALONE, "kill", "join", "join", "leave", "freeze")
 NEAR_EVENTS, FAR_EVENTS = 10, 900
 HASTE = 0.3  # the share of kills that do not wait until the one before is overcome
 
