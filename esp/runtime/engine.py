@@ -1,6 +1,7 @@
 """The engine: queries side by side behind one port; the life of the process is readable here, start to stop."""
 
 import asyncio
+import gc
 import logging
 import socket
 import ssl
@@ -51,6 +52,10 @@ class Engine:
             )
             for query in queries
         }
+        for runner in self.runners.values():
+            runner.on_running = (
+                gc.freeze
+            )  # to look through all compiled kernels for garbage would stop a stream for a tenth of a second
         self.address = ""
 
     async def run(self) -> None:

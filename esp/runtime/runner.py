@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class QueryRunner:
         self.handover = Handover(query.name, self.worker, self.durability, self.sources, self.meter)
         self.assigned: dict[str, set[int]] = {source: set() for source in query.sources}
         self.is_paused = self.is_ready = self.is_running = False
+        self.on_running: Callable[[], object] = lambda: None  # called when the stream begins
         self.crowded: set[str] = set()  # sources that wait for room
         self._lost: asyncio.Queue[TaskKey] = asyncio.Queue()
         self._polls = {source: asyncio.Lock() for source in query.sources}
@@ -81,6 +82,7 @@ class QueryRunner:
                 helpers += [group.create_task(work) for work in (self._checkpoint_often(), self._watch())]
                 fetchers = [group.create_task(self._fetch(name)) for name in self.sources]
                 self.is_ready = self.is_running = True
+                self.on_running()
                 if self.backfill is not None:
                     self.backfill.begin(self.worker.tasks)
                 log.info("query %s is running", self.query.name)
