@@ -7,6 +7,7 @@ import numpy as np
 import pydantic
 
 from esp.errors import QueryError
+from esp.kernels.pieces import join
 from esp.runtime.codecs import Codec, Place, Unwritable, codec
 from esp.runtime.events import I64, U8, Block, DeadBlock, EventBlock, Opcode, RawBlock
 from esp.runtime.headers import add_headers
@@ -116,18 +117,16 @@ class SinkWindow:
     def _keys(self, block: EventBlock) -> tuple[U8, I64, I64]:
         """Row by row the key of the origin, where it is kept and there is one, else the text of the key fields."""
         own = _origin_rows(block) if self.keeps_key else np.empty(0, np.int64)
+        if len(own) == len(block):
+            return _origin_keys(block, slice(None))
         data, at, size = _nothing(len(block))
-        if len(own) < len(block) and self.key_fields:
+        if self.key_fields:
             text = key_text(block, self.key_fields)
             data, at, size = text.data, text.offsets[:-1].copy(), np.diff(text.offsets)
         if len(own):
-            assert block.raw is not None
-            assert block.raw_row is not None
-            rows = block.raw_row[own]
-            size[own] = block.raw.key_size[rows]
-            gathered, begin = _gathered(block.raw.buffer, block.raw.key_at[rows], size[own])
+            keys, begin, size[own] = _origin_keys(block, own)
             at[own] = begin + len(data)
-            data = np.concatenate((data, gathered))
+            data = np.concatenate((data, keys))
         return data, at, size
 
     def _headers(self, block: EventBlock) -> tuple[U8, I64, I64]:
@@ -148,20 +147,24 @@ def _origin_rows(block: EventBlock) -> I64:
     return np.empty(0, np.int64) if block.raw is None or block.raw_row is None else np.flatnonzero(block.raw_row >= 0)
 
 
+def _origin_keys(block: EventBlock, rows: "I64 | slice") -> tuple[U8, I64, I64]:
+    """The keys of the records that rows come from, one behind the other: where each begins, and its size (-1 = none)."""
+    assert block.raw is not None
+    assert block.raw_row is not None
+    from_rows = block.raw_row[rows]
+    at, size = block.raw.key_at[from_rows], block.raw.key_size[from_rows]
+    keys, begin = np.empty(int(np.maximum(size, 0).sum()), np.uint8), np.empty(len(size), np.int64)
+    join(block.raw.buffer, at, size, keys, begin)
+    return keys, begin, size
+
+
 def _own_headers(block: EventBlock) -> Iterator[tuple[int, bytes]]:
     """The rows whose record has headers, with them."""
-    own = _origin_rows(block)
-    if block.raw is None or block.raw_row is None or not len(own):
+    if block.raw is None or block.raw_row is None or not (block.raw.header_size > 0).any():
         return
+    own = _origin_rows(block)
     for row in own[block.raw.header_size[block.raw_row[own]] > 0].tolist():
         yield row, block.raw.headers(block.raw_row[row])
-
-
-def _gathered(buffer: U8, at: I64, size: I64) -> tuple[U8, I64]:
-    """The pieces of a buffer joined, and where each now begins."""
-    length = np.maximum(size, 0)
-    begin = np.cumsum(length) - length
-    return buffer[np.repeat(at - begin, length) + np.arange(length.sum())], begin
 
 
 def _nothing(n: int) -> tuple[U8, I64, I64]:
