@@ -71,6 +71,13 @@ def _put_sized(at, source, size):
     return at
 
 
+@kernel(f"void({', '.join([_LONGS] * 3)}, int64, int64[::1])")
+def most_bytes(value_size: Any, key_size: Any, header_size: Any, overhead: int, out: Any) -> None:
+    """The most bytes that each record takes; ``overhead`` is what it takes beside key, value and headers. All int64[n]."""
+    for i in range(len(out)):
+        out[i] = overhead + max(value_size[i], 0) + max(key_size[i], 0) + max(header_size[i], 0)
+
+
 @kernel(f"int64({_BYTES}, {', '.join([_LONGS] * 7)}, int64, int64, uint8[::1], int64[::1])")
 def lay(
     buffer: Any, value_at: Any, value_size: Any, key_at: Any, key_size: Any, header_at: Any, header_size: Any, ts_ms: Any,

@@ -82,8 +82,7 @@ class ColumnPacking:
 
 def build(parts: Sequence[_Part], limit: int, codec: int) -> tuple[ColumnBatch, list[_Part]]:
     """A batch of at most ``limit`` bytes (a record that is larger is alone), and the parts that do not fit."""
-    first = parts[0].block.take(slice(parts[0].row, parts[0].row + 1))
-    room = HEADER + max(min(sum(part.size for part in parts), limit - HEADER), _most_bytes(first))
+    room = HEADER + max(min(sum(part.size for part in parts), limit - HEADER), _most_bytes(parts[0].block, parts[0].row))
     out, state, now_ms = np.empty(room, np.uint8), np.zeros(BATCH, np.int64), int(time.time() * 1e3)
     for at, (block, row, size) in enumerate(parts):
         after = lay(
@@ -104,10 +103,10 @@ def _finished(out: U8, state: I64, codec: int) -> ColumnBatch:
     return ColumnBatch(np.concatenate((out[:HEADER], np.frombuffer(shrunk, np.uint8))), state, codec)
 
 
-def _most_bytes(block: RawBlock) -> int:
-    """The most bytes that records take in a batch, its header left out."""
-    parts = (block.value_size, block.key_size, block.header_size)
-    return MOST_OVERHEAD * len(block) + sum(int(np.maximum(part, 0).sum()) for part in parts)
+def _most_bytes(block: RawBlock, row: int) -> int:
+    """The most bytes that a record takes in a batch, its header left out."""
+    parts = (block.value_size[row], block.key_size[row], block.header_size[row])
+    return MOST_OVERHEAD + sum(max(int(part), 0) for part in parts)
 
 
 require(MessageAccumulator.add_batch, "self builder tp timeout")

@@ -18,6 +18,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from esp.errors import QueryError, TransportError
 from esp.kernels.murmur import partitions
+from esp.kernels.records_write import most_bytes
 from esp.runtime.dead_letters import DeadLetters, fitted
 from esp.runtime.events import I64, RawBlock
 from esp.runtime.kafka import columns, watch
@@ -290,6 +291,6 @@ class KafkaSink:
 
 def _sizes(block: RawBlock) -> I64:
     """The most bytes that each record takes in a batch, were it alone there."""
-    parts = (block.value_size, block.key_size, block.header_size)
-    size: I64 = sum((np.maximum(part, 0) for part in parts), np.full(len(block), RECORD_OVERHEAD_BYTES, np.int64))
+    size = np.empty(len(block), np.int64)
+    most_bytes(block.value_size, block.key_size, block.header_size, RECORD_OVERHEAD_BYTES, size)
     return size
