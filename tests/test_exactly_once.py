@@ -1,5 +1,6 @@
 """Exactly once, by engines in processes of their own over a real Kafka: what readers of committed records see is what must come, whatever dies."""
 
+import json
 import shutil
 import signal
 import uuid
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from esp.client import AdminClient
 from tests.conftest import Kafka
 from tests.engine_process import EngineProcess, Topics, wait_until
 from tests.runtime import streams
@@ -27,21 +29,24 @@ def records(events: list[streams.Event]) -> list[tuple[int, bytes]]:
     return [(streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in events]
 
 
-def check_exactly(topics: Topics, sent: list[streams.Event]) -> None:
-    """A reader of committed records sees every output once."""
+def check_exactly(topics: Topics, sent: list[streams.Event], is_once: bool = True) -> None:
+    """A reader of committed records sees every output (once)."""
     wanted = streams.expected(sent, PARTITIONS, is_ended=False)
     read = {name: [value for part in topics.committed_values(name) for value in part] for name in ("scores", "tallies", "late")}
-    streams.check(wanted, read["scores"], read["tallies"], read["late"], is_once=True)
+    streams.check(wanted, read["scores"], read["tallies"], read["late"], is_once)
 
 
 def ends(topics: Topics) -> dict[int, int]:
     return {number: len(part) for number, part in enumerate(topics.by_partition("events"))}
 
 
-def test_an_engine_that_is_killed_again_and_again_gives_every_output_once(kafka: Kafka, tag: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_an_engine_that_is_killed_again_and_again_and_loses_its_disk_gives_every_output(
+    kafka: Kafka, tag: str, tmp_path: Path, delivery: str
+) -> None:
     topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
     query = streams.query_file(
-        tmp_path, streams.kafka(tag, kafka.bootstrap, SOURCE), name=tag, checkpoint="200ms", max_batch=16, delivery="exactly_once"
+        tmp_path, streams.kafka(tag, kafka.bootstrap, SOURCE), name=tag, checkpoint="200ms", max_batch=16, delivery=delivery
     )
     sent, state = streams.events(1, n=1500), tmp_path / "state"
     for kill in range(3):
@@ -61,7 +66,7 @@ def test_an_engine_that_is_killed_again_and_again_gives_every_output_once(kafka:
         assert engine.stop() == 0
         assert "never retrieved" not in engine.text
         assert "Traceback" not in engine.text
-    check_exactly(topics, sent)
+    check_exactly(topics, sent, is_once=delivery == "exactly_once")
 
 
 def has_more(topics: Topics, scores: int) -> bool:
@@ -96,3 +101,29 @@ def test_an_engine_that_was_held_up_and_taken_over_from_writes_nothing_more_and_
             assert "never retrieved" not in engine.text
             assert "Traceback" not in engine.text
     check_exactly(topics, sent)
+
+
+def test_a_deployment_amid_transactions_gives_every_event_one_model(kafka: Kafka, tag: str, tmp_path: Path) -> None:
+    topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
+    query = streams.query_file(
+        tmp_path, streams.kafka(tag, kafka.bootstrap, SOURCE), name=tag, checkpoint="200ms", max_batch=16, delivery="exactly_once"
+    )
+    sent = streams.events(1, n=600)
+    old, new = (streams.model(tmp_path / name, seed) for name, seed in (("tiny.astore", 1), ("new.astore", 2)))
+    with EngineProcess(query, tmp_path / "state") as engine:
+        engine.wait_for("is running")
+        sending = topics.send_beside("events", records(sent), pace_s=0.004)
+        wait_until(partial(has_more, topics, 30), "scores")
+        AdminClient(engine.url).deploy(tmp_path / "new.astore", f"{tag}/scored")
+        sending.join()
+        wait_until(lambda: topics.committed("events", tag) == ends(topics), "the end of the stream")
+        assert engine.stop() == 0
+    digests = [old.short_digest, new.short_digest]
+    wanted = dict(zip(digests, (streams.expected(sent, PARTITIONS, False, seed).scores for seed in (1, 2))))
+    parts = [[json.loads(value) for value in part] for part in topics.committed_values("scores")]
+    for part in parts:
+        assert [row["model"] for row in part] == sorted((row["model"] for row in part), key=digests.index)
+    rows = [row for part in parts for row in part]
+    assert sorted(row["id"] for row in rows) == sorted(wanted[digests[0]])
+    assert {row["model"] for row in rows} == set(digests)
+    assert all(row["label"] == wanted[row["model"]][row["id"]][1] for row in rows)
