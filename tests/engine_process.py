@@ -127,7 +127,8 @@ class Topics:
             try:
                 return [self.reader.get_watermark_offsets(part, timeout=PATIENCE_S)[1] for part in self._parts(name)]
             except KafkaException as err:
-                if not err.args[0].retriable() and err.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                passing = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._UNKNOWN_PARTITION, KafkaError._TRANSPORT)
+                if not err.args[0].retriable() and err.args[0].code() not in passing:
                     raise
 
     def values(self, name: str) -> list[bytes]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from esp.client import AdminClient
+from tests.broker import Broker
 from tests.conftest import Kafka
 from tests.engine_process import EngineProcess, Topics, wait_until
 from tests.runtime import streams
@@ -127,3 +128,32 @@ def test_a_deployment_amid_transactions_gives_every_event_one_model(kafka: Kafka
     assert sorted(row["id"] for row in rows) == sorted(wanted[digests[0]])
     assert {row["model"] for row in rows} == set(digests)
     assert all(row["label"] == wanted[row["model"]][row["id"]][1] for row in rows)
+
+
+def test_a_broker_that_dies_amid_transactions_costs_nothing_and_doubles_nothing(
+    own_broker: Broker, tag: str, tmp_path: Path
+) -> None:
+    topics = Topics(own_broker.bootstrap, tag, streams.TOPICS, PARTITIONS)
+    query = streams.query_file(
+        tmp_path,
+        streams.kafka(tag, own_broker.bootstrap, SOURCE),
+        name=tag,
+        checkpoint="200ms",
+        max_batch=16,
+        delivery="exactly_once",
+    )
+    sent = streams.events(1, n=900)
+    with EngineProcess(query, tmp_path / "state") as engine:
+        engine.wait_for("is running")
+        for first in range(0, 900, 300):
+            seen = topics.count("scores")
+            topics.send("events", records(sent[first : first + 300]))
+            wait_until(partial(has_more, topics, seen), "scores")
+            if first < 600:
+                own_broker.kill()
+                own_broker.start()
+        wait_until(lambda: topics.committed("events", tag) == ends(topics), "the end of the stream")
+        assert engine.stop() == 0
+        assert "never retrieved" not in engine.text
+        assert "Traceback" not in engine.text
+    check_exactly(topics, sent)
