@@ -67,7 +67,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--session-ms", type=int, default=1000, help="session time-out of the group (1000)")
     parser.add_argument("--checkpoint-ms", type=int, default=200, help="from checkpoint to checkpoint (200)")
     parser.add_argument("--seconds", type=float, default=900.0, help="in which the actions are to be begun (900)")
-    parser.add_argument("--kinds", type=lambda text: text.split(","), default=(), help=f"only these: {', '.join(dict.fromkeys(TOGETHER))}")
+    parser.add_argument(
+        "--kinds", type=lambda text: text.split(","), default=(), help=f"only these: {', '.join(dict.fromkeys(TOGETHER))}"
+    )
     parser.add_argument("--keep", type=Path, help="folder for logs and state (a new one under the temporary folder)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()

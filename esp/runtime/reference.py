@@ -16,7 +16,7 @@ from esp.runtime.durations import DURATION_EXAMPLES, duration_text, parse_durati
 from esp.runtime.kafka.oauth import OAuth
 from esp.runtime.kinds import KINDS
 from esp.runtime.kinds.scoring.inputs import SequenceOf, StatefulOf
-from esp.runtime.query import Limits, ModelSettings, QuerySettings
+from esp.runtime.query import ChangelogSettings, Limits, ModelSettings, QuerySettings
 from esp.settings import unknown_key
 
 Rows = list[dict[str, str]]
@@ -27,6 +27,7 @@ def tables() -> Mapping[str, type[pydantic.BaseModel]]:
     connectors = {f"connect.{name}": row.settings for name, row in CONNECTORS.items()}
     inner: dict[str, type[pydantic.BaseModel]] = {
         "query.limits": Limits,
+        "query.changelog": ChangelogSettings,
         "score.sequence": SequenceOf,
         "score.stateful": StatefulOf,
         "connect.kafka.oauth": OAuth,
