@@ -138,6 +138,11 @@ class Query:
         return tuple(name for name, window in self.windows.items() if isinstance(window.settings, SourceSettings))
 
     @property
+    def waiting(self) -> frozenset[str]:
+        """The sources whose reading may wait for somebody else, a schema registry."""
+        return frozenset(name for name in self.sources if "registry" in getattr(self.windows[name].settings, "options", {}))
+
+    @property
     def sinks(self) -> tuple[str, ...]:
         return tuple(name for name, window in self.windows.items() if isinstance(window.settings, SinkSettings))
 

@@ -44,6 +44,7 @@ class QueryRunner:
         self.query, self.is_fresh, self.meter, self.backfill = query, is_fresh, new_meter(query), backfill
         limits = query.settings.limits
         self.worker = Worker(query.name, Bounds(limits.queue_events, limits.queue_bytes), limits.max_batch, self.meter)
+        self.worker.waiting = query.waiting
         self.durability = Durability(query, state_dir)
         self.meter.restores = self.durability.restores
         self.models = Models(query, (models_dir or state_dir) / query.name / "models")

@@ -60,6 +60,7 @@ class Worker:
         self.tasks: dict[tuple[str, int], Task] = {}  # (source, partition); changed by the worker thread alone
         self.name, self.bounds, self.max_batch, self.meter = name, bounds, max_batch, meter
         self.clock = clock  # the latency of records is told by it
+        self.waiting: frozenset[str] = frozenset()  # sources that may wait for others as they read: never on the loop
         self.unwanted: set[tuple[str, int]] = set()  # tasks that go: what waits for them is not worked off
         self.thread: threading.Thread | None = None
         self._costs: defaultdict[str, Costs] = defaultdict(Costs)  # by source
@@ -93,6 +94,8 @@ class Worker:
         return None
 
     def _are_light(self, source: str, raws: "Sequence[RawBlock | Unread | Moved]") -> bool:
+        if source in self.waiting:
+            return False
         costs = self._costs[source]
         return sum(costs.of(len(raw)) for raw in raws) < LIGHT_S and sum(raw.size_bytes for raw in raws) <= LIGHT_BYTES
 

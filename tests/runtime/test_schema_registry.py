@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from esp.errors import QueryError, StartError, TransportError
 from esp.runtime import runner as runner_module
+from esp.runtime.codecs.registry.client import Client
 from esp.runtime.connect import MemoryTopic
 from esp.runtime.connect import memory as memory_connector
 from esp.runtime.headers import decode_headers
@@ -144,6 +146,32 @@ def test_events_wait_while_the_registry_is_away_and_none_is_lost(
     assert away == [False]
     assert [row["id"] for row in doubled(server, topics)] == [0, 1, 2]
     assert reasons(topics) == []
+
+
+def test_a_schema_is_never_awaited_on_the_event_loop(
+    tmp_path: Path, server: RegistryServer, topics: dict[str, MemoryTopic], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [server.add(f"s{i}", READING | {"doc": str(i)}) for i in range(2)]
+    query, asked, ask = runner(tmp_path, server), list[bool](), Client.schema
+
+    def seen(self: Client, number: int, query: str = "") -> Any:
+        asked.append(threading.current_thread() is threading.main_thread())
+        return ask(self, number, query)
+
+    monkeypatch.setattr(Client, "schema", seen)
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        running = asyncio.create_task(query.run(stopping))
+        await until(lambda: query.is_ready)
+        for count in range(1, 42):  # one record at a time is light work, which the loop would do itself
+            topics["readings"].append([framed(numbers[count == 41], id=count, p=1.0)])
+            await until(lambda count=count: len(topics["doubled"].values()) == count)  # type: ignore[misc]
+        stopping.set()
+        await running
+
+    asyncio.run(main())
+    assert asked == [False, False]
 
 
 def test_a_stop_while_the_registry_is_away_ends_and_the_next_run_goes_on_with_what_waited(
