@@ -71,5 +71,5 @@ class ProtobufOptions(SchemaOptions):
 
     schema_file: Path | None = pydantic.Field(
         None,
-        description="a descriptor set (protoc --include_imports --descriptor_set_out=FILE) or a .proto without imports of its own, relative to the query file",
+        description="a descriptor set (protoc --include_imports --descriptor_set_out=FILE) or a .proto that needs no other file, relative to the query file",
     )

@@ -1,6 +1,7 @@
 """A query between Confluent's own serializers and deserializers, over Apache Kafka and a schema registry with a password over TLS."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,11 +110,14 @@ def read(kafka: Kafka, topic: str) -> list[Any]:
     return found
 
 
-def test_avro_of_confluents_serializer_comes_out_for_its_deserializer(kafka: Kafka, tmp_path: Path, server: RegistryServer) -> None:
+def test_avro_of_confluents_serializer_comes_out_for_its_deserializer(
+    kafka: Kafka, tmp_path: Path, server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
     from datetime import UTC, datetime
 
     from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 
+    caplog.set_level(logging.DEBUG, "esp")
     topic, noon = kafka.topic(), datetime.fromtimestamp(NOON_S, UTC)
     write = AvroSerializer(client(server), AVRO)
     rows = [
@@ -128,6 +132,8 @@ def test_avro_of_confluents_serializer_comes_out_for_its_deserializer(kafka: Kaf
         {key: row[key] for key in ("id", "ts", "acc", "side")} for row in rows
     ]
     assert server.subjects[f"{out}-value"][0].body["schema"].count("plant.Copied") == 1
+    assert PASSWORD not in caplog.text
+    assert basic().partition(" ")[2] not in caplog.text
     assert [(record.value(), dict(record.headers())["esp-reason"]) for record in dead] == [
         (values[10], b"field 'acc': wanted float32[3], got an array of 1")
     ]

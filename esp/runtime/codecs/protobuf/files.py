@@ -3,6 +3,7 @@
 import base64
 import binascii
 import importlib
+from dataclasses import dataclass, field
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
@@ -58,38 +59,46 @@ def file_in(text: str, name: str) -> FileDescriptorProto:
 
 def messages_of(text: SchemaText) -> tuple[DescriptorPool, FileDescriptorProto]:
     """A pool with all that a schema needs, and its own file. SchemaError when something is wrong or missing."""
-    pool, there = DescriptorPool(), set[str]()
     main = file_in(text.text, MAIN)
     files = [file_in(other.text, name) for name, other in text.named_references().items()]
-    waiting = {file.name: file for file in files} | {MAIN: main}
-    _add(MAIN, waiting, pool, there)
-    return pool, main
+    filling = _Filling({file.name: file for file in files} | {MAIN: main})
+    filling.add(MAIN)
+    return filling.pool, main
 
 
-def _add(name: str, waiting: dict[str, FileDescriptorProto], pool: DescriptorPool, there: set[str]) -> None:
-    """Puts a file into the pool, after what it imports."""
-    if name in there:
-        return
-    there.add(name)  # of files that import each other the pool says so
-    file = waiting.get(name) or _well_known(name)
-    for other in file.dependency:
-        if not isinstance(other, str):  # what is no UTF-8 comes as bytes
-            raise SchemaError("the name of an import is no text")
-        _add(other, waiting, pool, there)
-    try:
-        pool.Add(file)
-    except _FAULTS as err:
-        raise SchemaError(f"it is no Protobuf schema ({' '.join(str(err).split())[-160:]})") from err
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """A pool that files are put into, each after what it imports. What is not there is empty: often only options are meant by it."""
 
+    files: dict[str, FileDescriptorProto]
+    pool: DescriptorPool = field(default_factory=DescriptorPool)
+    there: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
 
-def _well_known(name: str) -> FileDescriptorProto:
-    """A file that comes with the library."""
-    stem = name.removeprefix("google/protobuf/").removesuffix(".proto")
-    if name != f"google/protobuf/{stem}.proto" or stem not in WELL_KNOWN:
-        raise SchemaError(f"it imports {name[:80]}, which is not there")
-    file = FileDescriptorProto()
-    importlib.import_module(f"google.protobuf.{stem}_pb2").DESCRIPTOR.CopyToProto(file)
-    return file
+    def add(self, name: str) -> None:
+        if name in self.there:
+            return
+        self.there.add(name)  # of files that import each other the pool says so
+        file = self.files.get(name) or self._known(name)
+        for other in file.dependency:
+            if not isinstance(other, str):  # what is no UTF-8 comes as bytes
+                raise SchemaError("the name of an import is no text")
+            self.add(other)
+        try:
+            self.pool.Add(file)
+        except _FAULTS as err:
+            lacks = f"; it imports {', '.join(self.missing)[:80]}, not to be had here" if self.missing else ""
+            raise SchemaError(f"it is no Protobuf schema ({' '.join(str(err).split())[-160:]}){lacks}") from err
+
+    def _known(self, name: str) -> FileDescriptorProto:
+        """A file that comes with the library, else an empty one."""
+        stem = name.removeprefix("google/protobuf/").removesuffix(".proto")
+        file = FileDescriptorProto(name=name)
+        if name == f"google/protobuf/{stem}.proto" and stem in WELL_KNOWN:
+            importlib.import_module(f"google.protobuf.{stem}_pb2").DESCRIPTOR.CopyToProto(file)
+        else:
+            self.missing.append(name)
+        return file
 
 
 def paths_of(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:

@@ -86,7 +86,7 @@ def test_a_message_is_found_by_its_place_whatever_form_its_schema_comes_in(
         (b"\0\0\0\0\1\x06\0\0\0\x12\1\1", "field 'id': wanted int64, got Protobuf's string"),
         (b"\0\0\0\0\1\0\x08", "wanted a Protobuf message, got bytes that are none"),
         (b"\0\0\0\0\2\0\x08\1", "schema 2: it is AVRO, not PROTOBUF"),
-        (b"\0\0\0\0\3\0\x08\1", "schema 3: it imports confluent/meta.proto, which is not there"),
+        (b"\0\0\0\0\3\0\x08\1", "schema 3: it is no Protobuf schema"),
         (b"\0\0\0\0\4\0\x08\1", "schema 4: this is no .proto text"),
         (b"\0\0\0\0\x09\0\x08\1", "schema 9: the registry refuses (404): Schema not found"),
         (b"\2\0\0\0\1\0\x08\1", "wanted a zero before the number of a schema, got byte 2: this is no record of a schema registry"),
@@ -95,7 +95,7 @@ def test_a_message_is_found_by_its_place_whatever_form_its_schema_comes_in(
 def test_a_record_that_cannot_be_read_has_its_reason(server: RegistryServer, value: bytes, reason: str) -> None:
     server.add("a", TWO, "PROTOBUF")
     server.add("a", {"type": "record", "name": "R", "fields": []})
-    server.add("a", HEAD + 'import "confluent/meta.proto"; message A { int64 id = 1; }', "PROTOBUF")
+    server.add("a", HEAD + 'import "confluent/type/decimal.proto"; message A { confluent.type.Decimal id = 1; }', "PROTOBUF")
     server.add("a", "\x01\x02", "PROTOBUF")
     good = b"\0\0\0\0\1\0\x08\5"
     found = made(server, "id:int64").decode(raw_block([good, value, good]))
@@ -118,6 +118,12 @@ def test_imports_are_the_references_of_a_schema(server: RegistryServer, tmp_path
     number = server.add("t-value", text, "PROTOBUF", references=[{"name": "lib/side.proto", "subject": "side", "version": 1}])
     found = made(server, "side:string").decode(raw_block([framed(number, b"\0", b"\x08\1")]))
     assert rows_of(found) == [[b"RIGHT"]]
+
+
+def test_an_import_that_only_options_come_from_is_not_missed(server: RegistryServer) -> None:
+    text = HEAD + 'import "confluent/meta.proto"; message A { int64 id = 1 [(confluent.field_meta) = { doc: "the number" }]; }'
+    number = server.add("t-value", text, "PROTOBUF")
+    assert rows_of(made(server, "id:int64").decode(raw_block([framed(number, b"\0", b"\x08\5")]))) == [[5]]
 
 
 def test_files_that_import_each_other_are_no_schema(server: RegistryServer) -> None:
