@@ -3,12 +3,13 @@
 A kernel is called with two arrays. ``job`` int64[JOB_WIDTH] says how many rows there are and where their bytes lie; ``fields``
 int64[F, FIELD_WIDTH] says of each field what it is and where its column lies. Cells of fixed-size fields are the
 column itself; cells of strings and blobs are *cuts*, pairs (at, size): ``at`` counts from the input's base,
-or, where negative, is -1 less the place in the extra bytes.
+or, where negative, is -1 less the place in the extra bytes; ESCAPED is added to it where the text is to be unescaped.
 """
 
 import numpy as np
 
 from esp.kernels.compile import kernel, part
+from esp.kernels.escapes import ESCAPED, unescape
 from esp.kernels.words import (
     copy,
     load_u8,
@@ -251,6 +252,8 @@ def gather(base: int, extra: np.ndarray, cuts: np.ndarray, offsets: np.ndarray, 
         at, target = cuts[row, 0], data.ctypes.data + offsets[row]
         if at < 0:
             copy(target, extra.ctypes.data - 1 - at, cuts[row, 1])
+        elif at >= ESCAPED:
+            unescape(target, cuts[row, 1], base + at - ESCAPED)
         elif is_base64:
             from_base64(target, cuts[row, 1], base + at)
         else:

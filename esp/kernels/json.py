@@ -1,6 +1,6 @@
 """JSON records to columns: one pass over the bytes of a block, led by the field table.
 
-Every position is checked against the end of its record. What is taken is strict JSON (RFC 8259); a row with an escape, a number
+Every position is checked against the end of its record. What is taken is strict JSON (RFC 8259); a row with an escape in a key, a number
 beyond the fast paths or anything that does not fit its field is REFUSED and goes to the generic library.
 """
 
@@ -40,6 +40,7 @@ from esp.kernels.columns import (
     start_row,
 )  # fmt: skip
 from esp.kernels.compile import kernel, part
+from esp.kernels.escapes import ESCAPED, measure_escaped
 from esp.kernels.lists import read_list
 from esp.kernels.numbers import NO_NUMBER, parse_number
 from esp.kernels.text import (
@@ -112,10 +113,23 @@ def _value(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int
         return _tensor(fields, field, row, base, p, end)
     if is_next(p, end, _QUOTE):
         at, size = _text(p, end)
-        return at + size + 1 if at != REFUSED and _store_text(fields, field, cell, base, at, size) else REFUSED
+        if at == REFUSED:
+            return _escaped(cell, base, p, end) if code == STRING else REFUSED
+        return at + size + 1 if _store_text(fields, field, cell, base, at, size) else REFUSED
     if code == BOOL:
         return read_bool(cell, p, end)
     return read_number(code, fields[field, UNIT], cell, p, end)
+
+
+@part
+def _escaped(cell: int, base: int, p: int, end: int) -> int:
+    """Stores where a string with escapes lies, to be unescaped when it is gathered; the position after it."""
+    stand_alone()
+    size, stop = measure_escaped(p + 1, end)
+    if size < 0 or not is_utf8(p + 1, stop - p - 1):
+        return REFUSED
+    put_cut(cell, ESCAPED + p + 1 - base, size)
+    return stop + 1
 
 
 @part
@@ -263,7 +277,10 @@ def _skip_ends(p: int, end: int, depth: int, kinds: int) -> tuple[int, int, int]
 def _skip_leaf(p: int, end: int) -> int:
     if is_next(p, end, _QUOTE):
         at, size = _text(p, end)
-        return at + size + 1 if at != REFUSED else REFUSED
+        if at != REFUSED:
+            return at + size + 1
+        size, stop = measure_escaped(p + 1, end)
+        return stop + 1 if size >= 0 and is_utf8(p + 1, stop - p - 1) else REFUSED
     if has_word(p, end, NULL):
         return p + 4
     kind, _, _, after = parse_number(p, end)

@@ -45,7 +45,7 @@ def values(name: str, random: np.random.Generator) -> Iterator[tuple[Schema, byt
         yield schema, damaged(random, whole[at % len(whole)])
     x = random.normal(0, 100, 40)
     record = {
-        "a": "é" * 40 + '"',
+        "a": "é" * 40 + '"\x01',
         "x": x.astype(np.float32).tolist(),
         "u": random.integers(0, 256, 36).tolist(),
         "b": bytes(range(100)),

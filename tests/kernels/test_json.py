@@ -1,8 +1,14 @@
 """The JSON kernel reads by itself what it says it reads, and refuses the rest."""
 
+import json
+from random import Random
+
 import orjson
 import pytest
 
+from esp.runtime.codecs import codec
+from esp.runtime.events import VarColumn, raw_block
+from esp.runtime.schema import Schema
 from tests.kernels.refused import refused
 
 
@@ -28,6 +34,67 @@ def test_usual_records_are_read(value: bytes) -> None:
 )  # fmt: skip
 def test_what_is_broken_or_rare_is_refused(value: bytes) -> None:
     assert refused("json", "a:int64", [value]) == [0]
+
+
+def test_escapes_are_read_by_the_kernel_as_python_writes_them() -> None:
+    random = Random(3)
+    letters = [
+        "a",
+        "\n",
+        "é",
+        "€",
+        "😀",
+        '"',
+        "\\",
+        "/",
+        "\x00",
+        "\x1f",
+        "\x7f",
+        "\u07ff",
+        "\u0800",
+        "\ud7ff",
+        "\ue000",
+        "\uffff",
+        "\U00010000",
+        "\U0010ffff",
+    ]
+    texts = [
+        *letters,
+        "",
+        "x" * 50 + "\n" + "y" * 9,
+        *("".join(random.choices(letters, k=random.randrange(20))) for _ in range(500)),
+    ]
+    values = [
+        json.dumps({"a": text, "b": [text]}, ensure_ascii=at % 3 > 0).replace("/", "\\/" * (at % 2) or "/").encode()
+        for at, text in enumerate(texts)
+    ]
+    assert refused("json", "a:string", values) == []
+    column = codec("json", Schema.parse("a:string")).decode(raw_block(values)).columns[0]
+    assert isinstance(column, VarColumn)
+    assert [column.value(row).decode() for row in range(len(texts))] == texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\ud83d",
+        r"\ude00",
+        r"\ud83dx",
+        r"\ud83d\u0041",
+        r"\u12g4",
+        r"\x",
+        r"\u12",
+        r"\ud83d\ud83d\ude00",
+        "\\\\\\",
+        "\\n\x01",
+        "\\n\xff",
+    ],
+)
+def test_escapes_that_are_none_are_refused(text: str) -> None:
+    value = b'{"a":"' + text.encode("latin-1") + b'"}'
+    assert refused("json", "a:string", [value, value.replace(b"a", b"b")]) == [0, 1]
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(value)
 
 
 def test_tensors_are_read_flat_nested_and_from_base64() -> None:
