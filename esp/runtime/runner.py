@@ -102,7 +102,7 @@ class QueryRunner:
         """Opens the state, binds and warms the models, reaches the sinks; raises before the first event what is wrong."""
         self.durability.open(self.is_fresh)
         if self.backfill is not None:
-            await self.backfill.settle(self.is_fresh)
+            self.query = await self.backfill.settle(self.is_fresh)
         await asyncio.to_thread(self.models.start, self.is_fresh)
         await asyncio.to_thread(self.query.registries.start)
         self.worker.start(asyncio.get_running_loop())
@@ -116,9 +116,8 @@ class QueryRunner:
             connection = windows[name].connection
             assert connection is not None
             self.sources[name] = self._open_source(name, connection)
-        if self.backfill is None:
-            self.durability.ledgers |= ledgers(self.query, self.scorers, self.sinks, self.durability.stores, self._lost.put_nowait)
-            self.meter.transactions |= {name: ledger.counts for name, ledger in self.durability.ledgers.items()}
+        self.durability.ledgers |= ledgers(self.query, self.scorers, self.sinks, self.durability.stores, self._lost.put_nowait)
+        self.meter.transactions |= {name: ledger.counts for name, ledger in self.durability.ledgers.items()}
         await asyncio.gather(*(ledger.open(self.is_fresh) for ledger in self.durability.ledgers.values()))
 
     def _open_source(self, name: str, connection: Connection) -> Source:

@@ -1,7 +1,9 @@
 """A backfill as it runs: its plan on disk, so that one that was broken off goes on with the same range, and how far it is."""
 
 import logging
+import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -32,6 +34,7 @@ class _Plan(pydantic.BaseModel):
     models: dict[str, str]
     fingerprints: dict[str, str]
     spans: dict[str, dict[int, Span]]
+    group: str = ""
     is_done: bool = False
 
 
@@ -50,8 +53,11 @@ class Backfill:
                 mend=f"say --warm-up {wanted_warm_up(query)} (or 0s to begin with nothing)",
             )  # fmt: skip
 
-    async def settle(self, is_fresh: bool) -> None:
-        """Finds the offsets, or takes those of the start that was broken off. UsageError where something else was asked then."""
+    async def settle(self, is_fresh: bool) -> Query:
+        """Finds the offsets, or takes those of the start that was broken off; gives the query with the group of that start.
+
+        UsageError where something else was asked then.
+        """
         before = None if is_fresh else self._read()
         if before is None:
             before = self._plan(
@@ -63,13 +69,15 @@ class Backfill:
             self._write(before)
         elif before.is_done:
             log.info("%s has come to its end before, and has nothing left to do; --fresh does it again", self.query.name)
-        self.spans = before.spans
+        self._settled, self.spans = before, before.spans
+        self.query = replace(self.query, settings=self.query.settings.model_copy(update={"group": before.group}))
         self._warn_of_deployed()
         for name, parts in self.spans.items():
             told = ", ".join(f"{number}: {span.begin} to {span.end}" for number, span in parts.items())
             log.info("%s source %s: offsets by partition: %s", self.query.name, name, told)
         if self.asked.creates_topics:
             await self._create_topics()
+        return self.query
 
     def _warn_of_deployed(self) -> None:
         """Says where the live query has scored with another model since, as far as the state at hand tells."""
@@ -83,7 +91,9 @@ class Backfill:
 
     def open_source(self, name: str, where: str) -> Source:
         """The source of a window, from where to where it is to be read."""
-        return BoundedKafkaSource(self._connection(name), self.query.name, where, self.spans[name])
+        settings = self.query.settings
+        goes_on = settings.delivery == "exactly_once"
+        return BoundedKafkaSource(self._connection(name), settings.group, where, self.spans[name], goes_on=goes_on)
 
     def _connection(self, name: str) -> KafkaConnection:
         connection = self.query.windows[name].connection
@@ -97,7 +107,7 @@ class Backfill:
     def finish(self) -> None:
         """All is sent and durable."""
         self.is_done, self.seconds = True, perf_counter() - self._began_s
-        self._write(self._plan(self.spans).model_copy(update={"is_done": True}))
+        self._write(self._settled.model_copy(update={"is_done": True}))
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -116,8 +126,13 @@ class Backfill:
         prints = {name: self.query.fingerprint(name) for name in self.query.sources}
         return _Plan(
             asked=self.asked.range_asked(), models={name: model.digest for name, model in scored(self.query).items()}, fingerprints=prints,
-            spans={name: dict(parts) for name, parts in spans.items()},
+            spans={name: dict(parts) for name, parts in spans.items()}, group=self._group(),
         )  # fmt: skip
+
+    def _group(self) -> str:
+        """What Kafka keeps for exactly-once is found again by the group, and must not be found by one that begins anew."""
+        name, is_exact = self.query.name, self.query.settings.delivery == "exactly_once"
+        return f"{name}-{secrets.token_hex(4)}" if is_exact else name
 
     def _read(self) -> _Plan | None:
         if not self.file.exists():

@@ -29,16 +29,25 @@ def redirected(live: Query, asked: Asked) -> Query:
                 mend="run the query itself over the file",
             )  # fmt: skip
     outputs = _redirected(live, asked)
-    windows = dict(live.windows)
-    for name, window in windows.items():
-        windows[name] = replace(window, connection=outputs.get(name, window.connection))
+    windows = {
+        name: replace(window, connection=_by_hand(window.connection) if name in live.sources else outputs.get(name))
+        for name, window in live.windows.items()
+    }
     models = dict(live.models)
     for name, path in _pairs(asked.models, "--model", "WINDOW=FILE").items():
         windows[name], added = _scored_by(live, name, Path(path))
         models |= added
     name = f"{live.name}-backfill-{asked.name or asked.range_digest}"
-    settings = live.settings.model_copy(update={"name": name, "group": name})
+    # its state is on the disk where it runs; only exactly-once cannot do without a changelog, which has a name of its own
+    wanted = None if live.settings.delivery == "exactly_once" else False
+    changelog = live.settings.changelog.model_copy(update={"topic": "", "enabled": wanted})
+    settings = live.settings.model_copy(update={"name": name, "group": name, "changelog": changelog})
     return replace(live, settings=settings, windows=windows, models=models, dead=outputs.get(DEAD))
+
+
+def _by_hand(connection: Connection | None) -> Connection | None:
+    """The connection of a source that is no member of the live query's group, or of any."""
+    return connection.model_copy(update={"group": "", "instance": None}) if connection is not None else None
 
 
 def outputs_of(query: Query) -> dict[str, Connection]:

@@ -23,9 +23,9 @@ EMPTY_ANSWERS, EMPTY_S = 3, 2.0  # after so many answers without a record, and s
 SHRUNK_S = 30.0  # how long it is borne that a partition ends before the range does
 
 
-def by_hand(settings: KafkaConnection) -> KafkaConnection:
-    """The settings of a source that is no member of a group, and fetches much at once where nothing else is said."""
-    changed: dict[str, Any] = {"group": "", "instance": None, "create": None}
+def hasty(settings: KafkaConnection) -> KafkaConnection:
+    """The settings of a source that fetches much at once, where nothing else is said."""
+    changed: dict[str, Any] = {"create": None}
     if "max_partition_fetch_bytes" not in settings.model_fields_set:
         changed["max_partition_fetch_bytes"] = PARTITION_FETCH_BYTES
     return settings.model_copy(update=changed | {"client": {"fetch_max_bytes": FETCH_BYTES, **settings.client}})
@@ -40,7 +40,8 @@ class _Still:
 
 
 class BoundedKafkaSource(KafkaSource):
-    """Reads a span of each partition. Offsets are committed to the group that is named, for those who watch it; they are not read.
+    """Reads a span of each partition. Offsets are committed to the group that is named; where there is no other state (``goes_on``:
+    transactions commit them with the outputs), it goes on from them.
 
     A partition has ended when its position, not its last record, has come to the end: what stands there may be markers of
     transactions, aborted records, or nothing any more. The position moves over all of these but the last; of that the broker's
@@ -49,9 +50,9 @@ class BoundedKafkaSource(KafkaSource):
 
     bounded = True
 
-    def __init__(self, settings: KafkaConnection, group: str, where: str, spans: Spans) -> None:
-        super().__init__(by_hand(settings), group, where)
-        self.spans = spans
+    def __init__(self, settings: KafkaConnection, group: str, where: str, spans: Spans, *, goes_on: bool = False) -> None:
+        super().__init__(hasty(settings), group, where)
+        self.spans, self.goes_on = spans, goes_on
         self.finished: set[int] = set()
         self._still = _Still(monotonic(), {})
 
@@ -76,7 +77,16 @@ class BoundedKafkaSource(KafkaSource):
         self._begin_to_watch()
 
     async def _first_offsets(self, partitions: set[int]) -> dict[int, int]:
-        return {partition: self.spans[partition].first for partition in partitions}
+        first = {partition: self.spans[partition].first for partition in partitions}
+        if not self.goes_on:
+            return first
+        known = {partition: await self._consumer.committed(self._tp(partition)) for partition in partitions}
+        return {partition: max(offset, known[partition] or 0) for partition, offset in first.items()}
+
+    async def _offsets_of_new_topic(self, partitions: set[int]) -> dict[int, int]:
+        if partitions:
+            raise self._made_anew()
+        return {}
 
     async def poll(self, timeout_s: float) -> Sequence[RawBlock | Unread | Moved]:
         found = await super().poll(timeout_s)
@@ -129,13 +139,15 @@ class BoundedKafkaSource(KafkaSource):
             super()._go_back(partition, offset)
 
     def _on_new_topic(self, found: str) -> None:
-        self._fail(
-            TransportError(
-                "the topic was deleted and made anew while its range was worked off",
-                where=self.place,
-                mend="begin anew with --fresh",
-            )
-        )
+        self._fail(self._made_anew())
+
+    def _made_anew(self) -> TransportError:
+        what = "the topic was deleted and made anew while its range was worked off"
+        return TransportError(what, where=self.place, mend="begin anew with --fresh")
+
+    def rejoin(self) -> None:
+        """Another has the task, and no group says who."""
+        self._fail(TransportError("this backfill was begun elsewhere too", where=self.place, mend="let one of them run"))
 
     def resume(self, partitions: Set[int]) -> None:
         super().resume(partitions - self.finished)

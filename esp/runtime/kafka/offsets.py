@@ -24,7 +24,7 @@ TOPICS_OWN = 1  # the source of a setting that was made for the topic itself
 class TopicOffsets:
     """Answers for the partitions of one topic; ``firsts`` and ``ends`` are as they were when it was opened.
 
-    The end is what this connection may read: with ``isolation_level = "read_committed"`` open transactions lie behind it.
+    The end is what this connection may read: with ``isolation = "read_committed"`` open transactions lie behind it.
     """
 
     def __init__(self, settings: KafkaConnection, consumer: Any, partitions: int, group: str, place: str) -> None:
@@ -76,7 +76,7 @@ async def topic_offsets(settings: KafkaConnection, group: str, place: str) -> As
     """Opens and closes it; ``group`` is the name that records are read under, and nothing is committed. StartError without a broker or without the topic, TransportError for what it refuses."""
     settings = settings.model_copy(update={"create": None})
     topic = await reach(settings, place)
-    isolation = settings.client.get("isolation_level", "read_uncommitted")
+    isolation = settings.client.get("isolation_level", settings.isolation or "read_uncommitted")
     consumer = AIOKafkaConsumer(**client_options(settings, place), isolation_level=isolation)
     try:
         await consumer.start()

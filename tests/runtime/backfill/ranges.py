@@ -119,14 +119,14 @@ class Live:
     def made(self, name: str, mark: int) -> list[list[Record]]:
         """What the live query wrote from a mark to the next, by partition."""
         begin, end = self.marks[mark][name], self.marks[mark + 1][name]
-        return [part[first:last] for part, first, last in zip(read(self.brokers, f"{self.tag}.{name}", PARTITIONS), begin, end)]
+        return read(self.brokers, f"{self.tag}.{name}", PARTITIONS, list(map(range, begin, end)))
 
     def redone(self, name: str, suffix: str) -> list[list[Record]]:
         return read(self.brokers, f"{self.tag}.{name}{suffix}", PARTITIONS)
 
 
-def read(brokers: str, topic: str, partitions: int) -> list[list[Record]]:
-    """All records of a topic by partition."""
+def read(brokers: str, topic: str, partitions: int, offsets: Sequence[range] | None = None) -> list[list[Record]]:
+    """The committed records of a topic by partition, all or those of some offsets."""
     options = {
         "bootstrap.servers": brokers,
         "group.id": "r",
@@ -140,7 +140,7 @@ def read(brokers: str, topic: str, partitions: int) -> list[list[Record]]:
         for message in consumer.consume(1000, 0.2):
             if message.error() is not None:
                 ended.add(message.partition())
-            else:
+            elif offsets is None or message.offset() in offsets[message.partition()]:
                 row = message.key(), message.value(), message.headers(), message.timestamp()[1]
                 found[message.partition()].append(row)
     consumer.close()

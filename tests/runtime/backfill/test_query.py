@@ -32,7 +32,11 @@ def test_it_has_a_name_a_group_and_outputs_of_its_own_and_all_else_of_the_live_o
     assert (made.name, made.settings.group) == ("motion-backfill-noon", "motion-backfill-noon")
     assert topics(made) == {"scores": "s2", "tallies": "t.tallies-redo", "late": "t.late-redo", "dead": "d2"}
     assert made.fingerprint("events") == query.fingerprint("events")
-    assert made.windows["events"].connection == query.windows["events"].connection
+    source, theirs = made.windows["events"].connection, query.windows["events"].connection
+    assert isinstance(source, KafkaConnection)
+    assert isinstance(theirs, KafkaConnection)
+    assert (source.group, source.instance, theirs.group, theirs.instance) == ("", None, "its-own", "one")
+    assert (source.topic, source.brokers) == (theirs.topic, theirs.brokers)
     brokers = made.windows["scores"].connection
     assert isinstance(brokers, KafkaConnection)
     assert brokers.brokers == "127.0.0.1:9"

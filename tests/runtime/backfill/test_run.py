@@ -35,7 +35,7 @@ class Pulled(Exception):
 
 
 def broken_off(live: Live, asked: Asked, state: Path, monkeypatch: pytest.MonkeyPatch, *, is_pulled: bool) -> Backfill:
-    """Begins a backfill and stops it in the middle, in good order or not; in the second case what came after the 6th poll is not saved."""
+    """Begins a backfill and stops it in the middle, in good order or not; in the second case what came after the 36th poll is not saved."""
     query = load_query(live.query)
     redo = in_small_steps(redirected(query, asked))
     backfill = Backfill(asked, query, redo, state)
@@ -45,11 +45,11 @@ def broken_off(live: Live, asked: Asked, state: Path, monkeypatch: pytest.Monkey
         nonlocal polls
         found = await poll(self, timeout_s)
         polls += bool(found)
-        if is_pulled and polls == 6:
+        if is_pulled and polls == 36:
             await engine.runners[redo.name].checkpoint()
-        if polls == 12 and is_pulled:
+        if polls == 42 and is_pulled:
             raise Pulled
-        if polls == 12:
+        if polls == 42:
             engine.stopping.set()
         return found
 
@@ -71,6 +71,7 @@ def test_one_that_was_stopped_goes_on_where_it_was_and_gives_every_output_once(
     begun = broken_off(scoring, Asked(**said, creates_topics=True), tmp_path / "state", monkeypatch, is_pulled=False)
     done, total = begun.progress
     assert 0 < done < total == 900
+    assert 0 < begun.events < 500
     options = [text for key, value in said.items() for text in (f"--{key.replace('_', '-')}", value)]
     command = ("run", scoring.query, *options, "--state", tmp_path / "state")
     answer = esp(*command)
