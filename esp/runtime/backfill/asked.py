@@ -66,6 +66,12 @@ class Asked:
         if isinstance(begin, Time) and isinstance(end, Time) and begin.ms > end.ms:
             raise UsageError(f"{self.from_time} is later than {self.until}", where="--from-time", mend="let it be before --until")
 
+    def refuse_future(self, now_ms: float) -> None:
+        """UsageError for a time that is yet to come: what is there now would pass for what will have been by then."""
+        for option, text, bound in (("--from-time", self.from_time, self.begin), ("--until", self.until, self.end)):
+            if isinstance(bound, Time) and bound.ms > now_ms:
+                raise UsageError(f"{text} is yet to come", where=option, mend="say --until end for what is there now")
+
     @property
     def is_backfill(self) -> bool:
         return bool(self.from_time or self.from_offset or self.until)

@@ -2,10 +2,10 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import pydantic
@@ -41,12 +41,13 @@ class _Plan(pydantic.BaseModel):
 class Backfill:
     """What a runner asks about where its sources begin and end; ``spans`` are there once it is settled."""
 
-    def __init__(self, asked: Asked, live: Query, query: Query, state_dir: Path) -> None:
+    def __init__(self, asked: Asked, live: Query, query: Query, state_dir: Path, clock: Callable[[], float] = time) -> None:
         self.asked, self.live, self.query, self.state_dir = asked, live, query, state_dir
         self.file = state_dir / query.name / "backfill.json"
         self.spans: Mapping[str, Spans] = {}
         self.tasks: dict[tuple[str, int], Task] = {}
         self.is_done, self._began_s, self.seconds = False, 0.0, 0.0
+        asked.refuse_future(clock() * 1e3)
         if not asked.warm_up and asked.begin != BEGIN and (names := remembering(query)):
             raise UsageError(
                 f"what window '{names[0]}' gives depends on events from before the range", where="backfill",

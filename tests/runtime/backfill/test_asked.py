@@ -50,6 +50,15 @@ def test_the_same_command_names_the_same_backfill_and_another_range_another() ->
     assert one.range_digest != Asked(from_offset="7", outputs=("a=c",)).range_digest
 
 
+def test_a_time_that_is_yet_to_come_is_refused() -> None:
+    noon = ms(2026, 11, 22, 12)
+    Asked(from_time="2026-11-22T09:00Z", until="2026-11-22T12:00Z").refuse_future(noon)
+    with pytest.raises(UsageError, match="--until: 2026-11-22T12:00Z is yet to come; say --until end"):
+        Asked(from_time="2026-11-22T09:00Z", until="2026-11-22T12:00Z").refuse_future(noon - 1)
+    with pytest.raises(UsageError, match="--from-time: 2026-11-22T13:00Z is yet to come"):
+        Asked(from_time="2026-11-22T13:00Z").refuse_future(noon)
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,33 @@ def test_a_model_that_the_live_query_has_got_since_is_told_of(
     old = query.models["tiny"].short_digest
     wanted = f"window scored scores with tiny ({old}); the live query has {deployed.short_digest}, deployed since: --model scored="
     assert wanted in caplog.text
+
+
+def test_a_signal_breaks_it_off_with_a_line_that_says_so_and_the_same_command_goes_on(
+    scoring: Live, esp: Esp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f'topic = "{scoring.tag}.events"'
+    (tmp_path / "query.toml").write_text(
+        scoring.query.read_text().replace(source, f'{source}, records = "client", max_records = 16')
+    )
+    (tmp_path / "tiny.astore").write_bytes((scoring.query.parent / "tiny.astore").read_bytes())
+    command = ("run", tmp_path, "--until", scoring.offsets(1), "--suffix", "-term", "--create-topics", "--log-level", "error")
+    polls, poll = 0, BoundedKafkaSource.poll
+
+    async def counted(self: BoundedKafkaSource, timeout_s: float) -> Any:
+        nonlocal polls
+        found = await poll(self, timeout_s)
+        polls += bool(found)
+        if polls == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(BoundedKafkaSource, "poll", counted)
+    esp(*command).one_line(1, f"{scoring.tag}-backfill-", "was broken off at ", " %; the same command goes on from there")
+    answer = esp(*command)
+    assert (answer.status, answer.err) == (0, "")
+    for name in ("scores", "tallies", "late"):
+        assert scoring.redone(name, "-term") == scoring.made(name, 0)
 
 
 @pytest.mark.parametrize(
