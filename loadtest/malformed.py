@@ -4,7 +4,7 @@
 
 Two topics of each format are filled first: one with the good events alone, one with both by chance, the bad ones of twenty kinds (loadtest/spoiled.py). The
 engine works them off in turn, on all cores, beside the broker. A rate is all events of a topic over the time from the first to the last append
-to the outputs or the dead letters; the ratio of the medians is told. Outputs and dead letters of every run are read back and compared
+to the outputs or the dead letters; the ratio of the medians is told, and beside it the engine's processor time for an event. Outputs and dead letters of every run are read back and compared
 with what was sent. Exit status: 0, 1 where an event is wrong or the ratio is below 0.5, 2 for wrong usage.
 """
 
@@ -13,6 +13,7 @@ import json
 import random
 import sys
 import tempfile
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # in the place of the script's own folder, whose modules are reached by the package's name
 
 import msgpack  # noqa: E402
+import psutil  # noqa: E402
 from confluent_kafka import Consumer, Producer, TopicPartition  # noqa: E402
 from rich.console import Console  # noqa: E402
 
@@ -98,6 +100,8 @@ class Figures:
     clean_events_s: int
     mixed_events_s: int
     ratio: float
+    clean_cpu_us: float
+    mixed_cpu_us: float
 
 
 def fill(topics: Topics, short: str, name: str, good: int, bad: int) -> Sent:
@@ -167,8 +171,8 @@ def checked(topics: Topics, sent: Sent, name: str, run: str) -> tuple[float, flo
     return min(stamps) / 1e3, max(stamps) / 1e3
 
 
-def rate(topics: Topics, folder: Path, sent: Sent, name: str, run: str) -> float:
-    """Events a second of one run of the engine over a filled topic, which is checked."""
+def rate(topics: Topics, folder: Path, sent: Sent, name: str, run: str) -> tuple[float, float]:
+    """Events a second of one run of the engine over a filled topic, which is checked, and processor time for an event in us."""
     out, dead, work = f"{run}.out", f"{run}.dead", folder / run
     topics.make(out, dead)
     work.mkdir()
@@ -177,12 +181,23 @@ def rate(topics: Topics, folder: Path, sent: Sent, name: str, run: str) -> float
     write(model(), work / "model.astore")
     command = [sys.executable, "-m", "esp", "run", str(work), "--listen", "127.0.0.1:0", "--state", str(work / "state")]
     with Engine(run, command, work) as engine:
-        engine.wait_ready()
+        while engine.address is None:  # it begins to work off before it says that it is ready
+            engine.check()
+            time.sleep(0.05)
+        process = psutil.Process(engine.pid)
+        begun_s = _cpu_s(process)
         while topics.count(out) < sent.good or topics.count(dead) < len(sent.bad):
             engine.check()
+            time.sleep(0.05)
+        used_s = _cpu_s(process) - begun_s
     first, last = checked(topics, sent, name, run)
     topics.drop(out, dead)
-    return sent.events / max(last - first, 1e-3)
+    return sent.events / max(last - first, 1e-3), used_s / sent.events * 1e6
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def model() -> Astore:
@@ -197,13 +212,13 @@ def figures(topics: Topics, folder: Path, name: str, args: argparse.Namespace) -
     topics.make(clean_topic, mixed_topic)
     progress.print(f"{name}: filling two topics")
     clean, mixed = fill(topics, clean_topic, name, args.good, 0), fill(topics, mixed_topic, name, args.good, args.bad)
-    rates: dict[str, list[float]] = {"clean": [], "mixed": []}
+    rates: dict[str, list[tuple[float, float]]] = {"clean": [], "mixed": []}
     for at in range(args.runs):
         for what, sent in (("clean", clean), ("mixed", mixed)):
             rates[what].append(rate(topics, folder, sent, name, f"{name}-{what}-{at}"))
-            progress.print(f"{name}, {what}: {rates[what][-1]:,.0f} events/s")
-    a, b = median(rates["clean"]), median(rates["mixed"])
-    return Figures(name, args.good, args.bad, round(a), round(b), round(b / a, 3))
+            progress.print("{}, {}: {:,.0f} events/s, {:.2f} us of processor time an event".format(name, what, *rates[what][-1]))
+    a, b = ([median(column) for column in zip(*rates[what])] for what in ("clean", "mixed"))
+    return Figures(name, args.good, args.bad, round(a[0]), round(b[0]), round(b[0] / a[0], 3), round(a[1], 2), round(b[1], 2))
 
 
 def main() -> int:
@@ -240,6 +255,7 @@ def _show(found: list[Figures], kafka_is: str, as_json: bool) -> None:
     for one in found:
         print(f"{one.format}: {one.good:,} good and {one.bad:,} bad events of {len(KINDS)} kinds, every one where it belongs")
         print(f"  clean {one.clean_events_s:,} events/s, mixed {one.mixed_events_s:,} events/s, ratio {one.ratio}")
+        print(f"  processor time for an event: clean {one.clean_cpu_us} us, mixed {one.mixed_cpu_us} us")
     print(f"{host['cpu']}, {host['simd']}, load {host['load_1m']}; {kafka_is}; commit {commit(ROOT)}")
 
 

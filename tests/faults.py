@@ -22,6 +22,8 @@ log.retention.check.interval.ms=200
 log.initial.task.delay.ms=100
 file.delete.delay.ms=100
 group.min.session.timeout.ms=1000
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
 """
 
 

@@ -137,7 +137,8 @@ def scan(data: Any, has_crc: bool, wanted: int, aborted: Any, state: Any, table:
             break
         what = OLD_FORMAT if size < HEADER else _wrong(p, size, has_crc)
         if what != FINE:
-            _refuse(told, what, p - start, base, base if what == OLD_FORMAT else _last(p, base, end))
+            is_old = size < HEADER or load_u8(p + MAGIC) < 2  # else it is damaged, for there is none newer
+            _refuse(told, what, p - start, base, base if is_old else _last(p, base, end))
             return made
         flags, last = load_u16_be(p + ATTRIBUTES), base + load_i32_be(p + LAST_DELTA)
         if not _is_aborted(p, flags, aborted, state) and flags & CONTROL == 0 and last >= wanted:

@@ -1,21 +1,38 @@
 """An engine beside a broker that fails in every way: it waits and says why, or ends with its status; nothing is lost."""
 
+import errno
 import json
 import logging
+import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from esp.runtime.kafka import pacing, watch
+from esp.runtime.state import checkpoint as checkpoint_module
 from tests.conftest import skip_without_kafka
-from tests.engine_process import Topics, wait_until
+from tests.engine_process import EngineProcess, Topics, wait_until
 from tests.faults import FaultyBroker, Running
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 COPY = """
 [query]
@@ -107,6 +124,40 @@ class Case:
         parts = [TopicPartition(f"{self.tag}.{topic}", number, before) for number in range(PARTITIONS)]
         for done in self.topics.admin.delete_records(parts).values():
             done.result(30)
+
+    def set_topic(self, topic: str, **config: str) -> None:
+        """Changes settings of a topic."""
+        resource = ConfigResource(ResourceType.TOPIC, f"{self.tag}.{topic}")
+        for name, value in config.items():
+            change = ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            resource.add_incremental_config(change)
+        self.topics.admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def deny(self, topic: str, *denied: AclOperation) -> None:
+        """Whoever comes may look at the topic, read and write it, but for what is denied."""
+        usual = (AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE)
+        kinds = dict.fromkeys(usual, AclPermissionType.ALLOW) | dict.fromkeys(denied, AclPermissionType.DENY)
+        name, literal = f"{self.tag}.{topic}", ResourcePatternType.LITERAL
+        rules = [AclBinding(ResourceType.TOPIC, name, literal, "User:*", "*", what, kind) for what, kind in kinds.items()]
+        for made in self.topics.admin.create_acls(rules).values():
+            made.result(30)
+
+    def forgive(self, topic: str) -> None:
+        """Takes all rules for a topic away."""
+        some = AclBindingFilter(
+            ResourceType.TOPIC,
+            f"{self.tag}.{topic}",
+            ResourcePatternType.LITERAL,
+            None,
+            None,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        self.topics.admin.delete_acls([some])[some].result(30)
+
+    def members(self) -> int:
+        """How many engines the group has."""
+        return len(self.topics.admin.describe_consumer_groups([self.tag])[self.tag].result(30).members)
 
     def add_partition(self, topic: str) -> None:
         name = f"{self.tag}.{topic}"
@@ -326,3 +377,91 @@ def test_a_group_that_begins_at_the_end_begins_there_at_every_start(faulty: Faul
         engine.until_ready()
         wait_until(lambda: case.ids() == list(range(10, 20)), "what came between the two")
         assert engine.stop().status == 0
+
+
+def test_a_limit_that_is_lowered_ends_the_query_and_a_restart_makes_smaller_batches(faulty: FaultyBroker, tmp_path: Path) -> None:
+    case = Case(faulty, tmp_path)
+    with case.run() as engine:
+        engine.until_ready()
+        case.set_topic("out", max_message_bytes="500")
+        case.send(500)
+        ended = engine.end()
+    assert ended.status == 1
+    assert f"more than topic '{case.tag}.out' takes (the broker refused it); raise max.message.bytes of the topic" in ended.line
+    with case.run() as engine:
+        engine.until_ready()
+        case.until_all()
+        assert engine.stop().status == 0
+
+
+def test_a_topic_that_is_not_shown_any_more_is_awaited(faulty: FaultyBroker, tmp_path: Path) -> None:
+    case = Case(faulty, tmp_path)
+    with case.run() as engine:
+        engine.until_ready()
+        case.deny("out", AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE)
+        engine.until_not_ready(f"out: there is no topic '{case.tag}.out' any more, or we may not see it")
+        case.forgive("out")
+        engine.until_ready()
+        case.send(100)
+        case.until_all()
+        assert engine.stop().status == 0
+
+
+@pytest.mark.parametrize(
+    ("topic", "denied"), [("out", AclOperation.WRITE), ("in", AclOperation.READ), ("dead", AclOperation.WRITE)]
+)
+def test_a_right_that_is_taken_away_ends_the_query(faulty: FaultyBroker, tmp_path: Path, topic: str, denied: AclOperation) -> None:
+    case = Case(faulty, tmp_path)
+    with case.run() as engine:
+        engine.until_ready()
+        case.send(10)
+        case.until_all()
+        case.deny(topic, denied)
+        case.topics.send("in", [(0, b"no event"), (0, b'{"id":10}')])
+        ended = engine.end()
+    assert ended.status == 1
+    assert f"{case.tag}.{topic}" in ended.line
+    assert "TopicAuthorizationFailedError" in ended.line
+
+
+def test_a_full_disk_is_told_and_the_stream_goes_on_until_there_is_room(
+    faulty: FaultyBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, write, is_full = Case(faulty, tmp_path), checkpoint_module.write_segment, [False]
+
+    def written(path: Path, image: Any) -> Any:
+        if is_full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, image)
+
+    monkeypatch.setattr(checkpoint_module, "write_segment", written)
+    with case.run() as engine:
+        engine.until_ready()
+        is_full[0] = True
+        case.send(100)
+        engine.until_not_ready(
+            "the checkpoint cannot be written: No space left on device; make room, or let the engine write there"
+        )
+        case.until_all()
+        is_full[0] = False
+        engine.until_ready()
+        assert engine.stop().status == 0
+    assert case.topics.committed("in", case.tag) == {0: 50, 1: 50}
+
+
+def test_an_engine_that_slept_past_its_session_comes_back_and_loses_nothing(faulty: FaultyBroker, tmp_path: Path) -> None:
+    case = Case(faulty, tmp_path, source=", client = { session_timeout_ms = 1500, heartbeat_interval_ms = 300 }")
+    with EngineProcess(case.folder / "query.toml", case.folder / "state") as engine:
+        engine.wait_for("is running")
+        case.send(100)
+        case.until_all()
+        engine.process.send_signal(signal.SIGSTOP)
+        case.send(100)
+        wait_until(lambda: case.members() == 0, "the group's giving it up")
+        engine.process.send_signal(signal.SIGCONT)
+        case.until_all()
+        wait_until(lambda: engine.ready()[0], "its being ready")
+        case.send(100)
+        case.until_all()
+        assert engine.stop() == 0
+        assert "Traceback" not in engine.text

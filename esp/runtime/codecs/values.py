@@ -133,11 +133,25 @@ def _tensor(kind: FieldType, value: Any, has_text_bytes: bool) -> np.ndarray[Any
     if not isinstance(value, list) or _dims(value) not in _shapes(kind.shape):
         return None
     parts = _flatten(value)
+    if (floats := _floats(kind.base, parts)) is not None:
+        return floats.astype(dtype).reshape(kind.shape)
     numbers = [_element(kind.base, part) for part in parts]
     if None in numbers:
         at = next(at for at, number in enumerate(numbers) if number is None)
         raise Mismatch(f"{describe(parts[at])} as number {at + 1} of {len(parts)}")
     return np.array(numbers, dtype).reshape(kind.shape)
+
+
+def _floats(base: str, numbers: list[Any]) -> "np.ndarray[Any, np.dtype[np.float64]] | None":
+    """Numbers for a tensor of floats, where they are all such as it holds and nothing else is among them; None where not."""
+    if base not in ("float32", "float64") or not set(map(type, numbers)) <= {float, int}:
+        return None
+    try:
+        floats = np.array(numbers, np.float64)
+    except OverflowError:  # an integer that no float holds
+        return None
+    size = np.abs(floats)
+    return None if base == "float32" and ((size >= TOO_LARGE) & (size < math.inf)).any() else floats
 
 
 def _numbers(kind: FieldType, text: str) -> list[Any] | None:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
-from aiokafka.errors import KafkaError
 
 from esp.kernels import records as kernels
 from esp.runtime.events import I64, U8, RawBlock
@@ -19,6 +18,7 @@ from esp.runtime.unread import Damage, OnCorrupt
 LARGEST_BYTES = 1 << 30  # what one fetch may hold once it is expanded
 _NOTHING = np.zeros(0, np.uint8)
 WRONG = {
+    kernels.OLD_FORMAT: "its format is none that there is",
     kernels.WRONG_LENGTH: "its length is wrong",
     kernels.WRONG_CRC: "its checksum is wrong",
     kernels.WRONG_COUNT: "its number of records is wrong",
@@ -104,7 +104,7 @@ class Fetched:
             reader = TolerantRecords(self.data.tobytes())
             tp = TopicPartition(self.topic, self.partition)
             records.extend(PartitionRecords(tp, reader, aborted, self.wanted, None, None, True, isolation))
-        except (KafkaError, ValueError, AssertionError) as err:
+        except Exception as err:  # what its reader raises at damaged bytes is of any kind, SystemError too
             fault = Fault(f"aiokafka cannot read it ({err})", 0, 0, None, self.wanted, self.following - 1)
             return block_of(self.topic, self.partition, []), fault
         return block_of(self.topic, self.partition, records), None

@@ -1,6 +1,7 @@
 """Settings of the Kafka connector, and how they become options of the client library."""
 
 import importlib.util
+import ipaddress
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,6 +125,8 @@ class KafkaConnection(Connection):
             raise ValueError(f"client.{own[0]} is set by the connector itself")
         if self.handover_s is not None and self.handover_s * 1000 >= self.rebalance_timeout_ms:
             raise ValueError(f"handover_s must be below client.rebalance_timeout_ms, which is {self.rebalance_timeout_ms}")
+        for broker in self.brokers.split(","):
+            _check_address(broker.strip())
         check_pair("password", self.password_env, self.password_file)
         check_pair("ssl_key_password", self.ssl_key_password_env, self.ssl_key_password_file)
         if self.security_protocol.startswith("SASL"):
@@ -155,6 +158,24 @@ class KafkaConnection(Connection):
             return None
         stamp = self.start if self.start.tzinfo else self.start.replace(tzinfo=UTC)
         return int(stamp.timestamp() * 1000)
+
+
+def _check_address(broker: str) -> None:
+    """ValueError for what is no HOST or HOST:PORT; an IPv6 address with a port stands in brackets."""
+    host, colon, port = broker.rpartition(":")
+    if broker.endswith("]") or not colon or (":" in host and not host.endswith("]")):
+        host, port = broker, "9092"
+    if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536 or ("[" in host) != ("]" in host):
+        raise ValueError(f"'{broker}' is no address of a broker: write HOST:PORT")
+    if ":" in host and "[" not in host and not _is_ipv6(host):
+        raise ValueError(f"'{broker}' is no address of a broker: write HOST:PORT")
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
 
 
 def client_options(settings: KafkaConnection, where: str) -> dict[str, Any]:

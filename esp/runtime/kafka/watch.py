@@ -108,7 +108,7 @@ class Watch:
             return f"the cluster does not let us at topic '{topic}'"
         partitions = cluster.partitions_for_topic(topic)
         if not partitions:
-            return f"there is no topic '{topic}' any more"
+            return f"there is no topic '{topic}' any more, or we may not see it"
         led = cluster.available_partitions_for_topic(topic) or set()
         if without := sorted(partitions - led):
             return f"partition {', '.join(map(str, without))} of topic '{topic}' has no leader"
