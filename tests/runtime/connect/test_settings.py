@@ -42,6 +42,20 @@ def test_a_wrong_table_is_one_line_with_its_place(table: dict[str, object], word
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "brokers", ["host:abc", "host:", "host:0", "host:65536", ":9092", "a:9092,", "a:b:9", "[::1:9092", "::1]:9"]
+)
+def test_what_is_no_address_of_a_broker_is_refused(brokers: str) -> None:
+    with pytest.raises(QueryError, match="is no address of a broker: write HOST:PORT") as caught:
+        connection({"connector": "kafka", "topic": "t", "brokers": brokers}, WHERE)
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("brokers", ["a", "a.example", "a:9092", "a:9092, b:9093", "[::1]:9092", "[::1]", "::1", "127.0.0.1:1"])
+def test_addresses_of_brokers_are_taken(brokers: str) -> None:
+    connection({"connector": "kafka", "topic": "t", "brokers": brokers}, WHERE)
+
+
 def test_overrides_stand_over_kafka_settings_alone() -> None:
     over = {"brokers": "kafka:9092"}
     assert connection({"connector": "kafka", "topic": "t", "brokers": "a:1"}, WHERE, over).model_dump()["brokers"] == "kafka:9092"

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -200,6 +200,29 @@ def test_a_wrong_length_leaves_no_rest() -> None:
     assert (rows(once.block()), once.following) == (by_aiokafka(GOOD, 100)[0], 110)
     again = fetched(bytes(bad), 110)
     assert (refused(again).what, again.following, len(again)) == ("its length is wrong", 110, 0)
+
+
+@pytest.mark.parametrize("magic", [3, 0x7F, 0xFF])
+def test_a_format_that_there_is_none_of_is_damage(magic: int) -> None:
+    bad = bytearray(BAD)
+    bad[r.MAGIC] = magic
+    damage = refused(fetched(GOOD + bytes(bad) + MORE, 100))
+    assert (damage.what, damage.first, damage.last) == ("its format is none that there is", 110, 119)
+    assert rows(damage.before) == by_aiokafka(GOOD, 100)[0]
+    assert damage.rest is not None
+    assert rows(damage.rest.block()) == by_aiokafka(MORE, 120)[0]
+
+
+def test_what_aiokafka_cannot_read_of_an_old_format_is_damage_whatever_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = bytearray(BAD)
+    bad[r.MAGIC] = 1  # an old record of a size below nothing, at which its reader in C raises SystemError
+    monkeypatch.setattr(fetched_module, "PartitionRecords", lambda *_: raising(SystemError("Negative size")))
+    assert refused(fetched(bytes(bad), 110)).what == "aiokafka cannot read it (Negative size)"
+
+
+def raising(err: Exception) -> Iterator[Any]:
+    yield from ()
+    raise err
 
 
 # ------------------------------------------------------------------------------------------------------- the reader
