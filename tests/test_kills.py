@@ -8,8 +8,8 @@ import pytest
 
 from loadtest.killing.matrix import Outcome, Setup, run
 from loadtest.killing.schedule import schedule
-from tests.broker import Broker, missing
-from tests.conftest import _skip
+from tests.broker import Broker
+from tests.conftest import skip_without_kafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -19,8 +19,7 @@ KILLS, SESSION_MS = 5, 1000
 @pytest.fixture
 def hasty_broker() -> Iterator[Broker]:
     """A broker that gives a dead worker's partitions away as soon as it may."""
-    if reason := missing():
-        _skip(reason)
+    skip_without_kafka()
     broker = Broker(more_properties=f"group.min.session.timeout.ms={SESSION_MS}\n").start()
     yield broker
     broker.remove()
