@@ -99,11 +99,18 @@ def _reason(err: urllib.error.HTTPError) -> str:
 def status_tables(status: dict[str, Any]) -> RenderableType:
     """A few lines for every query, then its windows, a row each; fits 80 columns."""
     parts: list[RenderableType] = [Text(f"esp engine {status['version']}", style="bold")]
+    parts += [Text(f"  {_worker(worker)}") for worker in status.get("workers", [])]
     for query in status["queries"]:
         parts += [Text(), Text.assemble((query["name"], "bold"), f"  {query['state']}"), *_figures(query), _windows(query)]
         scoring = [window for window in query["windows"] if window["model"]]
         parts += [Text(f"  {window['name']} scores with {_model(window['model'])}") for window in scoring]
     return Group(*parts)
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    state = "ready" if worker["ready"] else "not ready"
+    again = f", started again {worker['restarts']} times ({worker['last_end']})" if worker["restarts"] else ""
+    return f"worker {worker['number']}: {state}, process {worker['pid'] or 'none'}{again}"
 
 
 def _figures(query: dict[str, Any]) -> tuple[Text, Text]:

@@ -150,3 +150,15 @@ def test_status_fits_eighty_columns_without_a_word_broken() -> None:
 def test_status_of_an_engine_survives_json() -> None:
     with answering(200, json.dumps(STATUS).encode()) as url:
         assert AdminClient(url).status() == STATUS
+
+
+def test_status_of_several_processes_tells_of_each_worker() -> None:
+    workers = [
+        {"number": 1, "ready": True, "pid": 411, "restarts": 0, "last_end": ""},
+        {"number": 2, "ready": False, "pid": None, "restarts": 3, "last_end": "killed by SIGKILL"},
+    ]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(status_tables({**STATUS, "workers": workers}))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "  worker 1: ready, process 411" in lines
+    assert "  worker 2: not ready, process none, started again 3 times (killed by SIGKILL)" in lines

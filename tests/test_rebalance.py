@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Kafka
 from tests.engine_process import EngineProcess, Topics, wait_until
+from tests.runtime import streams
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -117,6 +118,40 @@ def test_a_full_queue_holds_no_rebalance_up_and_no_record_comes_twice(kafka: Kaf
             assert (a.stop(), b.stop()) == (0, 0)
     assert ids(topics) == list(range(40_000))
     assert (counted["unsaved"], counted["kept"]) == (0, 2)
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_state_goes_where_its_partition_goes_and_stays_in_memory_where_that_stays(
+    kafka: Kafka, tag: str, tmp_path: Path, delivery: str
+) -> None:
+    topics = Topics(kafka.bootstrap, tag, streams.TOPICS, 4)
+    query = streams.query_file(
+        tmp_path, streams.kafka(tag, kafka.bootstrap), name=tag, checkpoint="200ms", max_batch=16, delivery=delivery
+    )
+    sent = streams.events(1, n=2000)
+    records = [(streams.partition_of(event["device"], 4), streams.value(event)) for event in sent]
+    with EngineProcess(query, tmp_path / "a") as a:
+        topics.send("events", records[:500])
+        wait_until(lambda: held(a) == {0, 1, 2, 3} and min(topics._ends("scores")) > 0, "outputs of each partition")
+        sending = topics.send_beside("events", records[500:1000], pace_s=0.001)
+        with EngineProcess(query, tmp_path / "b") as b:
+            wait_until(lambda: are_shared(a, b), "two that share")
+            theirs = held(b)
+            assert moves(a)["kept"] == 2
+            sending.join()
+            topics.send("events", records[1000:1500])
+            wait_until(lambda: sum(topics.committed("events", tag).values()) == 1500, "what both work off")
+            assert b.stop() == 0
+        wait_until(lambda: held(a) == {0, 1, 2, 3}, "all partitions with one again")
+        assert moves(a)["kept"] == 2 + 2
+        topics.send("events", records[1500:])
+        wait_until(lambda: sum(topics.committed("events", tag).values()) == 2000, "the end of the stream")
+        assert a.stop() == 0
+    restored = re.findall(r"partition (\d) is restored from", a.text)
+    assert {int(number) for number in restored} == theirs  # what was away, and nothing else
+    wanted = streams.expected(sent, 4, is_ended=False)
+    read = [[value for part in topics.committed_values(name) for value in part] for name in ("scores", "tallies", "late")]
+    streams.check(wanted, *read, is_once=True)
 
 
 def test_a_static_member_that_is_killed_gets_its_partitions_back_and_the_others_keep_theirs(

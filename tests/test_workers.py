@@ -246,3 +246,24 @@ def test_a_token_and_a_certificate_guard_the_one_port(kafka: Kafka, tag: str, tm
             AdminClient(engine.url, None, authority.file)._call("GET", "/metrics")
         assert engine.stop() == 0
     assert "the-token" not in engine.text
+
+
+@pytest.mark.parametrize(
+    ("table", "status", "told"),
+    [
+        ('connector = "file", path = "in.jsonl"', 2, r"windows.in.connect: several workers cannot share a connector of kind 'file'; run it without"),
+        ('connector = "kafka", topic = "t", nonsense = 1', 2, r"unknown key 'nonsense'"),
+        ('connector = "kafka", topic = "t", brokers = "127.0.0.1:1"', 3, r"no Kafka broker answered within 0.1 s"),
+    ],
+)  # fmt: skip
+def test_what_cannot_start_ends_the_run_with_one_line_and_its_status(tmp_path: Path, table: str, status: int, told: str) -> None:
+    query = tmp_path / "q.toml"
+    source = f'[windows.in]\nkind = "source"\nschema = "id:int64"\nconnect = {{ {table} }}'
+    sink = '[windows.out]\nkind = "sink"\nfrom = "in"\nconnect = { connector = "kafka", topic = "out" }'
+    query.write_text(f'[query]\nname = "q"\n{source}\n{sink}\n')
+    with EngineProcess(query, tmp_path / "state", "--workers", 2, "--wait-for-broker", 0.1) as engine:
+        assert engine.process.wait(60) == status
+    last = engine.text.strip().splitlines()[-1]
+    assert re.search(told, last)
+    assert last.startswith("esp: ")
+    assert "Traceback" not in engine.text

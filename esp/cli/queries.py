@@ -124,6 +124,8 @@ def run(
 
     The first SIGTERM (or Ctrl-C) drains: what was fetched is sent, saved and committed. A second one ends at once.
 
+    With --workers the partitions are shared among so many processes, which one port stands for; one that dies is started again.
+
     With --from-time, --from-offset or --until it is a backfill: that range of one query's input is worked off into other outputs, as
     fast as it goes and beside the live query, and the command ends with it. Broken off, the same command goes on.
     """

@@ -67,7 +67,7 @@ class Source(Protocol):
         """Makes durable the offset that each partition would go on from."""
         ...
 
-    async def unmoved(self, partitions: Set[int]) -> dict[int, int]:
+    async def unmoved(self, partitions: Set[int]) -> dict[int, int | None]:
         """Of partitions that have come, those that were here just before and that nobody else has had since, with the group's commit."""
         ...
 

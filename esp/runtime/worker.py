@@ -184,6 +184,8 @@ class Worker:
                     self.emit(task.give_up(found), task.outlet)
                 elif isinstance(found, Moved):
                     self._process(key, task, small)
+                    if key in self.unwanted:
+                        return
                     task.move_to(found.offset)
                 elif len(found):
                     if sum(map(len, small)) + len(found) > self.max_batch:

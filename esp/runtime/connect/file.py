@@ -122,7 +122,7 @@ class FileSource:
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Keeps nothing: a restart goes on from the engine's checkpoint."""
 
-    async def unmoved(self, partitions: Set[int]) -> dict[int, int]:
+    async def unmoved(self, partitions: Set[int]) -> dict[int, int | None]:
         return {}
 
     async def lag(self) -> dict[int, int]:

@@ -192,7 +192,7 @@ class MemorySource:
             for partition, offset in offsets.items():
                 self.topic.logs[partition].drop_before(offset)
 
-    async def unmoved(self, partitions: Set[int]) -> dict[int, int]:
+    async def unmoved(self, partitions: Set[int]) -> dict[int, int | None]:
         return {}
 
     async def lag(self) -> dict[int, int]:

@@ -227,13 +227,12 @@ class KafkaSource:
         ends = {partition: self._consumer.highwater(self._tp(partition)) for partition in self._position if self._ready.is_set()}
         return {partition: max(0, end - self._position[partition]) for partition, end in ends.items() if end is not None}
 
-    async def unmoved(self, partitions: Set[int]) -> dict[int, int]:
+    async def unmoved(self, partitions: Set[int]) -> dict[int, int | None]:
         """Where this member was in the generation before too, nobody else can have had what came back, if it is the same topic."""
         if self._left_at == NO_GENERATION or self._generation() != self._left_at + 1 or self._identity != self._left_as:
             return {}
         numbers = sorted(partitions)
-        commits = await asyncio.gather(*(self._consumer.committed(self._tp(number)) for number in numbers))
-        return {number: offset for number, offset in zip(numbers, commits) if offset is not None}
+        return dict(zip(numbers, await asyncio.gather(*(self._consumer.committed(self._tp(number)) for number in numbers))))
 
     def _generation(self) -> int:
         return int(self._consumer._coordinator.generation)
