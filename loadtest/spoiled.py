@@ -126,7 +126,9 @@ KINDS = (
     Kind("no UTF-8", _no_utf8, {"json": "UTF-8", "msgpack": "utf-8"}),
     Kind("integer out of range", _with(level=2**31), "field 'level': wanted int32, got int 2147483648"),
     Kind(
-        "float out of range", _features(lambda x: [*x[:-1], 1e39]), "field 'features': wanted float32[16], got float 1e+39 as number 16 of 16"
+        "float out of range",
+        _features(lambda x: [*x[:-1], 1e39]),
+        "field 'features': wanted float32[16], got float 1e+39 as number 16 of 16",
     ),
     Kind("no reading", _no_reading, {"json": "input 'features' is null", "msgpack": "input 'features' is NaN at [15]"}),
     Kind("no blob", _blob, "field 'note': wanted blob"),
