@@ -85,7 +85,7 @@ class Worker:
         thread would take longer than the work.
         """
         items = [_Records(source, raw, perf_counter()) for raw in raws]
-        if items and self._are_light(source, raws) and not self.outbox.is_full:
+        if items and self._are_light(source, raws) and not (self.outbox.is_full or self._is_broken):
             with self.inbox.kept() as is_idle:
                 if is_idle:
                     return self._work_here(items)

@@ -141,3 +141,78 @@ def test_a_call_that_nobody_waits_for_any_more_fails_in_silence() -> None:
         await made.stop()
 
     asyncio.run(main())
+
+
+async def _idle(made: Worker, events: int = 1) -> None:
+    """Until blocks of a size are known to be light and the worker has nothing to do."""
+    made.put("in", [block(0, events)])
+    await made.call(lambda: None)
+    while not made.inbox.is_awaited:
+        await asyncio.sleep(0.001)  # noqa: ASYNC110  nobody tells when a thread has begun to wait
+
+
+def test_what_is_light_is_worked_off_at_once_while_the_worker_has_nothing_to_do() -> None:
+    async def main() -> None:
+        made, task = worker()
+        await _idle(made)
+        made.put("in", [block(1, 1)])
+        assert task.offsets == [[0], [1]]  # nobody has been waited for
+        assert [cast(Any, item)[1].offset[0] for item in await made.outbox.take_all()] == [0, 1]
+        await made.stop()
+
+    asyncio.run(main())
+
+
+def test_what_is_light_waits_behind_what_the_worker_is_about() -> None:
+    async def main() -> None:
+        made, task = worker()
+        await _idle(made)
+        task.gate.clear()
+        made.put("in", [block(1, 3)])  # of this size none has been measured: the worker takes it, and stands at the gate
+        made.put("in", [block(4, 1)])
+        assert task.offsets == [[0]]
+        task.gate.set()
+        await made.call(lambda: None)
+        assert [offset for offsets in task.offsets for offset in offsets] == [0, 1, 2, 3, 4]
+        await made.stop()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["a dear block", "a source that may wait", "many bytes", "a full channel"])
+def test_the_event_loop_is_not_kept_by(what: str) -> None:
+    async def main() -> None:
+        made, task = worker(Bounds(2 if what == "a full channel" else 100, 1 << 20))
+        await _idle(made)
+        if what == "a dear block":
+            for _ in range(20):
+                made._costs["in"].add(1, 0.1)
+        elif what == "a source that may wait":
+            made.waiting = frozenset({"in"})
+        elif what == "a full channel":
+            made.put("in", [block(1, 1)])
+        task.gate.clear()  # whoever works it off stands here
+        before = len(task.offsets)
+        made.put("in", [block(2, 1, b"x" * (100_000 if what == "many bytes" else 1))])
+        assert len(task.offsets) == before
+        task.gate.set()
+        await made.outbox.take_all()
+        await made.call(lambda: None)
+        assert task.offsets[-1] == [2]
+        await made.stop()
+
+    asyncio.run(main())
+
+
+def test_a_light_block_that_fails_ends_the_worker_as_any_does() -> None:
+    async def main() -> None:
+        made, task = worker()
+        await _idle(made)
+        made.put("in", [block(1, 1, b"bad")])
+        made.put("in", [block(2, 1)])
+        with pytest.raises(RuntimeError, match="broken window"):
+            await made.call(lambda: None)
+        assert task.offsets == [[0]]
+        await made.stop()
+
+    asyncio.run(main())
