@@ -105,14 +105,22 @@ def keys_of(chain: Chain) -> list[bytes]:
 
 def blocks_of(link: Link, gone: Iterable[bytes], topic: str, partition: int) -> Iterator[RawBlock]:
     """The records of a link, some at a time, then tombstones for the keys that it makes needless."""
-    data = memoryview(b"".join(link.packed.parts))
-    keys = _keys(link.number, link.is_full, chunks_of(len(data)))
+    keys = _keys(link.number, link.is_full, chunks_of(link.packed.size_bytes))
     for first in range(0, len(keys), TOGETHER):
         some = range(first, min(first + TOGETHER, len(keys)))
-        values = [bytes(data[at * CHUNK_BYTES : (at + 1) * CHUNK_BYTES]) for at in some]
+        values = [_piece(link.packed.parts, at * CHUNK_BYTES) for at in some]
         yield raw_block(values, topic=topic, partition=partition, keys=[keys[at] for at in some])
     if tombs := list(gone):
         yield raw_block([None] * len(tombs), topic=topic, partition=partition, keys=tombs)
+
+
+def _piece(parts: Iterable[bytes], at: int) -> bytes:
+    """The chunk that begins at a byte of parts that follow one another."""
+    found = []
+    for part in parts:
+        found.append(memoryview(part)[max(at, 0) : max(at + CHUNK_BYTES, 0)])
+        at -= len(part)
+    return b"".join(found)
 
 
 def made_like(settings: KafkaConnection, source: Topic) -> KafkaConnection:
