@@ -92,7 +92,9 @@ def test_engines_come_and_go_under_load_and_nothing_is_lost(kafka: Kafka, tag: s
         assert a.stop() == 0
         assert "never retrieved" not in a.text + b.text + c.text
         assert "Traceback" not in a.text + b.text + c.text
-    assert set(ids(topics)) == set(range(12_000))
+    assert ids(topics) == list(
+        range(12_000)
+    )  # all left in good order: not even a double, though the first one's checkpoints were old
     assert counted["unsaved"] == 0
     assert counted["kept"] >= 2 + 1 + 1 + 2  # of the shares that it had before and after each of the four rebalances
     assert counted["restored"] + counted["kept"] == sum(len(found.split(",")) for found in assignments(a))

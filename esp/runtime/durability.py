@@ -70,6 +70,7 @@ class Durability:
             )
             for source in query.sources
         }
+        self.stateless: set[str] = set()  # sources behind which no window keeps anything
         self.ledgers: dict[str, Ledger] = {}  # of the sources whose tasks are kept in Kafka
         self.restores: dict[TaskKey, Restore] = {}
         self.count = 0
@@ -127,10 +128,17 @@ class Durability:
             return Tables(), None
         if source.identity and found.identity and found.identity != source.identity:
             return found.tables, ELSEWHERE
-        self._durable[key] = found.offsets[key]
+        offset = self._durable[key] = await self._furthest(key, source, found.offsets[key])
         if name not in self.ledgers:
-            progress.way, self._offsets[key] = "local disk", found.offsets[key]
-        return found.tables, found.offsets[key]
+            progress.way, self._offsets[key] = "local disk", offset
+        return found.tables, offset
+
+    async def _furthest(self, key: TaskKey, source: Source, offset: int) -> int:
+        """Where windows keep nothing, what another engine has worked off and committed since need not be worked off again."""
+        if key[0] not in self.stateless or not isinstance(source, KafkaSource):
+            return offset
+        committed = await source.committed(key[1])
+        return offset if committed is None else max(offset, committed[0])
 
     def outlet(self, key: TaskKey) -> Outlet | None:
         """Where the outputs of a task go, where that is not to the sinks themselves."""

@@ -16,7 +16,7 @@ from esp.runtime.durability import Durability, Outlet, TaskKey
 from esp.runtime.events import DeadBlock, RawBlock
 from esp.runtime.handover import Handover
 from esp.runtime.kafka.source import KafkaSource
-from esp.runtime.ledgers import ledgers
+from esp.runtime.ledgers import ledgers, remembering
 from esp.runtime.models import AtCheckpoint, Models
 from esp.runtime.peer import Peer
 from esp.runtime.query import Query
@@ -117,6 +117,8 @@ class QueryRunner:
             assert connection is not None
             self.sources[name] = self._open_source(name, connection)
         self.durability.ledgers |= ledgers(self.query, self.scorers, self.sinks, self.durability.stores, self._lost.put_nowait)
+        if self.backfill is None:
+            self.durability.stateless |= {name for name in self.sources if not remembering(self.query, name, self.scorers)}
         self.meter.transactions |= {name: ledger.counts for name, ledger in self.durability.ledgers.items()}
         await asyncio.gather(*(ledger.open(self.is_fresh) for ledger in self.durability.ledgers.values()))
 
