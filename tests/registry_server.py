@@ -36,12 +36,14 @@ class Entry:
 class RegistryServer:
     """Subjects with their versions; ``asked`` are the requests so far; ``next`` are answers that come before any of its own.
 
-    An answer is (status, body), or a function that writes to the socket what it likes. ``auth`` is what Authorization must be.
+    An answer is (status, body), or a function that writes to the socket what it likes. ``auth`` is what Authorization must be. What
+    begins with ``away`` is answered 503.
     """
 
     url: str = ""
     cafile: Path | None = None
     auth: str | None = None
+    away: str | None = None
     subjects: dict[str, list[Entry]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     next: list[Answer | Callable[[Any], None]] = field(default_factory=list)
@@ -117,6 +119,8 @@ def serving(authority: Authority | None = None) -> Iterator[RegistryServer]:
                     laid(self)
                 else:
                     self._send(*laid)
+            elif seen.away is not None and self.path.startswith(seen.away):
+                self._send(503, b"")
             elif seen.auth is not None and self.headers.get("Authorization") != seen.auth:
                 self._send(401, b'{"error_code": 401, "message": "Unauthorized"}')
             else:

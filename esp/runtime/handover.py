@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter
 
@@ -23,15 +23,18 @@ class Handover:
     """
 
     def __init__(
-        self, query: str, worker: Worker, durability: Durability, sources: Mapping[str, Source], meter: QueryMeter
+        self, query: str, worker: Worker, durability: Durability, sources: Mapping[str, Source], meter: QueryMeter,
+        wake: Callable[[], None],
     ) -> None:  # fmt: skip
         self.query, self.worker, self.durability, self.sources, self.meter = query, worker, durability, sources, meter
+        self.wake = wake  # lets what waits in the worker look whether its records are still wanted
         self._aside: dict[TaskKey, int] = {}
 
     async def give_up(self, name: str, partitions: set[int]) -> None:
         """Lets partitions go. Where their state or offsets do not get durable in time, who takes them over goes on from the checkpoint before."""
         keys, start = {(name, number) for number in partitions}, perf_counter()
         self.worker.unwanted |= keys
+        self.wake()
         is_saved = await self._save(name, keys)
         letting_go = asyncio.ensure_future(self.worker.call(partial(self._let_go, keys, is_saved)))
         letting_go.add_done_callback(_seen)

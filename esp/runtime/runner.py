@@ -51,7 +51,8 @@ class QueryRunner:
         self.scorers = self.models.scorers
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
-        self.handover = Handover(query.name, self.worker, self.durability, self.sources, self.meter)
+        self.handover = Handover(query.name, self.worker, self.durability, self.sources, self.meter, query.registries.wake)
+        query.registries.is_vain = self.worker.works_in_vain
         self.assigned: dict[str, set[int]] = {source: set() for source in query.sources}
         self.is_paused = self.is_ready = self.is_running = False
         self.on_running: Callable[[], object] = lambda: None  # called when the stream begins

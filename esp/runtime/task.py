@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from esp.errors import EspError
+from esp.errors import EspError, TransportError
 from esp.runtime.events import Block, DeadBlock, RawBlock, raw_block
 from esp.runtime.kafka.spans import Span
 from esp.runtime.kinds.source import SourceWindow
@@ -19,7 +19,7 @@ from esp.runtime.query import PlannedWindow, Query
 from esp.runtime.reading import Reader
 from esp.runtime.scorer import Scorer
 from esp.runtime.state.tables import Columns, KeyedTable, Tables
-from esp.runtime.unread import Damage
+from esp.runtime.unread import Damage, Unwanted
 
 log = logging.getLogger("esp.task")
 Outputs = list[tuple[str, RawBlock | DeadBlock]]  # sink window (or DEAD) and what goes there
@@ -96,11 +96,16 @@ class Task:
         if not self.next_offset and raw.offset[0] > 0 and self.remembering - {self.source}:
             line = "query %s source %s: partition %d begins at offset %d without a checkpoint here; windows hold nothing of the events before"
             log.warning(line, self.query.name, self.source, self.partition, raw.offset[0])
+        before = self.next_offset, self.steps, self.events
         self.next_offset = raw.next_offset
         self.steps += 1
         self.events += len(raw)
         outputs: Outputs = []
-        self._run(self.query.windows[self.source], "in", raw, outputs)
+        try:
+            self._run(self.query.windows[self.source], "in", raw, outputs)
+        except Unwanted:  # of the source, before anything has changed
+            self.next_offset, self.steps, self.events = before
+            raise
         return outputs
 
     def give_up(self, damage: Damage) -> Outputs:
@@ -141,6 +146,8 @@ class Task:
         start = perf_counter()
         try:
             made = self.windows[planned.name].on_block(port, block)
+        except (Unwanted, TransportError):  # no fault of an event
+            raise
         except Exception as err:
             if not isinstance(err, EspError):
                 log.exception("query %s window %s failed at what nobody foresaw", self.query.name, planned.name)

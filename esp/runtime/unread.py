@@ -57,6 +57,10 @@ class Moved:
         return 0
 
 
+class Unwanted(Exception):
+    """Records that are waited for in reading (for their schema, say) go to another engine: this one need not read them any more."""
+
+
 class Damage(Exception):
     """A record batch that cannot be read: what is wrong, the byte of the fetch where, its offsets, its bytes.
 

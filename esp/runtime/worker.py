@@ -17,7 +17,7 @@ from esp.runtime.costs import Costs
 from esp.runtime.events import RawBlock, joined
 from esp.runtime.meters import QueryMeter
 from esp.runtime.task import Outputs, Task
-from esp.runtime.unread import Damage, Moved, Unread
+from esp.runtime.unread import Damage, Moved, Unread, Unwanted
 
 R = TypeVar("R")
 TAKE_BATCHES = 4  # of max_batch events, that the worker takes at once
@@ -65,6 +65,7 @@ class Worker:
         self.thread: threading.Thread | None = None
         self._costs: defaultdict[str, Costs] = defaultdict(Costs)  # by source
         self._is_broken = self._is_here = False
+        self._current = ("", -1)  # the task whose records are worked off
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -73,6 +74,10 @@ class Worker:
         self.failed: asyncio.Future[None] = loop.create_future()
         self.thread = threading.Thread(target=self._run, name=f"esp-{self.name}", daemon=True)
         self.thread.start()
+
+    def works_in_vain(self) -> bool:
+        """Whether the task whose records are worked off goes."""
+        return self._current in self.unwanted
 
     async def watch(self) -> None:
         """Raises what made the thread end, if something does."""
@@ -171,7 +176,7 @@ class Worker:
         if task is None:
             return  # the partition has gone to another process, which reads these records itself
         small: list[RawBlock] = []
-        start_s = thread_time()
+        start_s, self._current = thread_time(), key
         for item in items:
             if key in self.unwanted:
                 return
@@ -205,7 +210,10 @@ class Worker:
                 return
             raw = whole if len(whole) <= self.max_batch else whole.take(slice(start, start + self.max_batch))
             self.meter.batch.add(len(raw))
-            self.emit(task.process(raw), task.outlet)
+            try:
+                self.emit(task.process(raw), task.outlet)
+            except Unwanted:
+                return
             stamps_ms = raw.ts_ms[raw.ts_ms > 0]  # records of a file have none
             self.meter.latency.add_all(np.maximum(self.clock() * 1e3 - stamps_ms, 0) / 1e3)
 

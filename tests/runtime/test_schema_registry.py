@@ -15,10 +15,13 @@ from esp.runtime import runner as runner_module
 from esp.runtime.codecs.registry.client import Client
 from esp.runtime.connect import MemoryTopic
 from esp.runtime.connect import memory as memory_connector
+from esp.runtime.events import raw_block
 from esp.runtime.headers import decode_headers
 from esp.runtime.query import load_query
 from esp.runtime.reference import key_rows
 from esp.runtime.runner import QueryRunner
+from esp.runtime.task import Task
+from esp.runtime.unread import Unwanted
 from tests.registry_server import RegistryServer, serving
 from tests.runtime.codecs.test_avro import bytes_of, read_back
 from tests.runtime.memory_stream import until
@@ -172,6 +175,22 @@ def test_a_schema_is_never_awaited_on_the_event_loop(
 
     asyncio.run(main())
     assert asked == [False, False]
+
+
+def test_records_that_are_given_up_while_their_schema_is_awaited_are_as_if_never_taken(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    number = server.add("other", READING)
+    query = runner(tmp_path, server).query
+    query.registries.start()
+    task, raw = Task(query, "readings", 0, {}), raw_block([framed(number, id=i, p=1.0) for i in range(3)], offsets=[5, 6, 7])
+    query.registries.is_vain = lambda: True
+    with pytest.raises(Unwanted):
+        task.process(raw)
+    assert (task.next_offset, task.steps, task.events) == (0, 0, 0)
+    query.registries.is_vain = lambda: False
+    ((name, block),) = task.process(raw)
+    assert (name, len(block), task.next_offset) == ("out", 3, 8)
 
 
 def test_a_stop_while_the_registry_is_away_ends_and_the_next_run_goes_on_with_what_waited(

@@ -99,9 +99,9 @@ def run(
     return read(kafka, out), read(kafka, dead), out
 
 
-def read(kafka: Kafka, topic: str) -> list[Any]:
+def read(kafka: Kafka, topic: str, partition: int = 0) -> list[Any]:
     consumer = confluent_kafka.Consumer(kafka.client(**{"group.id": "reader", "enable.auto.commit": False}))
-    place = confluent_kafka.TopicPartition(topic, 0, 0)
+    place = confluent_kafka.TopicPartition(topic, partition, 0)
     consumer.assign([place])
     found: list[Any] = []
     while len(found) < consumer.get_watermark_offsets(place, timeout=10)[1]:
@@ -161,3 +161,50 @@ def test_protobuf_of_confluents_serializer_comes_out_for_its_deserializer(
     assert [(record.value(), dict(record.headers())["esp-reason"]) for record in dead] == [
         (values[10], b"field 'acc': wanted float32[3], got an array of 1")
     ]
+
+
+def test_a_rebalance_while_the_registry_is_away_is_not_held_up_by_it_and_no_event_is_lost(
+    kafka: Kafka, tmp_path: Path, server: RegistryServer
+) -> None:
+    from tests.runtime.codecs.test_avro import bytes_of
+
+    schema = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": "id", "type": "long"}, {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}}],
+    }
+    number, topic, out, dead = server.add("other", schema), kafka.topic(4), kafka.topic(4), kafka.topic()
+    text = QUERY.format(
+        topic=topic, out=out, dead=dead, brokers=kafka.bootstrap, format="avro", url=server.url, user=USER, cafile=server.cafile
+    )
+    text = text.replace(f'topic = "{topic}" }}', f'topic = "{topic}", handover_s = 1.0 }}')
+    (tmp_path / "query.toml").write_text(text)
+    producer = confluent_kafka.Producer(kafka.client())
+    for i in range(200):
+        value = b"\0" + number.to_bytes(4, "big") + bytes_of(schema, {"id": i, "ts": 1000 * NOON_S})
+        producer.produce(topic, value, partition=i % 4)
+    first, second = (QueryRunner(load_query(tmp_path), tmp_path / name) for name in ("a", "b"))
+
+    def is_away(runner: QueryRunner) -> bool:
+        return any(peer.trouble for peer in runner.query.registries.peers().values())
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        running = [asyncio.create_task(first.run(stopping))]
+        await until(lambda: first.is_ready)
+        server.away = "/schemas/ids/"
+        assert await asyncio.to_thread(producer.flush, 30) == 0
+        await until(lambda: is_away(first))
+        running.append(asyncio.create_task(second.run(stopping)))
+        await until(lambda: [len(runner.assigned["readings"]) for runner in (first, second)] == [2, 2])
+        await until(lambda: is_away(first) and is_away(second))
+        server.away = None
+        await until(lambda: sum(runner.meter.windows["readings"].events_out for runner in (first, second)) >= 200)
+        stopping.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(main())
+    found = {record.value()[5:] for partition in range(4) for record in read(kafka, out, partition)}
+    assert len(found) == 200
+    assert [runner.meter.revoked["unsaved"] for runner in (first, second)] == [0, 0]
+    assert read(kafka, dead) == []

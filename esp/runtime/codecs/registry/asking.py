@@ -7,6 +7,7 @@ import http.client
 import logging
 import random
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import orjson
 
 from esp.errors import QueryError, StartError, TransportError
-from esp.runtime.codecs.registry.call import MOST_BYTES, HungUpError, Line
+from esp.runtime.codecs.registry.call import MOST_BYTES, Line, Woken
 from esp.runtime.codecs.registry.credentials import Credentials, context, credentials
 from esp.runtime.codecs.registry.settings import RegistrySettings
 from esp.runtime.peer import FINE
+from esp.runtime.unread import Unwanted
 
 log = logging.getLogger("esp.registry")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
@@ -42,20 +44,20 @@ class _Away(Exception):
 class Asker:
     """One registry, at one or more addresses that are tried in turn. ``peer`` says how we stand with it."""
 
-    def __init__(self, settings: RegistrySettings, where: str, clock: Callable[[], float]) -> None:
-        self.settings, self.where, self.clock = settings, where, clock
+    def __init__(self, settings: RegistrySettings, where: str, clock: Callable[[], float], is_vain: Callable[[], bool]) -> None:
+        self.settings, self.where, self.clock, self.is_vain = settings, where, clock, is_vain
+        self._woken, self._is_hung_up = threading.Event(), False
         self.peer, self._away_at, self._away_s = FINE, 0.0, 0.0
         self._wait_until: float | None = None  # at the start: when to give up
         checks = context(settings, where)
-        self._lines = [Line(url, checks) for url in settings.urls]  # the one that is asked first
+        self._lines = [Line(url, checks, self._woken) for url in settings.urls]  # the one that is asked first
 
     def begin(self) -> None:
         """The start of the query: the registry is awaited for so long. QueryError when a secret is not to be had."""
         credentials(self.settings, self.where)
         for url in self.settings.open_urls:
             log.warning("%s: the secret goes to %s in the clear", self.where, url)
-        for line in self._lines:
-            line.is_hung_up.clear()
+        self._is_hung_up = False
         self._wait_until = self.clock() + self.settings.wait_s
 
     def began(self) -> None:
@@ -64,24 +66,37 @@ class Asker:
 
     def hang_up(self) -> None:
         """Ends every wait with TransportError."""
+        self._is_hung_up = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Lets a wait look whether it is in vain, which ends it with Unwanted."""
+        self._woken.set()
         for line in self._lines:
-            line.hang_up()
+            line.wake()
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The registry's answer, once it gives one. Refusal when that is no; StartError; TransportError when nobody waits any more."""
+        """The registry's answer, once it gives one. Refusal when that is no; StartError; TransportError or Unwanted when nobody waits any more."""
         pause_s = FIRST_PAUSE_S
         while True:
+            self._woken.clear()  # what wakes us from here on has changed before what is looked at next
+            if self._is_hung_up:
+                raise self._ended()
+            if self.is_vain():
+                self._wait_is_over()
+                raise Unwanted
             try:
                 answer = self._once(method, path, body)
-            except HungUpError as err:
-                raise self._ended() from err
+            except Woken:
+                continue
             except _Away as err:
                 self._wait(err, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 self._lines.append(self._lines.pop(0))
                 continue
             if self.peer.trouble:
-                self._is_back()
+                self._wait_is_over()
+                log.info("%s: the schema registry %s is back", self.where, self._lines[0].url)
             if isinstance(answer, Refusal):
                 raise answer
             return answer
@@ -145,13 +160,12 @@ class Asker:
             log.warning("%s: %s; %s", self.where, trouble, what)
         away_s = self._away_s + now - self._away_at
         self.peer = replace(self.peer, trouble=trouble, retries=self.peer.retries + 1, away_s=away_s)
-        if line.is_hung_up.wait(pause_s * random.uniform(0.5, 1.0)):
-            raise self._ended()
+        self._woken.wait(pause_s * random.uniform(0.5, 1.0))
 
-    def _is_back(self) -> None:
-        self._away_s += self.clock() - self._away_at
-        self.peer = replace(self.peer, trouble="", away_s=self._away_s)
-        log.info("%s: the schema registry %s is back", self.where, self._lines[0].url)
+    def _wait_is_over(self) -> None:
+        if self.peer.trouble:
+            self._away_s += self.clock() - self._away_at
+            self.peer = replace(self.peer, trouble="", away_s=self._away_s)
 
     def _ended(self) -> TransportError:
         what = f"the query ends while schema registry {self._lines[0].url} is away"

@@ -22,8 +22,8 @@ class Reply:
     is_cut: bool
 
 
-class HungUpError(Exception):
-    """The query ends: nobody waits for the answer."""
+class Woken(Exception):
+    """Whoever waits for the answer is to look whether it still should."""
 
 
 class Line:
@@ -32,21 +32,21 @@ class Line:
     No redirect is followed and no proxy used: a secret goes where the settings say, or nowhere.
     """
 
-    def __init__(self, url: str, context: ssl.SSLContext | None) -> None:
-        self.url = url
+    def __init__(self, url: str, context: ssl.SSLContext | None, woken: threading.Event) -> None:
+        self.url, self._woken = url, woken
         self._parts, self._context = urllib.parse.urlsplit(url), context
         self._pending: set[Future[Reply]] = set()
-        self._lock, self.is_hung_up = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
 
     def call(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, timeout_s: float) -> Reply:
-        """The reply. Raises OSError (TimeoutError when the time is over), http.client.HTTPException or HungUpError."""
+        """The reply. Raises OSError (TimeoutError when the time is over), http.client.HTTPException or Woken."""
         connection = self._connection(timeout_s)
         done: Future[Reply] = Future()
         sockets: list[socket.socket] = []
         with self._lock:
             self._pending.add(done)
-        if self.is_hung_up.is_set():
-            _settle(done, HungUpError())
+        if self._woken.is_set():
+            _settle(done, Woken())
         request = (method, self._parts.path.rstrip("/") + path, body, dict(headers))
         threading.Thread(target=_serve, args=(connection, request, done, sockets), name="esp-registry", daemon=True).start()
         try:
@@ -59,12 +59,11 @@ class Line:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
 
-    def hang_up(self) -> None:
-        """Ends what waits, and what would wait; from any thread."""
-        self.is_hung_up.set()
+    def wake(self) -> None:
+        """Ends what waits; from any thread, once the event is set."""
         with self._lock:
             for done in self._pending:
-                _settle(done, HungUpError())
+                _settle(done, Woken())
 
     def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
         host, port = self._parts.hostname or "", self._parts.port

@@ -44,8 +44,10 @@ class SchemaText:
 class Client:
     """What one query knows of one registry. ``where`` begins its errors; ``query`` is added to what asks for a schema."""
 
-    def __init__(self, settings: RegistrySettings, where: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.asker, self.where = Asker(settings, where, clock), where
+    def __init__(
+        self, settings: RegistrySettings, where: str, clock: Callable[[], float] = time.monotonic, is_vain: Callable[[], bool] = bool
+    ) -> None:  # fmt: skip
+        self.asker, self.where = Asker(settings, where, clock, is_vain), where
         self.name = where.rpartition(": windows.")[2].replace(".options.registry", ".registry")
         self._lock = threading.RLock()
         self._schemas: dict[tuple[str, str], SchemaText] = {}  # by path and query

@@ -13,11 +13,12 @@ class Registries:
     def __init__(self) -> None:
         self._clients: dict[RegistrySettings, Client] = {}
         self._wanted: dict[str, Callable[[], None]] = {}
+        self.is_vain: Callable[[], bool] = lambda: False  # whether the records that a schema is awaited for go elsewhere
 
     def client(self, settings: RegistrySettings, where: str) -> Client:
         """The client of a registry. QueryError when its certificates cannot be read."""
         if settings not in self._clients:
-            self._clients[settings] = Client(settings, where)
+            self._clients[settings] = Client(settings, where, is_vain=lambda: self.is_vain())
         return self._clients[settings]
 
     def expect(self, where: str, prepare: Callable[[], None]) -> None:
@@ -36,6 +37,11 @@ class Registries:
     def peers(self) -> dict[str, Peer]:
         """How each of them stands, by the first window that names it: ``WINDOW.registry``."""
         return {client.name: client.asker.peer for client in self._clients.values()}
+
+    def wake(self) -> None:
+        """Lets every wait look whether it is in vain; from any thread."""
+        for client in self._clients.values():
+            client.asker.wake()
 
     def hang_up(self) -> None:
         """Ends every wait; from any thread."""

@@ -14,6 +14,7 @@ from esp.runtime.codecs.registry.call import MOST_BYTES
 from esp.runtime.codecs.registry.client import Client, SchemaText
 from esp.runtime.codecs.registry.misses import EVERY_S, KEPT_S, MOST_AT_ONCE
 from esp.runtime.codecs.registry.settings import RegistrySettings
+from esp.runtime.unread import Unwanted
 from esp.settings import checked
 from tests.certificates import Authority
 from tests.registry_server import PASSWORD, TOKEN, USER, RegistryServer, basic, serving
@@ -124,6 +125,41 @@ def test_hanging_up_ends_a_wait_at_once(server: RegistryServer, fault: Any) -> N
     thread.join(30)
     assert not thread.is_alive()
     assert failures == [f"{WHERE}: the query ends while schema registry {server.url} is away; start it again: it goes on"]
+
+
+@pytest.mark.parametrize("fault", [hang, drip, (503, b"")])
+def test_a_wait_for_records_that_go_elsewhere_ends_at_once_and_another_goes_on(server: RegistryServer, fault: Any) -> None:
+    asking, ends = client(server, timeout_s=300.0), list[Any]()
+    asked, is_vain = threading.Event(), threading.Event()
+    asking.asker.is_vain = is_vain.is_set
+
+    def laid(handler: Any) -> None:
+        asked.set()
+        if callable(fault):
+            fault(handler)
+        else:
+            handler._send(*fault)
+
+    def ask() -> None:
+        try:
+            ends.append(asking.schema(1).text)
+        except Unwanted:
+            ends.append(Unwanted)
+
+    for vain in (True, False):
+        server.next[:] = [laid] * (100 if vain else 1)
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert asked.wait(30)
+        if vain:
+            is_vain.set()
+        asking.asker.wake()
+        thread.join(30)
+        assert not thread.is_alive()
+        is_vain.clear()
+        asked.clear()
+    assert ends == [Unwanted, '"int"']
+    assert asking.asker.peer.trouble == ""
 
 
 def test_a_registry_that_is_down_at_the_start_is_awaited_and_then_told(server: RegistryServer) -> None:
