@@ -147,8 +147,8 @@ async def _idle(made: Worker, events: int = 1) -> None:
     """Until blocks of a size are known to be light and the worker has nothing to do."""
     made.put("in", [block(0, events)])
     await made.call(lambda: None)
-    while not made.inbox.is_awaited:
-        await asyncio.sleep(0.001)  # noqa: ASYNC110  nobody tells when a thread has begun to wait
+    while not made.inbox.is_awaited:  # noqa: ASYNC110  nobody tells when a thread has begun to wait
+        await asyncio.sleep(0.001)
 
 
 def test_what_is_light_is_worked_off_at_once_while_the_worker_has_nothing_to_do() -> None:
