@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -83,6 +84,8 @@ def main() -> int:
 def _measure(folder: Path, brokers: str, keys: int, partitions: int, runs: int) -> dict[str, Any]:
     topics, query, state = Topics(brokers, TAG, ("events", "out"), partitions), folder / "query.toml", folder / "state"
     query.write_text(QUERY.format(brokers=brokers))
+    _say("compiling kernels, where they are new")
+    subprocess.run([sys.executable, "-m", "esp", "warmup"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     _say(f"filling {partitions} partitions with {keys:,} keys")
     _fill(topics, keys, partitions)
     wanted = _work_off(topics, query, state, keys)
