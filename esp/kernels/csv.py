@@ -1,6 +1,6 @@
 """CSV lines to columns: one pass over the bytes of a block, led by the field table.
 
-A row with a quote, a line end inside or anything that does not fit its field is REFUSED and goes to the generic library.
+A row with a quote inside a cell, a line end or anything that does not fit its field is REFUSED and goes to the generic library.
 """
 
 import numpy as np
@@ -97,8 +97,26 @@ def _number(code: int, unit: int, cell: int, p: int, end: int) -> int:
 
 
 @part
+def _quoted(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int) -> int:
+    """Stores a cell between quotes, p behind the first, that has none inside; the position after the second."""
+    stand_alone()
+    code, cell, stop = fields[field, TYPE], fields[field, CELL] + row * fields[field, SIZE], _cell_end(p, end, _QUOTE)
+    if stop == REFUSED or not is_next(stop, end, _QUOTE):
+        return REFUSED
+    if stop > p:
+        store_u8(fields[field, VALID] + row, 1)
+        if code >= STRING or (STAMP <= code <= DATE and _is_iso(p, stop)):
+            p = _text(code, cell, base, p, stop)
+        else:
+            p = _number(code, fields[field, UNIT], cell, p, stop)
+    return stop + 1 if p == stop else REFUSED
+
+
+@part
 def _scalar(fields: np.ndarray, field: int, row: int, base: int, p: int, end: int, delimiter: int) -> int:
     """Stores the cell at p, which is not empty; the position after it."""
+    if load_u8(p) == _QUOTE:
+        return _quoted(fields, field, row, base, p + 1, end)
     code, cell = fields[field, TYPE], fields[field, CELL] + row * fields[field, SIZE]
     store_u8(fields[field, VALID] + row, 1)
     is_time = STAMP <= code <= DATE and _is_iso(p, end)
