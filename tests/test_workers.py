@@ -148,6 +148,31 @@ def test_a_worker_that_is_killed_is_started_again_and_nothing_is_lost(kafka: Kaf
         assert engine.stop() == 0
 
 
+def test_a_worker_that_is_killed_loses_and_doubles_nothing_where_outputs_are_transactions(
+    kafka: Kafka, tag: str, tmp_path: Path
+) -> None:
+    topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
+    connectors = streams.kafka(tag, kafka.bootstrap)
+    query = streams.query_file(tmp_path, connectors, name=tag, checkpoint="200ms", max_batch=16, delivery="exactly_once")
+    made = streams.events(3, n=2000)
+    records = [(streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in made]
+    with EngineProcess(query, tmp_path / "state", "--workers", 2, "--fresh") as engine:
+        topics.send("events", records[:500])  # the second takes up what the first has begun
+        wait_until(lambda: engine.ready()[0], "all workers")
+        sending = topics.send_beside("events", records[500:1500], pace_s=0.001)
+        for number in (2, 1):
+            wait_until(lambda: engine.ready()[0], "all workers")
+            os.kill(workers_of(engine)[number], signal.SIGKILL)
+            wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
+        sending.join()
+        topics.send("events", records[1500:])
+        wait_until(lambda: sum(topics.committed("events", tag).values()) == 2000, "the end of the stream")
+        assert engine.stop() == 0
+    wanted = streams.expected(made, PARTITIONS, is_ended=False)
+    read = [[value for part in topics.committed_values(name) for value in part] for name in ("scores", "tallies", "late")]
+    streams.check(wanted, *read, is_once=True)
+
+
 def test_the_end_of_the_supervisor_is_the_end_of_its_workers(kafka: Kafka, tag: str, tmp_path: Path) -> None:
     Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
     with EngineProcess(copy_query(tmp_path, tag, kafka.bootstrap), tmp_path / "state", "--workers", 2) as engine:

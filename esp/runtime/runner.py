@@ -56,6 +56,7 @@ class QueryRunner:
         self.assigned: dict[str, set[int]] = {source: set() for source in query.sources}
         self.is_paused = self.is_ready = self.is_running = False
         self.on_running: Callable[[], object] = lambda: None  # called when the stream begins
+        self.forgets_changelog = is_fresh
         self.crowded: set[str] = set()  # sources that wait for room
         self._lost: asyncio.Queue[TaskKey] = asyncio.Queue()
         self._polls = {source: asyncio.Lock() for source in query.sources}
@@ -121,7 +122,7 @@ class QueryRunner:
         if self.backfill is None:
             self.durability.stateless |= {name for name in self.sources if not remembering(self.query, name, self.scorers)}
         self.meter.transactions |= {name: ledger.counts for name, ledger in self.durability.ledgers.items()}
-        await asyncio.gather(*(ledger.open(self.is_fresh) for ledger in self.durability.ledgers.values()))
+        await asyncio.gather(*(ledger.open(self.forgets_changelog) for ledger in self.durability.ledgers.values()))
 
     def _open_source(self, name: str, connection: Connection) -> Source:
         if self.backfill is not None:

@@ -44,8 +44,9 @@ async def _run(settings: WorkerSettings, orders: "_Orders") -> None:
             models_dir=settings.models_dir, holds_models=True,
         )  # fmt: skip
         engine = Engine(queries, engine_settings)
-        for name in settings.paused:
-            engine.runners[name].is_paused = True
+        for name, runner in engine.runners.items():
+            runner.is_paused = name in settings.paused
+            runner.forgets_changelog &= settings.number == 1  # what the first has made since must stay
         orders.follow(engine)
         await engine.run()
 
