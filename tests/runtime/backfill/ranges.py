@@ -48,6 +48,7 @@ from = "counts.late"
 fields = ["device", "id"]
 connect = {{ {late} }}
 """
+LEVELS = ("read_committed", "read_uncommitted")
 Record = tuple[bytes | None, bytes | None, Any, int]  # key, value, headers, stamp
 
 
@@ -89,7 +90,7 @@ class Live:
         self.sent += count
 
     def ends(self, name: str) -> list[int]:
-        return self.topics._ends(name)
+        return ends_of(self.brokers, f"{self.tag}.{name}", PARTITIONS)
 
     def settle(self) -> None:
         """Waits until the live query has worked all off, and sets a mark."""
@@ -127,6 +128,7 @@ class Live:
 
 def read(brokers: str, topic: str, partitions: int, offsets: Sequence[range] | None = None) -> list[list[Record]]:
     """The committed records of a topic by partition, all or those of some offsets."""
+    ends_of(brokers, topic, partitions)
     options = {
         "bootstrap.servers": brokers,
         "group.id": "r",
@@ -145,3 +147,19 @@ def read(brokers: str, topic: str, partitions: int, offsets: Sequence[range] | N
                 found[message.partition()].append(row)
     consumer.close()
     return found
+
+
+def ends_of(brokers: str, topic: str, partitions: int) -> list[int]:
+    """The ends of a topic, once no transaction is open in it: its markers come a moment after the commit."""
+    parts = [TopicPartition(topic, number) for number in range(partitions)]
+    made = ({"bootstrap.servers": brokers, "group.id": "r", "log_level": 0, "isolation.level": level} for level in LEVELS)
+    readers, found = [Consumer(options) for options in made], list[list[int]]()
+
+    def are_equal() -> bool:
+        found[:] = [[reader.get_watermark_offsets(part, timeout=PATIENCE_S)[1] for part in parts] for reader in readers]
+        return found[0] == found[1]
+
+    wait_until(are_equal, "the end of all transactions")
+    for reader in readers:
+        reader.close()
+    return found[0]
