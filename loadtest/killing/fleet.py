@@ -9,9 +9,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from esp.client import AdminClient
+from esp.errors import EspError
 from loadtest.killing.kit import SCORED
 from loadtest.subjects import ROOT
 
@@ -64,10 +66,18 @@ class Worker:
         except (OSError, ValueError):
             return False
 
-    def deploy(self, model: Path, window: str) -> None:
+    def takes(self, model: Path, window: str) -> bool:
+        """Deploys a model; False while the engine is not ready, or its broker is away."""
         found = re.search(r"https?://[\d.]+:\d+", self.text)
-        assert found
-        AdminClient(found[0]).deploy(model, f"{self.name}/{window}")
+        if not found or not self.is_ready():
+            return False
+        try:
+            AdminClient(found[0]).deploy(model, f"{self.name}/{window}")
+        except EspError as err:
+            if "is gone" in err.what:
+                return False
+            raise
+        return True
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -118,8 +128,7 @@ class Fleet:
     def deploy(self, model: Path, window: str) -> None:
         assert window in SCORED
         for worker in self.up:
-            until(worker.is_ready, self.check, f"{worker.folder.name} to be ready for a deployment")
-            worker.deploy(model, window)
+            until(partial(worker.takes, model, window), self.check, f"{worker.folder.name} to take a deployment")
         for worker in self.places:
             if not worker.is_up:
                 shutil.copyfile(model, worker.folder / "query" / f"{window}.astore.new")
