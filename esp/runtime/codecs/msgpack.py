@@ -10,13 +10,14 @@ from esp.kernels import columns as c
 from esp.runtime.codecs.decode import Decoded, Decoder
 from esp.runtime.codecs.encode import Encoder
 from esp.runtime.codecs.forms import tensor_forms
-from esp.runtime.codecs.places import at_byte, msgpack_break, msgpack_place
+from esp.runtime.codecs.places import at_byte, msgpack_break, msgpack_place, pass_over
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.codecs.values import MISSING, describe
 from esp.runtime.events import I64, U8, EventBlock, RawBlock
 from esp.runtime.schema import Schema
 
 _LAYOUTS = ("map", "array")
+DEEPEST = 1024  # levels that the library takes, each of a byte at least
 _FORMS = {"bin": c.NO_FORM, "array": c.ARRAY_FORM}
 
 
@@ -55,9 +56,13 @@ class MsgpackCodec:
     def read(self, value: bytes) -> Sequence[Any]:
         """The values of the fields as the generic library reads them."""
         try:
+            if (
+                len(value) > DEEPEST
+            ):  # what is nested deeper the library makes whole before it refuses it, in a hundred times the time
+                pass_over(value)
             record = msgpack.unpackb(value, strict_map_key=False, object_pairs_hook=tuple)
         except (ValueError, msgpack.exceptions.UnpackException) as err:
-            why = str(err).strip(".") or "no such form"
+            why = "nested too deep" if isinstance(err, msgpack.StackError) else str(err).strip(".") or "no such form"
             place = len(value) - len(err.extra) if isinstance(err, msgpack.ExtraData) else msgpack_break(value)
             raise EventError(f"wanted one msgpack map or array, got bytes that are none ({why}){at_byte(place)}") from err
         if isinstance(record, list):

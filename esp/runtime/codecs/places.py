@@ -1,5 +1,6 @@
 """Where in a record the value of a field begins, and where one breaks off: for the reasons of dead letters."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -72,6 +73,14 @@ def msgpack_place(value: bytes, schema: Schema, field: int) -> int | None:
 def msgpack_break(value: bytes) -> int:
     """The byte at which the last value begins that could be looked at: that, or what follows it, is broken."""
     return max((at for _, at in _msgpack_values(value)), default=0)
+
+
+def pass_over(value: bytes) -> None:
+    """Raises StackError where values are nested too deep for the library; nothing is made of them."""
+    reader = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
+    reader.feed(value)
+    with contextlib.suppress(msgpack.OutOfData, msgpack.FormatError):
+        reader.skip()
 
 
 def _msgpack_values(value: bytes) -> Iterator[tuple[object, int]]:

@@ -413,3 +413,12 @@ def test_blocks_may_be_cut_from_larger_ones() -> None:
     part = events.with_columns(schema, [VarColumn(column.offsets[1:], column.data), events.columns[1][1:]], [None, None])  # type: ignore[index]
     part = EventBlock(schema, part.columns, part.validity, part.ts_ns[1:], part.watermark_ns[1:], 0)
     assert [orjson.loads(record) for record in records("json", part)] == [{"a": "q", "b": [2, 3]}, {"a": "r", "b": [4, 5]}]
+
+
+@pytest.mark.parametrize("inside", [b"\x91", b"\x81\xa1a"])
+def test_msgpack_that_is_nested_too_deep_is_told_so_and_as_deep_as_the_library_goes_is_taken(inside: bytes) -> None:
+    whole = b"\x81\xa1b" + inside * 1000 + b"\x01"
+    found = codec("msgpack", Schema.parse("b:string, a:int64")).decode(raw_block([whole.replace(b"\xa1b", b"\xa1c", 1)]))
+    assert found.bad_row.tolist() == []  # it stands in a field that nobody asks for
+    told = only_reason("msgpack", "a:int64", b"\x81\xa1b" + inside * 3000 + b"\x01")
+    assert told.startswith("wanted one msgpack map or array, got bytes that are none (nested too deep)")
