@@ -12,9 +12,6 @@ from esp.errors import StartError
 PARTITIONS = 4
 ANSWER_S = 15.0
 EMBEDDED_FETCH_WAIT_MS = 5
-EMBEDDED_LINGER_MS = (
-    20  # few batches a second, for as many fetches are needed: else a stall of a busy machine is never caught up with
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ def embedded(topics: Sequence[str]) -> Iterator[Cluster]:
     with EmbeddedBroker() as broker:
         for topic in topics:
             broker.create_topic(topic, PARTITIONS)
-        yield Cluster(broker.bootstrap, linger_ms=EMBEDDED_LINGER_MS, fetch_wait_ms=EMBEDDED_FETCH_WAIT_MS)
+        yield Cluster(broker.bootstrap, linger_ms=10, fetch_wait_ms=EMBEDDED_FETCH_WAIT_MS)
 
 
 @contextlib.contextmanager
