@@ -30,7 +30,7 @@ checkpoint = "100ms"
 [windows.in]
 kind = "source"
 schema = "id:int64"
-connect = {{ connector = "kafka", topic = "{tag}.in", brokers = "{brokers}" }}
+connect = {{ connector = "kafka", topic = "{tag}.in", brokers = "{brokers}"{options} }}
 
 [windows.out]
 kind = "sink"
@@ -44,9 +44,9 @@ def tag() -> str:
     return f"t{uuid.uuid4().hex[:10]}"
 
 
-def copy_query(folder: Path, tag: str, brokers: str) -> Path:
+def copy_query(folder: Path, tag: str, brokers: str, options: str = "") -> Path:
     path = folder / "copy.toml"
-    path.write_text(COPY.format(tag=tag, brokers=brokers))
+    path.write_text(COPY.format(tag=tag, brokers=brokers, options=options))
     return path
 
 
@@ -126,7 +126,8 @@ def test_workers_share_the_partitions_and_one_page_of_metrics_tells_of_all(
 
 def test_a_worker_that_is_killed_is_started_again_and_nothing_is_lost(kafka: Kafka, tag: str, tmp_path: Path) -> None:
     topics = Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
-    with EngineProcess(copy_query(tmp_path, tag, kafka.bootstrap), tmp_path / "state", "--workers", 2) as engine:
+    query = copy_query(tmp_path, tag, kafka.bootstrap, ", client = { session_timeout_ms = 60000 }")  # longer than any start
+    with EngineProcess(query, tmp_path / "state", "--workers", 2) as engine:
         wait_until(lambda: engine.ready()[0] and is_shared(engine, 2), "all workers")
         shares, before = held(engine), workers_of(engine)
         sending = topics.send_beside("in", numbers(0, 4000), pace_s=0.001)
