@@ -110,8 +110,9 @@ class Owner:
                 chain = Chain(links[-1].number, chain.digest)
                 break
             image, digest, size = found
-            tables.load(image["tables"])
+            tables.load(image["tables"], is_last=False)
             chain = Chain(link.number, digest, (*chain.sizes, size))
+        tables.index()
         offsets = {(source, partition): offset for source, _, offset in image["offsets"]}
         return Restored(tables, offsets, chain, image.get("identity", ""))
 
