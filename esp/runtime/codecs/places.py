@@ -77,7 +77,7 @@ def msgpack_break(value: bytes) -> int:
 
 def pass_over(value: bytes) -> None:
     """Raises StackError where values are nested too deep for the library; nothing is made of them."""
-    reader = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
+    reader = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0, read_size=len(value) or 1)
     reader.feed(value)
     with contextlib.suppress(msgpack.OutOfData, msgpack.FormatError):
         reader.skip()
@@ -85,7 +85,7 @@ def pass_over(value: bytes) -> None:
 
 def _msgpack_values(value: bytes) -> Iterator[tuple[object, int]]:
     """Key (or place) of each value, and where it begins; the end where that breaks off."""
-    reader = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
+    reader = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0, read_size=len(value) or 1)
     reader.feed(value)
     try:
         is_array = value[:1] >= b"\x90" and (value[:1] <= b"\x9f" or value[:1] in (b"\xdc", b"\xdd"))
