@@ -30,13 +30,15 @@ class Action:
 
 
 def schedule(kills: int, seed: int, workers: int, kinds: Sequence[str] = ()) -> list[Action]:
-    """So many actions: every kind comes before any comes twice as often as it stands in the bag. With several workers a join comes first."""
+    """So many actions: every kind comes before any comes twice as often as it stands in the bag. With several workers the joins come first, up to all."""
     rng, bag = random.Random(seed), list(kinds) or list(ALONE if workers == 1 else TOGETHER)
     drawn: list[str] = []
     while len(drawn) < kills:
         drawn += rng.sample(bag, len(bag))
-    if workers > 1 and "join" in drawn[: len(bag)]:
-        drawn.insert(0, drawn.pop(drawn.index("join")))
+    joins = min(drawn[: len(bag)].count("join"), workers - 1)
+    for _ in range(joins):
+        drawn.remove("join")
+    drawn = ["join"] * joins + drawn
     return [_action(rng, kind, at) for at, kind in enumerate(drawn[:kills])]
 
 

@@ -182,4 +182,4 @@ def test_a_plan_is_that_of_its_seed_and_has_every_kind() -> None:
     assert schedule(20, 5, workers=3) != schedule(20, 6, workers=3)
     assert {action.kind for action in schedule(4, 1, workers=1)} == {"kill", "stop", "broker", "deploy"}
     assert {action.kind for action in schedule(9, 1, workers=3)} >= {"join", "leave", "freeze", "deploy", "broker"}
-    assert schedule(20, 5, workers=3)[0].kind == "join"
+    assert [action.kind for action in schedule(20, 5, workers=3)[:2]] == ["join", "join"]
