@@ -22,6 +22,7 @@ from esp.runtime.kafka.fetched import Fetched
 from esp.runtime.kafka.pacing import Pace
 from esp.runtime.kafka.settings import KafkaConnection, client_options
 from esp.runtime.kafka.standstill import Standstill
+from esp.runtime.kafka.starts import first_offsets, offsets_as_told
 from esp.runtime.kafka.tolerant import TolerantConsumer
 from esp.runtime.kafka.watch import Watch, Watched, first_id
 from esp.runtime.peer import Peer
@@ -289,35 +290,7 @@ class KafkaSource:
         self._changed.set()
 
     async def _first_offsets(self, partitions: set[int]) -> dict[int, int]:
-        """The group's commits, and for partitions without one what ``start`` says.
-
-        A group that has begun takes up a partition that was added since from its beginning. Where a new group begins elsewhere
-        is committed at once: a restart must not begin later than the first start did.
-        """
-        if not partitions:
-            return {}
-        offsets = {partition: await self._consumer.committed(self._tp(partition)) for partition in partitions}
-        new = [self._tp(partition) for partition, offset in offsets.items() if offset is None]
-        if not new:
-            return offsets
-        if self.settings.start == "earliest" or await self._has_begun(partitions):
-            return offsets | _by_number(await self._consumer.beginning_offsets(new))
-        found = _by_number(await self._start_offsets(new))
-        await self._consumer.commit({self._tp(partition): offset for partition, offset in found.items()})
-        return offsets | found
-
-    async def _has_begun(self, besides: set[int]) -> bool:
-        """Whether the group has a commit for any partition but these, or had one for any of these."""
-        all_of_it = self._consumer._client.cluster.partitions_for_topic(self.settings.topic) or besides
-        known = [await self._consumer.committed(self._tp(partition)) for partition in sorted(all_of_it)]
-        return any(offset is not None for offset in known)
-
-    async def _start_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        ends = dict(await self._consumer.end_offsets(partitions))
-        if self.settings.start_ms is None:
-            return ends
-        found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, self.settings.start_ms))
-        return {tp: ends[tp] if found[tp] is None else found[tp].offset for tp in partitions}
+        return await first_offsets(self._consumer, self.settings, partitions)
 
     # -------------------------------------------------------------------------------------------------- faults
 
@@ -336,16 +309,10 @@ class KafkaSource:
                 where=f"{self.place}/{min(partitions)}",
                 mend="say on_lost = earliest or latest to go on with the state, or start with --fresh",
             )
-        found = dict(sorted((await self._offsets_as_told(partitions)).items()))
+        found = dict(sorted((await offsets_as_told(self._consumer, self.settings, partitions)).items()))
         self._moved = [Moved(self.settings.topic, partition, offset) for partition, offset in found.items()]
         log.warning("%s: the topic was made anew; it goes on at %s with the state as it is", self.place, found)
         return found
-
-    async def _offsets_as_told(self, partitions: set[int]) -> dict[int, int]:
-        """The offsets that ``on_lost`` says."""
-        parts = [self._tp(partition) for partition in partitions]
-        ask = self._consumer.beginning_offsets if self.settings.on_lost == "earliest" else self._consumer.end_offsets
-        return _by_number(await ask(parts))
 
     async def _reset(self, err: OffsetOutOfRangeError) -> list[Moved]:
         """Goes on where ``on_lost`` says with a partition whose offset is out of range. Raises TransportError where it says fail."""
@@ -354,7 +321,7 @@ class KafkaSource:
         (lost,) = [(tp.partition, offset) for tp, offset in err.args[0].items()]
         partition, old = lost
         try:
-            new = (await self._offsets_as_told({partition}))[partition]
+            new = (await offsets_as_told(self._consumer, self.settings, {partition}))[partition]
             self._consumer.seek(self._tp(partition), new)
         except (KafkaError, IllegalStateError):  # it has moved, or the broker has gone: the next fetch finds it out again
             return []
@@ -388,10 +355,6 @@ class KafkaSource:
         if isinstance(err, aiokafka.errors.CorruptRecordException):
             return TransportError(f"a record batch is damaged ({err})", where=self.place, mend="see to the broker's disk")
         return TransportError(f"Kafka refused ({type(err).__name__}: {err})", where=f"{self.place}: {self.settings.brokers}")
-
-
-def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
-    return {tp.partition: offset for tp, offset in offsets.items()}
 
 
 class _Listener(ConsumerRebalanceListener):
