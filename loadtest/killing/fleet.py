@@ -127,6 +127,8 @@ class Fleet:
 
     def deploy(self, model: Path, window: str) -> None:
         assert window in SCORED
+        for worker in self.up:  # a partition that moved on while some have the new model would go back to the old one
+            until(worker.is_ready, self.check, f"{worker.folder.name} to be of the group")
         for worker in self.up:
             until(partial(worker.takes, model, window), self.check, f"{worker.folder.name} to take a deployment")
         for worker in self.places:
