@@ -99,7 +99,9 @@ def _loop(ground: Ground, load: Load, party: Party, name: str, say: Say) -> dict
     say(f"{party.name} under {load.rate:,.0f} events/s for {load.seconds:.3g} s")
     sent, seen = open_loop(ground.topics, route, party.start(ground, name, source), load, ground.workload)
     ground.topics.drop(source, *targets)
-    return summarise(seen, route, load, ground.workload, sent)
+    figures = summarise(seen, route, load, ground.workload, sent)
+    say(f"  to receipt p50 {figures['latency_ms']['p50']:.3g} ms, p99 {figures['latency_ms']['p99']:.3g} ms")
+    return figures
 
 
 def middle(runs: Sequence[dict[str, Any]], *by: str) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class QueryRunner:
         source = self.sources[name]
         while not await self._has_ended(source):
             async with self._polls[name]:
-                self.worker.put(name, await source.poll(POLL_S))
+                await self.worker.put(name, await source.poll(POLL_S))
             if self.worker.inbox.is_full:
                 await self._wait_for_room(name)
             await asyncio.sleep(0)  # a source that always has something must not keep the loop to itself
@@ -191,7 +191,7 @@ class QueryRunner:
         self.crowded.add(name)
         source.pause(self.assigned[name])
         while not room.is_set():
-            self.worker.put(name, await source.poll(0))
+            await self.worker.put(name, await source.poll(0))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await room.wait()

@@ -83,37 +83,38 @@ class Worker:
         """Raises what made the thread end, if something does."""
         await asyncio.shield(self.failed)
 
-    def put(self, source: str, raws: "Sequence[RawBlock | Unread | Moved]") -> None:
+    async def put(self, source: str, raws: "Sequence[RawBlock | Unread | Moved]") -> None:
         """Hands over records, a block each partition; look at ``inbox.room`` before fetching more.
 
-        What is known to be light, while the worker has nothing to do, is worked off here and now: two hand-overs from thread to
-        thread would take longer than the work.
+        What is known to be light, while the worker has nothing to do, is worked off here and now, and the loop gets its turn after
+        each: two hand-overs from thread to thread would take longer than the work.
         """
-        items = [_Records(source, raw, perf_counter()) for raw in raws]
-        if items and self._are_light(source, raws) and not (self.outbox.is_full or self._is_broken):
-            with self.inbox.kept() as is_idle:
-                if is_idle:
-                    return self._work_here(items)
-        for item in items:
-            self.inbox.put(item, len(item.raw), item.raw.size_bytes)
-        return None
+        for raw in raws:
+            item = _Records(source, raw, perf_counter())
+            if self._is_light(source, raw) and self._work_here(item):
+                await asyncio.sleep(0)
+            else:
+                self.inbox.put(item, len(raw), raw.size_bytes)
 
-    def _are_light(self, source: str, raws: "Sequence[RawBlock | Unread | Moved]") -> bool:
-        if source in self.waiting:
+    def _is_light(self, source: str, raw: RawBlock | Unread | Moved) -> bool:
+        if source in self.waiting or self._is_broken or self.outbox.is_full:
             return False
-        costs = self._costs[source]
-        return sum(costs.of(len(raw)) for raw in raws) < LIGHT_S and sum(raw.size_bytes for raw in raws) <= LIGHT_BYTES
+        return raw.size_bytes <= LIGHT_BYTES and self._costs[source].of(len(raw)) < LIGHT_S
 
-    def _work_here(self, items: list[_Records]) -> None:
-        self._is_here = True
-        try:
-            for item in items:
+    def _work_here(self, item: _Records) -> bool:
+        """Works records off in the loop's thread, unless the worker is at work."""
+        with self.inbox.kept() as is_idle:
+            if not is_idle:
+                return False
+            self._is_here = True
+            try:
                 self._records((item.source, item.raw.partition), [item])
-        except Exception as err:
-            self._is_broken = True
-            _set_exception(self.failed, err)
-        finally:
-            self._is_here = False
+            except Exception as err:
+                self._is_broken = True
+                _set_exception(self.failed, err)
+            finally:
+                self._is_here = False
+            return True
 
     async def call(self, function: Callable[[], R]) -> R:
         """Runs a function in the worker thread, between two blocks, after everything that was put before it.

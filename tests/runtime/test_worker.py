@@ -46,9 +46,9 @@ def block(first: int, n: int, value: bytes = b"x") -> RawBlock:
 def test_records_are_worked_off_in_order_in_blocks_of_the_largest_size_and_calls_between_them() -> None:
     async def main() -> None:
         made, task = worker()
-        made.put("in", [block(0, 6)])
+        await made.put("in", [block(0, 6)])
         seen = await made.call(lambda: list(task.offsets))
-        made.put("in", [block(6, 1)])
+        await made.put("in", [block(6, 1)])
         await made.call(lambda: None)
         assert seen == [[0, 1, 2, 3], [4, 5]]
         assert task.offsets == [*seen, [6]]
@@ -62,7 +62,7 @@ def test_records_of_a_partition_that_has_gone_are_passed_over() -> None:
     async def main() -> None:
         made, task = worker()
         made.tasks.clear()
-        made.put("in", [block(0, 6)])
+        await made.put("in", [block(0, 6)])
         await made.call(lambda: None)
         assert task.offsets == []
         await made.stop()
@@ -73,8 +73,8 @@ def test_records_of_a_partition_that_has_gone_are_passed_over() -> None:
 def test_a_block_that_fails_ends_the_worker_and_no_call_is_answered_after_it() -> None:
     async def main() -> None:
         made, task = worker()
-        made.put("in", [block(0, 1, b"bad")])
-        made.put("in", [block(1, 1)])
+        await made.put("in", [block(0, 1, b"bad")])
+        await made.put("in", [block(1, 1)])
         with pytest.raises(RuntimeError, match="broken window"):
             await made.call(lambda: None)
         with pytest.raises(RuntimeError, match="broken window"):
@@ -90,7 +90,7 @@ def test_a_call_that_fails_ends_the_worker_for_it_may_have_left_a_task_half_way(
         made, task = worker()
         with pytest.raises(ZeroDivisionError):
             await made.call(lambda: 1 // 0)
-        made.put("in", [block(0, 1)])
+        await made.put("in", [block(0, 1)])
         with pytest.raises(ZeroDivisionError):
             await made.watch()
         assert task.offsets == []
@@ -102,7 +102,7 @@ def test_a_call_that_fails_ends_the_worker_for_it_may_have_left_a_task_half_way(
 def test_a_stop_drops_what_waits_and_tells_those_that_wait() -> None:
     async def main() -> None:
         made, _ = worker(Bounds(2, 1 << 20), max_batch=1)
-        made.put("in", [block(0, 50)])  # nobody takes the outputs: the worker stands after the second
+        await made.put("in", [block(0, 50)])  # nobody takes the outputs: the worker stands after the second
         calling = asyncio.create_task(made.call(lambda: None))
         await asyncio.sleep(0)
         await made.stop()
@@ -120,7 +120,7 @@ def test_the_latency_of_records_is_the_clock_less_their_stamps() -> None:
         made = Worker("q", Bounds(100, 1 << 20), 4, meter, clock=lambda: 12.5)
         made.tasks["in", 0] = cast(Task, Recorder())
         made.start(asyncio.get_running_loop())
-        made.put("in", [raw_block([b"x"] * 3, ts_ms=[12_000, 0, 13_000])])  # one has no stamp, one a stamp ahead of the clock
+        await made.put("in", [raw_block([b"x"] * 3, ts_ms=[12_000, 0, 13_000])])  # one has no stamp, one a stamp ahead of the clock
         await made.call(lambda: None)
         assert (meter.latency.counts.sum(), meter.latency.total) == (2, 0.5)
         await made.stop()
@@ -132,7 +132,7 @@ def test_a_call_that_nobody_waits_for_any_more_fails_in_silence() -> None:
     async def main() -> None:
         made, task = worker()
         task.gate.clear()
-        made.put("in", [block(0, 1)])
+        await made.put("in", [block(0, 1)])
         calling = asyncio.create_task(made.call(lambda: "answer"))
         await asyncio.sleep(0)
         calling.cancel()
@@ -145,7 +145,7 @@ def test_a_call_that_nobody_waits_for_any_more_fails_in_silence() -> None:
 
 async def _idle(made: Worker, events: int = 1) -> None:
     """Until blocks of a size are known to be light and the worker has nothing to do."""
-    made.put("in", [block(0, events)])
+    await made.put("in", [block(0, events)])
     await made.call(lambda: None)
     while not made.inbox.is_awaited:  # noqa: ASYNC110  nobody tells when a thread has begun to wait
         await asyncio.sleep(0.001)
@@ -155,7 +155,7 @@ def test_what_is_light_is_worked_off_at_once_while_the_worker_has_nothing_to_do(
     async def main() -> None:
         made, task = worker()
         await _idle(made)
-        made.put("in", [block(1, 1)])
+        await made.put("in", [block(1, 1)])
         assert task.offsets == [[0], [1]]  # nobody has been waited for
         assert [cast(Any, item)[1].offset[0] for item in await made.outbox.take_all()] == [0, 1]
         await made.stop()
@@ -168,8 +168,8 @@ def test_what_is_light_waits_behind_what_the_worker_is_about() -> None:
         made, task = worker()
         await _idle(made)
         task.gate.clear()
-        made.put("in", [block(1, 3)])  # of this size none has been measured: the worker takes it, and stands at the gate
-        made.put("in", [block(4, 1)])
+        await made.put("in", [block(1, 3)])  # of this size none has been measured: the worker takes it, and stands at the gate
+        await made.put("in", [block(4, 1)])
         assert task.offsets == [[0]]
         task.gate.set()
         await made.call(lambda: None)
@@ -190,10 +190,10 @@ def test_the_event_loop_is_not_kept_by(what: str) -> None:
         elif what == "a source that may wait":
             made.waiting = frozenset({"in"})
         elif what == "a full channel":
-            made.put("in", [block(1, 1)])
+            await made.put("in", [block(1, 1)])
         task.gate.clear()  # whoever works it off stands here
         before = len(task.offsets)
-        made.put("in", [block(2, 1, b"x" * (100_000 if what == "many bytes" else 1))])
+        await made.put("in", [block(2, 1, b"x" * (100_000 if what == "many bytes" else 1))])
         assert len(task.offsets) == before
         task.gate.set()
         await made.outbox.take_all()
@@ -208,8 +208,8 @@ def test_a_light_block_that_fails_ends_the_worker_as_any_does() -> None:
     async def main() -> None:
         made, task = worker()
         await _idle(made)
-        made.put("in", [block(1, 1, b"bad")])
-        made.put("in", [block(2, 1)])
+        await made.put("in", [block(1, 1, b"bad")])
+        await made.put("in", [block(2, 1)])
         with pytest.raises(RuntimeError, match="broken window"):
             await made.call(lambda: None)
         assert task.offsets == [[0]]
