@@ -94,7 +94,7 @@ class KafkaConnection(Connection):
 
     max_batch_bytes: int = pydantic.Field(1 << 20, ge=1024, description="bytes of one record batch, at most")
     max_in_flight_bytes: int = pydantic.Field(
-        16 << 20, ge=1024, description="bytes handed over and not acknowledged before send waits"
+        48 << 20, ge=1024, description="bytes handed over and not acknowledged before send waits"
     )
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = pydantic.Field(None, description="compression of record batches")
 
