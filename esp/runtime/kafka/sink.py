@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.errors import IllegalOperation, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from esp.errors import QueryError, TransportError
@@ -216,7 +216,7 @@ class KafkaSink:
                 batch = await lane.packing.pack()
                 acknowledged = await self._hand_over(batch, partition)
                 acknowledged.add_done_callback(partial(self._on_acknowledged, lane, batch.record_count(), batch.size()))
-        except KafkaError as err:
+        except (KafkaError, IllegalOperation) as err:  # the latter where a transaction has ended behind our back
             self._fail(self._error(err, 0))
         except Exception as err:  # a fault of ours: whoever waits must learn of it
             self._fail(err)

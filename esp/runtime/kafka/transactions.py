@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import InvalidTransactionTimeout, KafkaError
+from aiokafka.errors import IllegalOperation, InvalidTransactionTimeout, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from esp.errors import EspError, FencedError, TransportError
@@ -89,7 +89,7 @@ class TaskProducer:
                 await self._producer.send_offsets_to_transaction(offsets, group)
                 await self._producer.commit_transaction()
                 await self._producer.begin_transaction()
-            except KafkaError as err:
+            except (KafkaError, IllegalOperation) as err:
                 raise self._refused(err) from err
         if self.lost is not None:
             raise self.lost
@@ -98,9 +98,9 @@ class TaskProducer:
         """Takes back what is open, and ends the producer; tells whether there was something to take back."""
         if self._producer is None:
             return False
-        await asyncio.gather(*(sink.drop() for sink in self.sinks.values()))
         is_held, is_aborted = self.lost is None, False
         self.lost = self.lost or FencedError("the task is given up", where=self.place)  # what comes for it yet is swallowed
+        await asyncio.gather(*(sink.drop() for sink in self.sinks.values()))
         if is_held and self._producer._txn_manager.is_in_transaction():
             is_aborted = not self._producer._txn_manager.is_empty_transaction()
             with contextlib.suppress(KafkaError, TimeoutError):
@@ -119,7 +119,7 @@ class TaskProducer:
                 self.lost = err
                 self.on_lost(err)
 
-    def _refused(self, err: KafkaError) -> EspError:
+    def _refused(self, err: KafkaError | IllegalOperation) -> EspError:
         if is_fence(err, self._producer):
             return fenced(self.place, self._producer)
         if isinstance(err, InvalidTransactionTimeout):
