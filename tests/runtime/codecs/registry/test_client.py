@@ -74,7 +74,7 @@ PASSING: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=str)
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: getattr(fault, "__name__", str(fault)))
 def test_what_is_no_answer_of_a_registry_is_waited_out_and_said_once(
     server: RegistryServer, fault: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
