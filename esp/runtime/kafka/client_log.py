@@ -40,8 +40,8 @@ def listen(heard: Heard | None = None) -> Heard:
     logger = logging.getLogger("aiokafka")
     if CLIENT_LOG not in logger.handlers:
         logger.addHandler(CLIENT_LOG)
-        logger.setLevel(logging.WARNING)
         logger.propagate = False
+    logger.setLevel(logging.WARNING)
     heard = heard or Heard()
     _HEARD.set(heard)
     return heard
