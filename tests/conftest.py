@@ -23,7 +23,8 @@ class Kafka:
         from confluent_kafka.admin import AdminClient, NewTopic
 
         name, admin = f"test-{uuid.uuid4().hex[:12]}", AdminClient(self.client())
-        made = admin.create_topics([NewTopic(name, partitions, 1, config=config or {})])
+        kept = {"retention.ms": "-1"}  # records with stamps of years ago
+        made = admin.create_topics([NewTopic(name, partitions, 1, config=kept | (config or {}))])
         made[name].result(30)
         return name
 
