@@ -44,6 +44,9 @@ class ClientPacking:
         batch.close()
         return batch
 
+    async def taken(self) -> None:
+        """Nothing is added to a batch that is packed."""
+
 
 def records_of(block: RawBlock) -> Iterator[Record]:
     """The records of a block one after another, cut lazily and without a Python statement for each in the usual case."""

@@ -37,7 +37,11 @@ class Packing(Protocol):
         ...
 
     async def pack(self) -> Batch:
-        """One batch as large as what waits and as the topic allows."""
+        """One batch as large as what waits and as the topic allows; what still comes may go with it until the sender takes it."""
+        ...
+
+    async def taken(self) -> None:
+        """Until the sender has taken that batch, where more may go with it."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Blocks as record batches for aiokafka's producer: one kernel lays all records down, the producer's numbers are sealed in when it sends."""
+"""Blocks as record batches for aiokafka's producer: one kernel lays all records down, small ones as the producer takes them, and seals its numbers in."""
 
 import asyncio
 import collections
@@ -17,7 +17,8 @@ from esp.runtime.events import I64, U8, RawBlock
 from esp.runtime.kafka.binding import require, require_use
 from esp.runtime.kafka.compression import shrink
 
-AT_ONCE_BYTES = 256 << 10  # less than this is built on the event loop: a thread would take longer to begin
+AT_ONCE_BYTES = 256 << 10  # less than this is laid on the event loop: a thread would take longer to begin
+_NOTHING = np.empty(0, np.uint8)
 
 
 class ColumnBatch(BatchBuilder):
@@ -46,6 +47,30 @@ class ColumnBatch(BatchBuilder):
         return int(self._state[RECORDS])
 
 
+class OpenBatch(ColumnBatch):
+    """A batch that is laid when the sender takes it: what comes until then goes with it."""
+
+    def __init__(self, packing: "ColumnPacking") -> None:
+        super().__init__(_NOTHING, np.zeros(BATCH, np.int64), packing.attributes)
+        self._packing, self._closed = packing, False
+        self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._data, self._state = self._packing.lay_some()
+            self.taken.set_result(None)
+
+    def record_count(self) -> int:
+        """Closes it: the first to ask is the sender, as it takes the batch."""
+        self.close()
+        return super().record_count()
+
+    def _build(self) -> memoryview:
+        self.close()
+        return super()._build()
+
+
 class _Part(NamedTuple):
     block: RawBlock
     row: int  # the first that is not in a batch yet
@@ -53,12 +78,13 @@ class _Part(NamedTuple):
 
 
 class ColumnPacking:
-    """Packs what waits in one pass; what is large or compressed is packed in a thread beside the event loop."""
+    """Packs what waits in one pass; what is large or compressed is packed ahead, in a thread beside the event loop."""
 
     def __init__(self, limit: int, codec: int, threads: ThreadPoolExecutor, is_transactional: bool = False) -> None:
         self.limit, self.codec, self.threads = limit, codec, threads
         self.attributes = TRANSACTIONAL if is_transactional else 0
         self.parts: collections.deque[_Part] = collections.deque()
+        self._open: OpenBatch | None = None
 
     def __bool__(self) -> bool:
         return bool(self.parts)
@@ -67,21 +93,38 @@ class ColumnPacking:
         self.parts.append(_Part(block, 0, size - HEADER * (len(block) - 1)))
 
     async def pack(self) -> ColumnBatch:
-        taken, size = [], 0
-        while self.parts and size < self.limit:
+        if not self.codec and sum(part.size for part in self.parts) <= AT_ONCE_BYTES:
+            self._open = OpenBatch(self)
+            return self._open
+        self._open, taken = None, self._take(self.limit)
+        data, state, codec, left = await asyncio.get_running_loop().run_in_executor(
+            self.threads, build, taken, self.limit, self.codec
+        )
+        self.parts.extendleft(reversed(left))
+        return ColumnBatch(data, state, codec | self.attributes)
+
+    async def taken(self) -> None:
+        if self._open is not None:
+            await self._open.taken
+
+    def lay_some(self) -> tuple[U8, I64]:
+        """A batch of what waits, no more than the event loop has time for."""
+        limit = min(self.limit, AT_ONCE_BYTES)
+        data, state, _, left = build(self._take(limit), limit, 0)
+        self.parts.extendleft(reversed(left))
+        return data, state
+
+    def _take(self, limit: int) -> list[_Part]:
+        """The parts that wait, until they fill a batch."""
+        taken, size = list[_Part](), 0
+        while self.parts and size < limit:
             taken.append(self.parts.popleft())
             size += taken[-1].size
-        if self.codec or size > AT_ONCE_BYTES:
-            batch, left = await asyncio.get_running_loop().run_in_executor(self.threads, build, taken, self.limit, self.codec)
-        else:
-            batch, left = build(taken, self.limit, self.codec)
-        batch._attributes |= self.attributes
-        self.parts.extendleft(reversed(left))
-        return batch
+        return taken
 
 
-def build(parts: Sequence[_Part], limit: int, codec: int) -> tuple[ColumnBatch, list[_Part]]:
-    """A batch of at most ``limit`` bytes (a record that is larger is alone), and the parts that do not fit."""
+def build(parts: Sequence[_Part], limit: int, codec: int) -> tuple[U8, I64, int, list[_Part]]:
+    """A batch of at most ``limit`` bytes (a record that is larger is alone): its bytes, their state, its codec; and the parts that do not fit."""
     room = HEADER + max(min(sum(part.size for part in parts), limit - HEADER), _most_bytes(parts[0].block, parts[0].row))
     out, state, now_ms = np.empty(room, np.uint8), np.zeros(BATCH, np.int64), int(time.time() * 1e3)
     for at, (block, row, size) in enumerate(parts):
@@ -90,17 +133,17 @@ def build(parts: Sequence[_Part], limit: int, codec: int) -> tuple[ColumnBatch, 
             block.ts_ms, row, now_ms, out, state,
         )  # fmt: skip
         if after < len(block):
-            return _finished(out, state, codec), [_Part(block, after, size), *parts[at + 1 :]]
-    return _finished(out, state, codec), []
+            return *_finished(out, state, codec), [_Part(block, after, size), *parts[at + 1 :]]
+    return *_finished(out, state, codec), []
 
 
-def _finished(out: U8, state: I64, codec: int) -> ColumnBatch:
+def _finished(out: U8, state: I64, codec: int) -> tuple[U8, I64, int]:
     """The batch compressed, unless that makes it no smaller: what just fits the topic must go on fitting."""
     data = out[: state[SIZE]]
     shrunk = shrink(codec, data[HEADER:]) if codec else b""
     if not codec or len(shrunk) >= len(data) - HEADER:
-        return ColumnBatch(data, state, 0)
-    return ColumnBatch(np.concatenate((out[:HEADER], np.frombuffer(shrunk, np.uint8))), state, codec)
+        return data, state, 0
+    return np.concatenate((out[:HEADER], np.frombuffer(shrunk, np.uint8))), state, codec
 
 
 def _most_bytes(block: RawBlock, row: int) -> int:
@@ -111,6 +154,7 @@ def _most_bytes(block: RawBlock, row: int) -> int:
 
 require(MessageAccumulator.add_batch, "self builder tp timeout")
 require(BatchBuilder._set_producer_state, "self producer_id producer_epoch base_sequence")
+require_use(MessageAccumulator._pop_batch, ["record_count"])
 require_use(MessageBatch.set_producer_state, ["_set_producer_state"])
 require_use(MessageBatch.get_data_buffer, ["_build"])
 require_use(AIOKafkaProducer.send_batch, ["add_batch"])

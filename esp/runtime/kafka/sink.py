@@ -25,7 +25,7 @@ from esp.runtime.kafka import columns, watch
 from esp.runtime.kafka.client_log import Heard, listen
 from esp.runtime.kafka.client_packing import ClientPacking
 from esp.runtime.kafka.cluster import Topic, reach, stop_in_time
-from esp.runtime.kafka.columns import Packing
+from esp.runtime.kafka.columns import Batch, Packing
 from esp.runtime.kafka.compression import CODECS
 from esp.runtime.kafka.fences import fenced, is_fence
 from esp.runtime.kafka.pacing import Pace
@@ -215,7 +215,8 @@ class KafkaSink:
             while lane.packing and self._failure is None:
                 batch = await lane.packing.pack()
                 acknowledged = await self._hand_over(batch, partition)
-                acknowledged.add_done_callback(partial(self._on_acknowledged, lane, batch.record_count(), batch.size()))
+                acknowledged.add_done_callback(partial(self._on_acknowledged, lane, batch))
+                await lane.packing.taken()
         except (KafkaError, IllegalOperation) as err:  # the latter where a transaction has ended behind our back
             self._fail(self._error(err, 0))
         except Exception as err:  # a fault of ours: whoever waits must learn of it
@@ -229,14 +230,14 @@ class KafkaSink:
                 continue
             return future
 
-    def _on_acknowledged(self, lane: _Lane, records: int, size: int, future: "asyncio.Future[Any]") -> None:
+    def _on_acknowledged(self, lane: _Lane, batch: Batch, future: "asyncio.Future[Any]") -> None:
         if future.cancelled():
             return
         err = future.exception()
         if err is not None:
-            self._fail(self._error(err, size))
+            self._fail(self._error(err, batch.size()))
             return
-        self._in_flight_bytes -= lane.acknowledge(records)
+        self._in_flight_bytes -= lane.acknowledge(batch.record_count())
         self._acknowledged_s = time.monotonic()
         self._progress.set()
 

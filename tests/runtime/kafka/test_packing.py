@@ -30,6 +30,8 @@ def packed(threads: ThreadPoolExecutor, limit: int, codec: int, *blocks: RawBloc
             waiting.add(block, int(_sizes(block).sum()))
         while waiting:
             batches.append(await waiting.pack())
+            batches[-1].close()
+            await waiting.taken()
         return batches
 
     return asyncio.run(run())
@@ -81,6 +83,45 @@ def test_a_batch_that_is_sent_again_keeps_its_bytes(threads: ThreadPoolExecutor)
     first = bytes(batch._build())
     assert bytes(batch._build()) == first
     assert batch.append(timestamp=1, key=None, value=b"more") is None
+
+
+def test_what_comes_until_the_sender_takes_a_batch_goes_with_it(threads: ThreadPoolExecutor) -> None:
+    def block(text: bytes) -> RawBlock:
+        return raw_block([text], ts_ms=[1])
+
+    async def run() -> None:
+        waiting = ColumnPacking(1 << 20, 0, threads)
+        waiting.add(block(b"a"), 100)
+        batch = await waiting.pack()
+        waiting.add(block(b"b"), 100)
+        taking = asyncio.ensure_future(waiting.taken())
+        await asyncio.sleep(0)
+        assert not taking.done()
+        assert batch.record_count() == 2  # as the sender asks when it takes it
+        waiting.add(block(b"c"), 100)
+        await taking
+        assert [value for _, _, value, _ in records_of(batch)] == [b"a", b"b"]
+        assert [value for _, _, value, _ in records_of(await waiting.pack())] == [b"c"]
+
+    asyncio.run(run())
+
+
+def test_a_batch_that_fills_up_while_it_waits_is_no_larger_than_the_loop_has_time_for(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "AT_ONCE_BYTES", 1_000)
+
+    async def run() -> None:
+        waiting = ColumnPacking(1 << 20, 0, threads)
+        for _ in range(10):
+            waiting.add(raw_block([b"x" * 300], ts_ms=[1]), 400)
+            if len(waiting.parts) == 1:
+                first = await waiting.pack()
+        assert first.record_count() == 3
+        assert first.size() <= 1_000
+        assert (await waiting.pack()).record_count() == 7  # too much for the loop: a thread's
+
+    asyncio.run(run())
 
 
 def test_what_is_large_is_packed_beside_the_loop(threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
