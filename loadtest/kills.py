@@ -1,4 +1,4 @@
-"""Kill matrix over a real Kafka: ``python loadtest/kills.py --kills 20``, or ``--delivery exactly_once --workers 3 --seed 7``."""
+"""Kill matrix over a real Kafka: ``python loadtest/kills.py --kills 20``, or ``--delivery exactly_once --workers 3 --supervised``."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from loadtest.killing.matrix import Outcome, Setup, run  # noqa: E402
-from loadtest.killing.schedule import TOGETHER, schedule  # noqa: E402
+from loadtest.killing.schedule import KINDS, SUPERVISED, TOGETHER, schedule  # noqa: E402
 from loadtest.machine import commit, machine, versions  # noqa: E402
 from tests.broker import VERSION, Broker, missing  # noqa: E402
 
@@ -34,8 +34,8 @@ def main() -> int:
     folder = args.keep or Path(tempfile.mkdtemp(prefix="esp-kills-"))
     broker = Broker(more_properties=f"group.min.session.timeout.ms={min(args.session_ms, 6000)}\n")
     setup = Setup(
-        args.seed, schedule(args.kills, args.seed, args.workers, args.kinds), args.delivery, args.workers, args.partitions, args.rate,
-        args.session_ms, args.checkpoint_ms, args.seconds,
+        args.seed, schedule(args.kills, args.seed, args.workers, args.kinds, args.supervised), args.delivery, args.workers,
+        args.supervised, args.partitions, args.rate, args.session_ms, args.checkpoint_ms, args.seconds,
     )  # fmt: skip
     try:
         broker.start()
@@ -45,7 +45,7 @@ def main() -> int:
     finally:
         broker.remove()
     told: dict[str, Any] = {
-        "delivery": args.delivery, "workers": args.workers, "seed": args.seed, "kills": args.kills, "rate": args.rate,
+        "delivery": args.delivery, "workers": args.workers, "supervised": args.supervised, "seed": args.seed, "kills": args.kills, "rate": args.rate,
         "session_ms": args.session_ms, "checkpoint_ms": args.checkpoint_ms, "machine": machine(), "versions": versions(),
         "kafka": f"Apache Kafka {VERSION}", "commit": commit(ROOT), "logs": str(folder), **outcome.as_dict(),
     }  # fmt: skip
@@ -61,20 +61,23 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="how many actions (20)")
     parser.add_argument("--delivery", choices=("at_least_once", "exactly_once"), default="at_least_once", help="at_least_once")
     parser.add_argument("--workers", type=int, default=1, help="engines of the group, at most (1); several: 1-2-3 and back")
+    parser.add_argument(
+        "--supervised", action="store_true", help="the workers of one esp run --workers, in the place of engines started apart"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the plan and of the events (1)")
     parser.add_argument("--rate", type=float, default=400.0, help="events a second (400)")
     parser.add_argument("--partitions", type=int, default=4, help="of every topic (4)")
     parser.add_argument("--session-ms", type=int, default=1000, help="session time-out of the group (1000)")
     parser.add_argument("--checkpoint-ms", type=int, default=200, help="from checkpoint to checkpoint (200)")
     parser.add_argument("--seconds", type=float, default=900.0, help="in which the actions are to be begun (900)")
-    parser.add_argument(
-        "--kinds", type=lambda text: text.split(","), default=(), help=f"only these: {', '.join(dict.fromkeys(TOGETHER))}"
-    )
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=(), help=f"only these: {', '.join(KINDS)}")
     parser.add_argument("--keep", type=Path, help="folder for logs and state (a new one under the temporary folder)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
-    if args.kills < 1 or args.workers < 1 or not 0 < args.rate < 1e5 or set(args.kinds) - set(TOGETHER):
-        parser.error(f"kills and workers are at least 1, kinds are some of {', '.join(dict.fromkeys(TOGETHER))}")
+    here = SUPERVISED if args.supervised else TOGETHER
+    if args.kills < 1 or args.workers < 1 + args.supervised or not 0 < args.rate < 1e5 or set(args.kinds) - set(here):
+        least = "workers at least 2" if args.supervised else "workers too"
+        parser.error(f"kills are at least 1, {least}, kinds are some of {', '.join(dict.fromkeys(here))}")
     return args
 
 
@@ -82,7 +85,7 @@ def show(told: dict[str, Any], outcome: Outcome, console: Console) -> None:
     """The table: an action a line, then the verdict."""
     host = told["machine"]
     console.print(
-        f"{told['delivery']}, {told['workers']} worker(s), seed {told['seed']}: {told['kafka']}, session {told['session_ms']} ms, "
+        f"{told['delivery']}, {told['workers']} worker(s){' of a supervisor' if told['supervised'] else ''}, seed {told['seed']}: {told['kafka']}, session {told['session_ms']} ms, "
         f"checkpoint {told['checkpoint_ms']} ms, {told['rate']:g} events/s; {host['cpu']}, {host['cores']} cores; commit {told['commit']}"
     )
     table = Table("", "at, s", "event", "action", "to", "all went on after, s")

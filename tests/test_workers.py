@@ -185,6 +185,28 @@ def test_the_end_of_the_supervisor_is_the_end_of_its_workers(kafka: Kafka, tag: 
     assert engine.text.count("has drained") == 2
 
 
+def test_a_supervisor_that_is_started_anew_at_once_waits_for_the_workers_of_the_one_that_was_killed(
+    kafka: Kafka, tag: str, tmp_path: Path
+) -> None:
+    topics = Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
+    query = copy_query(tmp_path, tag, kafka.bootstrap)
+    with EngineProcess(query, tmp_path / "state", "--workers", 2) as engine:
+        wait_until(lambda: engine.ready()[0], "all workers")
+        pids = list(workers_of(engine).values())
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)  # so that they take their time
+        engine.kill()
+    topics.send("in", numbers(0, 200))
+    with EngineProcess(query, tmp_path / "state", "--workers", 2) as engine:
+        engine.wait_for("the workers of the run before are still there; waiting for their end")
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: engine.ready()[0], "all workers")
+        assert are_gone(pids)
+        wait_until(lambda: set(ids(topics)) == set(range(200)), "all outputs")
+        assert engine.stop() == 0
+
+
 def test_a_second_signal_ends_all_at_once(own_broker: Any, tag: str, tmp_path: Path) -> None:
     Topics(own_broker.bootstrap, tag, ("in", "out"), PARTITIONS)
     with EngineProcess(copy_query(tmp_path, tag, own_broker.bootstrap), tmp_path / "state", "--workers", 2) as engine:

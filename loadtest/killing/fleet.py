@@ -6,20 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from esp.client import AdminClient
 from esp.errors import EspError
 from loadtest.killing.kit import SCORED
+from loadtest.killing.schedule import Action
 from loadtest.subjects import ROOT
 
 PATIENCE_S = 120.0
 BROKER_S = 100.0  # for a broker that is on its way up again
 ASK_S = 0.05
+PASSING = ("is gone", "/readyz says", "no engine answers")  # what ends a deployment that is worth another try
 READY = "admin API and metrics at"
 
 
@@ -30,14 +33,22 @@ class WorkerError(Exception):
 class Worker:
     """A place for one process; its logs and its state outlive it."""
 
-    def __init__(self, folder: Path, query: Path, name: str) -> None:
-        self.folder, self.log, self.name = folder, folder / "log", name
+    def __init__(self, folder: Path, query: Path, name: str, options: Sequence[str] = ()) -> None:
+        self.folder, self.log, self.name, self.options = folder, folder / "log", name, options
         shutil.copytree(query, folder / "query")
         self.process: subprocess.Popen[bytes] | None = None
         self.begin = 0
 
     def start(self) -> None:
-        options = ["--state", str(self.folder / "state"), "--listen", "127.0.0.1:0", "--wait-for-broker", f"{BROKER_S:g}"]
+        options = [
+            "--state",
+            str(self.folder / "state"),
+            "--listen",
+            "127.0.0.1:0",
+            "--wait-for-broker",
+            f"{BROKER_S:g}",
+            *self.options,
+        ]
         command = [sys.executable, "-m", "esp", "run", str(self.folder / "query"), *options]
         with self.log.open("ab") as out:
             self.begin = out.tell()
@@ -58,23 +69,27 @@ class Worker:
             self.process = None
             raise WorkerError(f"{self.folder.name} ended by itself with status {status}: {self.text.strip()[-1500:]}")
 
-    def is_ready(self) -> bool:
+    @property
+    def url(self) -> str:
+        """Where it listens; empty while it does not yet."""
         found = re.search(r"https?://[\d.]+:\d+", self.text)
+        return found[0] if found else ""
+
+    def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{found[0]}/readyz" if found else "", timeout=5):
+            with urllib.request.urlopen(f"{self.url}/readyz" if self.url else "", timeout=5):
                 return True
         except (OSError, ValueError):
             return False
 
     def takes(self, model: Path, window: str) -> bool:
-        """Deploys a model; False while the engine is not ready, or its broker is away."""
-        found = re.search(r"https?://[\d.]+:\d+", self.text)
-        if not found or not self.is_ready():
+        """Deploys a model; False while the engine is not ready, its broker is away, or a worker of its is between two lives."""
+        if not self.is_ready():
             return False
         try:
-            AdminClient(found[0]).deploy(model, f"{self.name}/{window}")
+            AdminClient(self.url).deploy(model, f"{self.name}/{window}")
         except EspError as err:
-            if "is gone" in err.what:
+            if any(passing in err.what for passing in PASSING):
                 return False
             raise
         return True
@@ -107,10 +122,11 @@ class Worker:
 
 
 class Fleet:
-    """The workers of one group. Models that are deployed to those that run also replace the files of the others."""
+    """The workers of one group, started apart. Models that are deployed to those that run also replace the files of the others."""
 
-    def __init__(self, folder: Path, query: Path, name: str, places: int) -> None:
+    def __init__(self, folder: Path, query: Path, name: str, places: int, freeze_s: float = 0.0) -> None:
         self.places = [Worker(folder / f"worker-{number}", query, name) for number in range(places)]
+        self.freeze_s = freeze_s
 
     @property
     def up(self) -> list[Worker]:
@@ -136,6 +152,46 @@ class Fleet:
                 shutil.copyfile(model, worker.folder / "query" / f"{window}.astore.new")
                 os.replace(worker.folder / "query" / f"{window}.astore.new", worker.folder / "query" / f"{window}.astore")
 
+    def suffer(self, action: Action) -> str:
+        """Does an action on workers; gives who it was done to."""
+        acts = {"kill": self._kill, "stop": self._stop, "freeze": self._freeze, "join": self._join, "leave": self._leave}
+        return acts[action.kind](action.pick)
+
+    def _one(self, pick: int) -> Worker:
+        return self.up[pick % len(self.up)]
+
+    def _kill(self, pick: int) -> str:
+        worker = self._one(pick)
+        worker.kill()
+        worker.start()
+        return worker.folder.name
+
+    def _stop(self, pick: int) -> str:
+        worker = self._one(pick)
+        worker.stop()
+        worker.start()
+        return worker.folder.name
+
+    def _freeze(self, pick: int) -> str:
+        worker = self._one(pick)
+        until(worker.is_ready, self.check, f"{worker.folder.name} to be of the group")
+        frozen(worker.send, self.freeze_s)
+        return worker.folder.name
+
+    def _join(self, pick: int) -> str:
+        if len(self.up) == len(self.places):
+            return self._kill(pick) + ", killed: all are there"
+        worker = self.add()
+        until(worker.is_ready, self.check, f"{worker.folder.name} to join")
+        return f"{worker.folder.name} as one of {len(self.up)}"
+
+    def _leave(self, pick: int) -> str:
+        if len(self.up) == 1:
+            return self._stop(pick) + ", stopped: it is the last"
+        worker = self._one(pick)
+        worker.stop()
+        return f"{worker.folder.name}, {len(self.up)} stay"
+
     def stop(self) -> None:
         """Ends all in good order, one after the other."""
         for worker in self.places:
@@ -144,6 +200,14 @@ class Fleet:
     def kill(self) -> None:
         for worker in self.places:
             worker.kill()
+
+
+def frozen(send: Callable[[signal.Signals], object], seconds: float) -> None:
+    """Lets a process stand still for so long."""
+    send(signal.SIGSTOP)
+    thawing = threading.Timer(seconds, send, [signal.SIGCONT])
+    thawing.start()
+    thawing.join()
 
 
 def until(is_so: Callable[[], bool], check: Callable[[], None], what: str) -> None:

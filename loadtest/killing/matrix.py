@@ -1,15 +1,15 @@
 """A kill run from start to end: broker, workers, a steady input, the actions of the plan, and the verdict on what came out."""
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from esp.errors import EspError
+from loadtest.killing.crew import Crew
 from loadtest.killing.fleet import Fleet, WorkerError, until
 from loadtest.killing.kit import OUTPUTS, SCORED, Model, make_model, query_text
 from loadtest.killing.schedule import Action
@@ -18,6 +18,7 @@ from loadtest.killing.topics import Topics
 from loadtest.killing.verify import Verdict, verify
 
 FREEZE_SESSIONS = 2.5  # how long a frozen worker stands still
+ROLLOUT_S = 1.0  # within which a kill comes once a deployment has begun
 FIRST_EVENTS = 400  # worked off before the first action
 Say = Callable[[str], None]
 
@@ -40,6 +41,7 @@ class Setup:
     actions: Sequence[Action]
     delivery: str = "at_least_once"
     workers: int = 1
+    supervised: bool = False  # the workers of one ``esp run --workers``, else engines started apart
     partitions: int = 4
     rate: float = 400.0
     session_ms: int = 1000
@@ -105,7 +107,8 @@ class Matrix:
             topics.name, broker.bootstrap, delivery=setup.delivery, checkpoint_ms=setup.checkpoint_ms, session_ms=setup.session_ms
         )
         (kit / "query.toml").write_text(text)
-        self.fleet = Fleet(folder, kit, topics.name, setup.workers)
+        freeze_s = FREEZE_SESSIONS * setup.session_ms / 1e3
+        self.fleet: Fleet | Crew = (Crew if setup.supervised else Fleet)(folder, kit, topics.name, setup.workers, freeze_s)
         self.watching: list[tuple[Done, list[int], float]] = []  # actions that are not overcome yet
 
     def play(self, began_s: float) -> None:
@@ -135,7 +138,9 @@ class Matrix:
         self.say(f"{done.at_s:7.2f} s, {done.events} events sent: {action.kind}")
         self.outcome.done.append(done)
         at_s = time.monotonic()
-        done.who = getattr(self, f"_{action.kind}")(action)
+        done.who = {"broker": self._broker, "deploy": self._deploy, "rollout": self._rollout}.get(action.kind, self.fleet.suffer)(
+            action
+        )
         self.watching.append((done, self.topics.ends("events"), at_s))
 
     def _looks(self) -> bool:
@@ -160,41 +165,6 @@ class Matrix:
 
     # ---- the actions: each gives who it was done to -------------------------------------------------------------------
 
-    def _kill(self, action: Action) -> str:
-        worker = self.fleet.up[action.pick % len(self.fleet.up)]
-        worker.kill()
-        worker.start()
-        return worker.folder.name
-
-    def _stop(self, action: Action) -> str:
-        worker = self.fleet.up[action.pick % len(self.fleet.up)]
-        worker.stop()
-        worker.start()
-        return worker.folder.name
-
-    def _freeze(self, action: Action) -> str:
-        worker = self.fleet.up[action.pick % len(self.fleet.up)]
-        until(worker.is_ready, self.fleet.check, f"{worker.folder.name} to be of the group")
-        worker.send(signal.SIGSTOP)
-        thawing = threading.Timer(FREEZE_SESSIONS * self.setup.session_ms / 1e3, worker.send, [signal.SIGCONT])
-        thawing.start()
-        thawing.join()
-        return worker.folder.name
-
-    def _join(self, action: Action) -> str:
-        if len(self.fleet.up) == len(self.fleet.places):
-            return self._kill(action) + ", killed: all are there"
-        worker = self.fleet.add()
-        until(worker.is_ready, self.fleet.check, f"{worker.folder.name} to join")
-        return f"{worker.folder.name} as one of {len(self.fleet.up)}"
-
-    def _leave(self, action: Action) -> str:
-        if len(self.fleet.up) == 1:
-            return self._stop(action) + ", stopped: it is the last"
-        worker = self.fleet.up[action.pick % len(self.fleet.up)]
-        worker.stop()
-        return f"{worker.folder.name}, {len(self.fleet.up)} stay"
-
     def _broker(self, action: Action) -> str:
         self.broker.kill()
         began_s = time.monotonic()
@@ -202,9 +172,45 @@ class Matrix:
         return f"Kafka, which listens again after {time.monotonic() - began_s:.1f} s"
 
     def _deploy(self, action: Action) -> str:
+        path, window, told = self._new_model(action)
+        self.fleet.deploy(path, window)
+        return told
+
+    def _rollout(self, action: Action) -> str:
+        """A deployment, and a kill in the middle of it."""
+        path, window, told = self._new_model(action)
+        deploying = Deploying(self.fleet, path, window)
+        time.sleep(action.pick % 100 / 100 * ROLLOUT_S)
+        killed = self.fleet.suffer(replace(action, kind="kill"))
+        deploying.end()
+        return f"{told}; {killed} was killed meanwhile"
+
+    def _new_model(self, action: Action) -> tuple[Path, str, str]:
         window = action.window()
         path = self.folder / "kit" / f"{window}.{len(self.models)}.astore"
         model = make_model(path, window, len(self.models))
         self.models.append(model)
-        self.fleet.deploy(path, window)
-        return f"{window}: {model.digest}"
+        return path, window, f"{window}: {model.digest}"
+
+
+class Deploying(threading.Thread):
+    """A deployment under way."""
+
+    def __init__(self, fleet: Fleet | Crew, path: Path, window: str) -> None:
+        super().__init__(daemon=True)
+        self.fleet, self.path, self.window, self.failure = fleet, path, window, WorkerError()
+        self.is_done = False
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.fleet.deploy(self.path, self.window)
+            self.is_done = True
+        except (WorkerError, EspError) as err:
+            self.failure = WorkerError(str(err))
+
+    def end(self) -> None:
+        """Until it is done; WorkerError where it cannot be."""
+        self.join()
+        if not self.is_done:
+            raise self.failure

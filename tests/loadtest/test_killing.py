@@ -183,3 +183,6 @@ def test_a_plan_is_that_of_its_seed_and_has_every_kind() -> None:
     assert {action.kind for action in schedule(4, 1, workers=1)} == {"kill", "stop", "broker", "deploy"}
     assert {action.kind for action in schedule(9, 1, workers=3)} >= {"join", "leave", "freeze", "deploy", "broker"}
     assert [action.kind for action in schedule(20, 5, workers=3)[:2]] == ["join", "join"]
+    assert {action.kind for action in schedule(9, 1, 3, supervised=True)} == {
+        "kill", "stop", "broker", "deploy", "freeze", "supervisor", "rollout",
+    }  # fmt: skip

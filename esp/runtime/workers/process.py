@@ -32,8 +32,10 @@ class WorkerProcess:
     async def start(self) -> None:
         """A session of its own keeps the terminal's Ctrl-C from it, which is the supervisor's to hear."""
         command = (sys.executable, "-m", "esp.runtime.workers.child")
-        pipe = asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
+        pipe, inherited = asyncio.subprocess.PIPE, () if self.settings.kept is None else (self.settings.kept,)
+        self.process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, start_new_session=True, pass_fds=inherited
+        )
         await self._tell(self.settings.to_line())
 
     @property

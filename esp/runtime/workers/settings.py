@@ -34,6 +34,7 @@ class WorkerSettings:
     paused: tuple[str, ...] = ()  # queries that are paused
     log: Literal["text", "json"] = "text"
     log_level: str = "info"
+    kept: int | None = None  # a descriptor that it inherits, and that shows as long as it lives that it does
 
     def to_line(self) -> bytes:
         return _SETTINGS.dump_json(self) + b"\n"

@@ -16,14 +16,17 @@ from esp.runtime.door import ended_by_signals, serving
 from esp.runtime.engine import EngineSettings
 from esp.runtime.query import Query
 from esp.runtime.waiting import until
+from esp.runtime.workers.child import LONGEST_DRAIN_S
 from esp.runtime.workers.deploying import Deploying
 from esp.runtime.workers.gateway import Gateway
 from esp.runtime.workers.member import Member
+from esp.runtime.workers.predecessors import alone
 from esp.runtime.workers.process import End
 from esp.runtime.workers.scrapes import Scrapes
 from esp.runtime.workers.settings import WorkerSettings, check_shared, instance_of
 
 log = logging.getLogger("esp.workers")
+PREDECESSORS_S = LONGEST_DRAIN_S + 10.0  # for workers whose supervisor was killed
 
 
 class WorkersError(EspError):
@@ -57,6 +60,7 @@ class Supervisor:
             raise QueryError("two queries have the same name", mend="give each its own [query] name")
         self.plan, self.names, self.stopping = plan, names, asyncio.Event()
         self.paused: set[str] = set()
+        self.kept: int | None = None
         self.token = secrets.token_hex(32)
         state_dir = plan.settings.state_dir
         self.instance, self.models_dir = instance_of(state_dir), state_dir
@@ -71,7 +75,8 @@ class Supervisor:
         with self._sockets():
             async with door:
                 with ended_by_signals(self.stopping, self._kill):
-                    ends = await self._live()
+                    async with alone(self.models_dir, self.stopping, PREDECESSORS_S) as self.kept:
+                        ends = await self._live()
         worst = max(ends, key=lambda end: end.status)
         if worst.status:
             raise WorkersError(worst)
@@ -118,6 +123,7 @@ class Supervisor:
             number, plan.workers, tuple(query.path for query in plan.queries), plan.settings.state_dir / f"worker-{number}",
             self.models_dir, self.folder / f"{number}", self.instance, self.token, plan.overrides,
             tuple(key.hex() for key in plan.trusted), plan.settings.is_fresh and is_new, tuple(sorted(self.paused)), plan.log, plan.log_level,
+            self.kept,
         )  # fmt: skip
 
 

@@ -1,0 +1,69 @@
+"""Who begins on the state of a run whose supervisor was killed: it waits for that one's workers, and for nobody else."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from esp.errors import StateError
+from esp.runtime.workers.predecessors import alone
+
+HEIR = "import sys; print('here', flush=True); sys.stdin.read()"
+
+
+async def _leave_a_worker(state: Path) -> "subprocess.Popen[bytes]":
+    """A process that has inherited the descriptor of a supervisor that is no more."""
+    async with alone(state, asyncio.Event(), 0.0) as kept:
+        return await asyncio.to_thread(_heir, kept)
+
+
+def _heir(kept: int) -> "subprocess.Popen[bytes]":
+    child = subprocess.Popen([sys.executable, "-c", HEIR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(kept,))
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child
+
+
+def test_a_run_waits_for_the_workers_of_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    course: list[str] = []
+
+    async def play() -> None:
+        worker = await _leave_a_worker(tmp_path)
+
+        def end_it() -> None:
+            course.append("the worker ends")
+            worker.communicate()
+
+        asyncio.get_running_loop().call_later(0.05, end_it)
+        async with alone(tmp_path, asyncio.Event(), 60.0):
+            course.append("the next run begins")
+
+    asyncio.run(play())
+    assert course == ["the worker ends", "the next run begins"]
+    assert "the workers of the run before are still there" in caplog.text
+
+
+def test_workers_that_do_not_end_are_an_error_with_the_mend(tmp_path: Path) -> None:
+    async def play() -> None:
+        worker = await _leave_a_worker(tmp_path)
+        try:
+            with pytest.raises(StateError, match=r"workers of another run live on this state; stop it, or give this one a state"):
+                async with alone(tmp_path, asyncio.Event(), -1.0):
+                    pass
+        finally:
+            await asyncio.to_thread(worker.communicate)
+
+    asyncio.run(play())
+
+
+def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
+    async def play() -> None:
+        worker, stopping = await _leave_a_worker(tmp_path), asyncio.Event()
+        stopping.set()
+        async with alone(tmp_path, stopping, 60.0):
+            await asyncio.to_thread(worker.communicate)
+
+    asyncio.run(play())
