@@ -21,7 +21,7 @@ class Health(pydantic.BaseModel):
 
 
 class Readiness(pydantic.BaseModel):
-    """Whether every query runs and reaches its peers; ``reasons`` say of those that do not why."""
+    """Whether every query runs and reaches its peers; ``reasons`` say of those that do not why, and of those that do what is amiss."""
 
     ready: bool
     queries: dict[str, State]

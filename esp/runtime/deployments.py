@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import time
 
 import pydantic
 
@@ -10,15 +11,17 @@ from esp.astore.binary import read
 from esp.astore.model import Astore
 from esp.errors import EspError, StateError, TrustError
 from esp.files import write_whole
+from esp.runtime.marks import Mark
 
 log = logging.getLogger("esp.deployments")
 
 
 class _Entry(pydantic.BaseModel):
-    """A deployment: the digest of the model, and of the query's own that it stands over."""
+    """A deployment: the digest of the model, and of the query's own that it stands over; when it was made (0: before that was kept)."""
 
     digest: str = pydantic.Field(pattern="^[0-9a-f]{64}$")
     over: str
+    at_ms: int = 0
 
 
 _TABLE = pydantic.TypeAdapter(dict[str, _Entry])  # by window
@@ -69,6 +72,12 @@ class Deployments:
         entry = self._table().get(window)
         return entry.digest if entry else None
 
+    def mark(self, window: str, named: Astore, scoring: str) -> Mark:
+        """How the model that scores in a window came there; ``named`` is the one of the query file, ``scoring`` the digest."""
+        entry = self._table().get(window)
+        is_deployed = entry is not None and (entry.digest, entry.over) == (scoring, named.digest)
+        return Mark(scoring, named.digest, entry.at_ms if entry is not None and is_deployed else 0)
+
     def store(self, uploaded: Astore, data: bytes) -> Astore:
         """Keeps the bytes of an uploaded astore under its digest; StateError where they cannot be written.
 
@@ -79,7 +88,7 @@ class Deployments:
 
     def record(self, window: str, digest: str, named: Astore) -> None:
         """Makes the deployment durable, or changes nothing: StateError. Files that no window uses any more are taken away."""
-        table = {**self._table(), window: _Entry(digest=digest, over=named.digest)}
+        table = {**self._table(), window: _Entry(digest=digest, over=named.digest, at_ms=round(time() * 1000))}
         try:
             _write(self.folder / "deployed.json", _TABLE.dump_json(table))
         except StateError as err:

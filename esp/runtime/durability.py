@@ -17,6 +17,7 @@ from esp.runtime.connector import ELSEWHERE
 from esp.runtime.events import RawBlock
 from esp.runtime.kafka.ledger import Ledger
 from esp.runtime.kafka.source import KafkaSource
+from esp.runtime.marks import Marks
 from esp.runtime.query import Query
 from esp.runtime.state.chain import Checkpoint, Link
 from esp.runtime.state.checkpoint import CheckpointStore
@@ -72,6 +73,7 @@ class Durability:
         }
         self.stateless: set[str] = set()  # sources behind which no window keeps anything
         self.ledgers: dict[str, Ledger] = {}  # of the sources whose tasks are kept in Kafka
+        self.marks = Marks(query.name, {source: query.downstream(source) for source in query.sources})
         self.restores: dict[TaskKey, Restore] = {}
         self.count = 0
         self.failure: StateError | None = None
@@ -110,6 +112,7 @@ class Durability:
         progress, begin = self.restores.setdefault(key, Restore()), monotonic()
         try:
             tables, offset = await self._restore(key, source, progress)
+            await self._mark(key, source)
         finally:
             progress.seconds, progress.is_done = monotonic() - begin, True
         if progress.way:
@@ -117,6 +120,12 @@ class Durability:
             size = progress.done_bytes
             log.info(line, self.name, name, partition, progress.way, offset, len(tables), size, progress.seconds)
         return tables, offset
+
+    async def _mark(self, key: TaskKey, source: Source) -> None:
+        """Looks by which models the partition was scored before it came."""
+        if self.marks.of(key[0]) and isinstance(source, KafkaSource):
+            offset, metadata = await source.committed(key[1]) or (0, "")
+            self.marks.take(key, metadata, offset)
 
     async def _restore(self, key: TaskKey, source: Source, progress: Restore) -> tuple[Tables, int | None]:
         name, partition = key
@@ -160,6 +169,7 @@ class Durability:
 
     async def release(self, keys: Collection[TaskKey]) -> None:
         """Lets tasks go that have been closed."""
+        self.marks.forget(keys)
         for name, ledger in self.ledgers.items():
             await ledger.release([partition for source, partition in keys if source == name])
 
@@ -276,7 +286,7 @@ class Durability:
 
     def _checkpoint_of(self, snapshot: _Snapshot) -> Checkpoint:
         key = snapshot.key
-        return Checkpoint({key: snapshot.next_offset}, snapshot.tables, self._identities.get(key, ""))
+        return Checkpoint({key: snapshot.next_offset}, snapshot.tables, self._identities.get(key, ""), self.marks.of(key[0]))
 
     def _mirror(self, links: list[tuple[TaskKey, Link | None]]) -> None:
         """Keeps on local disk what has been committed, for a quick restart; where that fails nothing is lost."""
@@ -300,6 +310,8 @@ class Durability:
         """Commits the offsets of checkpoints that the group does not know yet, those found at a restart among them."""
         due = {key: offset for key in keys if (offset := self._offsets.get(key)) is not None and self._committed.get(key) != offset}
         for name in {source for source, _ in due}:
+            if isinstance(source := sources[name], KafkaSource):
+                source.says = self.marks.text(name)
             await sources[name].commit({partition: offset for (source, partition), offset in due.items() if source == name})
         self._committed |= due
 

@@ -1,6 +1,7 @@
 """Meters: plain counters and histograms that one worker thread writes and a scrape reads; no object an event."""
 
 from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +69,7 @@ class QueryMeter:
     peers: dict[str, Peer] = field(default_factory=dict)  # by the window whose connector it is
     restores: dict[tuple[str, int], Restore] = field(default_factory=dict)  # (source, partition) -> how far its state is back
     transactions: dict[str, Transactions] = field(default_factory=dict)  # by source
+    behind: Callable[[], Mapping[str, int]] = dict  # score window -> partitions that came from a newer model
 
     @property
     def is_restoring(self) -> bool:

@@ -56,7 +56,7 @@ class EngineCollector(Collector):
         yield from _restores(meters)
         yield from _transactions(meters)
         yield from _partitions(meters)
-        yield _models(self.runners)
+        yield from _models(self.runners)
         yield from _drift(self.runners)
 
 
@@ -168,14 +168,20 @@ def _partitions(meters: Mapping[str, QueryMeter]) -> Iterator[Metric]:
     yield from (came, went, took)
 
 
-def _models(runners: Mapping[str, Watched]) -> Metric:
+def _models(runners: Mapping[str, Watched]) -> Iterator[Metric]:
+    meaning = "Partitions here that came from a newer deployment than the model that scores them"
+    behind = GaugeMetricFamily("esp_model_mismatch_partitions", meaning, labels=["query", "window"])
     family = InfoMetricFamily("esp_model", "The model that scores in a window", labels=["query", "window"])
     for name, runner in runners.items():
         for window, scorer in runner.scorers.items():
             family.add_metric(
                 [name, window], {"name": scorer.astore.name, "digest": scorer.astore.short_digest, "backend": scorer.backend}
             )
-    return family
+        for window, count in runner.meter.behind().items():
+            behind.add_metric([name, window], count)
+    yield family
+    if behind.samples:  # without score windows there are none
+        yield behind
 
 
 def _drift(runners: Mapping[str, Watched]) -> Iterator[Metric]:

@@ -11,6 +11,7 @@ from esp.astore.model import Astore
 from esp.errors import FileError, QueryError
 from esp.runtime.deployments import Deployments
 from esp.runtime.kinds.score import ScoreSettings, check_swap
+from esp.runtime.marks import Mark
 from esp.runtime.query import PlannedWindow, Query, models_used
 from esp.runtime.scorer import Scorer
 
@@ -24,6 +25,7 @@ class Models:
     def __init__(self, query: Query, folder: Path) -> None:
         self.query, self.deployments = query, Deployments(folder, query.trusted)
         self.scorers: dict[str, Scorer] = {}
+        self.marks: dict[str, Mark] = {}  # of the same windows
         self._held: dict[str, Scorer] = {}  # by window: checked, and not yet swapped
         self._deploying = asyncio.Lock()
 
@@ -37,6 +39,7 @@ class Models:
             if astore is not named:  # the query, or the folder, may have changed since
                 check_swap(named, astore, self.query.windows[window])
             scorer = self.scorers[window] = self._bind(astore, self.query.windows[window])
+            self.marks[window] = self.deployments.mark(window, named, astore.digest)
             line = "query %s window %s scores with %s (%s) on %s"
             log.info(line, self.query.name, window, astore.name, astore.short_digest, told(scorer))
 
@@ -85,8 +88,10 @@ class Models:
         old = self.scorers[window].astore
 
         def swap() -> None:
-            self.deployments.record(window, scorer.digest, self.query.models[settings.model])
+            named = self.query.models[settings.model]
+            self.deployments.record(window, scorer.digest, named)
             self.scorers[window] = scorer
+            self.marks[window] = self.deployments.mark(window, named, scorer.digest)
 
         try:
             await at_checkpoint(swap)

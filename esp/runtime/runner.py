@@ -48,7 +48,8 @@ class QueryRunner:
         self.durability = Durability(query, state_dir)
         self.meter.restores = self.durability.restores
         self.models = Models(query, (models_dir or state_dir) / query.name / "models")
-        self.scorers = self.models.scorers
+        self.scorers, self.durability.marks.here = self.models.scorers, self.models.marks
+        self.meter.behind = self.durability.marks.behind
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
         self.handover = Handover(query.name, self.worker, self.durability, self.sources, self.meter, query.registries.wake)
@@ -347,14 +348,14 @@ class QueryRunner:
 
     @property
     def reasons(self) -> list[str]:
-        """Why the query is not ready; none where it is."""
+        """Why the query is not ready, and what else is amiss; none where all is well."""
         if self.meter.is_restoring:
             return ["the state of its tasks is restored"]
         if not self.is_running:
             return ["it is starting, draining or has ended"]
         troubles = [f"{name}: {peer.trouble}" for name, peer in self._peers().items() if peer.trouble]
         failure = self.durability.failure
-        return troubles + ([str(failure)] if failure is not None else [])
+        return [*troubles, *([str(failure)] if failure is not None else []), *self.durability.marks.reasons()]
 
     def _peers(self) -> dict[str, Peer]:
         """How each connector stands, by its window, and each schema registry."""

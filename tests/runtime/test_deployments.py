@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,21 @@ def test_a_table_that_is_none_is_told_in_one_line(tmp_path: Path, text: str) -> 
 
 
 def test_the_table_is_plain_json(tmp_path: Path) -> None:
+    before_ms = int(time.time() * 1000)
     _, named, new = deployed(tmp_path)
-    assert json.loads((tmp_path / "deployed.json").read_text()) == {"w": {"digest": new.digest, "over": named.digest}}
+    table = json.loads((tmp_path / "deployed.json").read_text())
+    assert before_ms <= table["w"].pop("at_ms") <= time.time() * 1000 + 1
+    assert table == {"w": {"digest": new.digest, "over": named.digest}}
+
+
+def test_the_mark_of_a_model_tells_when_it_was_deployed_and_over_which(tmp_path: Path) -> None:
+    deployments, named, new = deployed(tmp_path)
+    mark = deployments.mark("w", named, new.digest)
+    assert (mark.digest, mark.over) == (new.digest, named.digest)
+    assert mark.at_ms == json.loads((tmp_path / "deployed.json").read_text())["w"]["at_ms"]
+    assert deployments.mark("w", named, named.digest).at_ms == 0
+    (tmp_path / "deployed.json").write_text(json.dumps({"w": {"digest": new.digest, "over": named.digest}}))  # of an older version
+    assert deployments.mark("w", named, new.digest).at_ms == 0
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from esp.errors import FencedError, StateError
 from esp.runtime.kafka import changelog
@@ -30,15 +30,14 @@ class Pointer:
     since: int
     size_bytes: int
 
-    def text(self) -> str:
-        """As it stands in the metadata of the offset.
+    def text(self, models: Mapping[str, Any] | None = None) -> str:
+        """As it stands in the metadata of the offset, beside the marks of the models that scored.
 
         >>> Pointer(7, bytes(2), 40, 812).text()
         '{"esp": 1, "number": 7, "digest": "0000", "since": 40, "size_bytes": 812}'
         """
-        return json.dumps(
-            {"esp": 1, "number": self.number, "digest": self.digest.hex(), "since": self.since, "size_bytes": self.size_bytes}
-        )
+        told = {"esp": 1, "number": self.number, "digest": self.digest.hex(), "since": self.since, "size_bytes": self.size_bytes}
+        return json.dumps(told | ({"models": models} if models else {}))
 
     @staticmethod
     def parse(text: str) -> "Pointer | None":
@@ -233,7 +232,7 @@ class Ledger:
         offset = checkpoint.offsets[settings.source, partition]
         if task is None:
             raise FencedError("the task is given up", where=f"{settings.where}: partition {partition}")
-        link, text = None, ""
+        link, text = None, json.dumps({"esp": 1, "models": checkpoint.models}) if checkpoint.models else ""
         if settings.changelog is not None:
             link, text = await self._write(partition, task, checkpoint)
         await task.producer.commit(settings.group, settings.connection.topic, partition, offset, text)
@@ -253,7 +252,7 @@ class Ledger:
             await task.producer.send(_CHANGELOG, block)
         await task.producer.flush()
         task.chain = chain.followed_by(link)
-        return link, Pointer(link.number, link.packed.digest, task.since, sum(task.chain.sizes)).text()
+        return link, Pointer(link.number, link.packed.digest, task.since, sum(task.chain.sizes)).text(checkpoint.models)
 
     # ---- a task ends ------------------------------------------------------------------------------------------------------
 

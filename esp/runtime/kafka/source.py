@@ -63,6 +63,7 @@ class KafkaSource:
         self._watch: Watch | None = None
         self._heard, self._standstill = Heard(), Standstill(self)
         self._events_lost = 0
+        self.says = ""  # what goes with the offsets that are committed
 
     @property
     def peer(self) -> Peer:
@@ -197,7 +198,7 @@ class KafkaSource:
     async def _commit(self, offsets: Mapping[int, int]) -> None:
         """The client tries on without end; where the topic has gone meanwhile there is nothing to commit to."""
         committing = asyncio.ensure_future(
-            self._consumer.commit({self._tp(partition): offset for partition, offset in offsets.items()})
+            self._consumer.commit({self._tp(partition): (offset, self.says) for partition, offset in offsets.items()})
         )
         cluster = self._consumer._client.cluster
         try:

@@ -1,7 +1,7 @@
 """Chains of checkpoints: a full image of a task's state, then changes, each of which names the digest of the one before it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from esp.errors import StateError
@@ -16,12 +16,13 @@ class Checkpoint:
     """The state of one task: the next offset of each (source window, partition), and its tables.
 
     ``tables`` is what ``Tables.dump`` gave: all, or the changes since the checkpoint before. ``identity`` tells the topic of
-    the offsets from others that had its name, where that is known.
+    the offsets from others that had its name, where that is known. ``models`` are the marks of those that scored, by window.
     """
 
     offsets: Mapping[tuple[str, int], int]
     tables: Mapping[str, Any]
     identity: str = ""
+    models: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
