@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from time import perf_counter
 
@@ -74,6 +74,20 @@ class Handover:
         """Runs in the worker: ends tasks."""
         for key in keys & self.worker.tasks.keys():
             self.worker.tasks.pop(key).close()
+
+    def leave(self, sources: Set[str]) -> None:
+        """Leaves what waits of these sources to the next start, which reads it again."""
+        going = {key for key in list(self.worker.tasks) if key[0] in sources} - self.worker.unwanted
+        for source in sorted({source for source, _ in going}):
+            log.warning("query %s source %s: what waits for its schema is left to the next start", self.query, source)
+        self.worker.unwanted |= going
+        self.wake()
+
+    async def lose(self, key: TaskKey) -> None:
+        """Closes a task that another engine has taken over: what waits is thrown away, and nothing is saved."""
+        self.worker.unwanted.add(key)
+        self.wake()
+        await self.worker.call(partial(self._let_go, {key}, False))
 
     async def take_up(self, name: str, partitions: set[int]) -> dict[int, int]:
         """Takes up the tasks that may go on as they were left, and answers their offsets; closes the others that were set aside."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from esp.errors import EspError, StateError, TransportError
+from esp.errors import EspError, StateError
 from esp.runtime.backfill import Backfill
 from esp.runtime.channels import Bounds
 from esp.runtime.connect import Connection, Sink, Source, open_sink, open_source
 from esp.runtime.dead_letters import dead_letters
+from esp.runtime.draining import drained
 from esp.runtime.durability import Durability, Outlet, TaskKey
 from esp.runtime.events import DeadBlock, RawBlock
 from esp.runtime.handover import Handover
@@ -29,8 +30,6 @@ from esp.runtime.worker import Barrier, Worker
 
 log = logging.getLogger("esp.runner")
 POLL_S = 0.5  # how long a fetch waits for the first record
-LOOK_S = 0.5  # how often a draining query looks whether its peers are there
-AWAY_S = 10.0  # how long it bears that they are not
 RESTORES = 4  # tasks that are restored at once
 LONGEST_RETRY_S = 30.0  # from one attempt to write a checkpoint to the next
 
@@ -94,7 +93,7 @@ class QueryRunner:
                 self.is_ready = self.is_running = False
                 has_ended = all(source.ended for source in self.sources.values()) and all(task.done() for task in fetchers)
                 await cancel(fetchers)
-                await self._last_checkpoint()
+                await drained(self.query.name, self.checkpoint(), lambda: self.is_connected, self._leave_waiting)
                 if self.backfill is not None and has_ended:
                     self.backfill.finish()
                 log.info("query %s has drained: everything is sent, saved and committed", self.query.name)
@@ -134,21 +133,9 @@ class QueryRunner:
         for name, source in self.sources.items():
             await source.start(partial(self._assigned, name), partial(self._revoked, name))
 
-    async def _last_checkpoint(self) -> None:
-        """Drains; TransportError when a peer stays away meanwhile."""
-        saving, away_s = asyncio.ensure_future(self.checkpoint()), 0.0
-        try:
-            while not saving.done():
-                await asyncio.wait({saving}, timeout=LOOK_S)
-                away_s = 0.0 if self.is_connected else away_s + LOOK_S
-                if away_s > AWAY_S:
-                    raise TransportError(
-                        f"query '{self.query.name}' ends while its broker (or schema registry) is gone, and its last outputs could not be confirmed",
-                        mend="start it again: it goes on from its checkpoint, and sends them again",
-                    )
-            saving.result()
-        finally:
-            saving.cancel()
+    def _leave_waiting(self) -> None:
+        if self.query.waiting and any(peer.trouble for peer in self.query.registries.peers().values()):
+            self.handover.leave(self.query.waiting)
 
     async def _close(self) -> None:
         """Lets everything go; what connectors could not say before, nobody waits for any more."""
@@ -272,7 +259,7 @@ class QueryRunner:
             key = await self._lost.get()
             source = self.sources[key[0]]
             if self.durability.is_lost(key) and isinstance(source, KafkaSource):
-                await self.worker.call(partial(self.handover.close, {key}))
+                await self.handover.lose(key)
                 source.rejoin()
 
     # ---- what the administrator does ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from esp.errors import BackendError, EspError, TransportError
-from esp.runtime import runner as runner_module
+from esp.runtime import draining
 from esp.runtime.connect import MemoryTopic
 from esp.runtime.connect import memory as memory_connector
 from esp.runtime.headers import add_headers, decode_headers
@@ -218,8 +218,8 @@ def test_a_paused_query_stays_paused_when_partitions_come(tmp_path: Path) -> Non
 def test_a_stop_while_peers_are_gone_ends_in_time_and_says_what_is_not_confirmed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_module, "LOOK_S", 0.01)
-    monkeypatch.setattr(runner_module, "AWAY_S", 0.05)
+    monkeypatch.setattr(draining, "LOOK_S", 0.01)
+    monkeypatch.setattr(draining, "AWAY_S", 0.05)
     stream = Stream(tmp_path)
     stream.send(streams.events(seed=1, n=100))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from esp.errors import QueryError, StartError, TransportError
+from esp.errors import QueryError, StartError
 from esp.runtime import runner as runner_module
 from esp.runtime.codecs.registry.client import Client
 from esp.runtime.connect import MemoryTopic
@@ -193,11 +193,13 @@ def test_records_that_are_given_up_while_their_schema_is_awaited_are_as_if_never
     assert (name, len(block), task.next_offset) == ("out", 3, 8)
 
 
-def test_a_stop_while_the_registry_is_away_ends_and_the_next_run_goes_on_with_what_waited(
+def test_a_task_that_another_engine_has_taken_over_is_closed_while_its_schema_is_awaited(
     tmp_path: Path, server: RegistryServer, topics: dict[str, MemoryTopic], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_module, "AWAY_S", 0.5)
-    number, query = server.add("other", READING), runner(tmp_path, server)
+    number, query, key, asked = server.add("other", READING), runner(tmp_path, server), ("readings", 0), list[str]()
+    monkeypatch.setattr(runner_module, "KafkaSource", memory_connector.MemorySource)
+    monkeypatch.setattr(memory_connector.MemorySource, "rejoin", lambda self: asked.append("rejoin"), raising=False)
+    monkeypatch.setattr(query.durability, "is_lost", lambda lost: lost == key)
 
     async def main() -> None:
         stopping = asyncio.Event()
@@ -206,15 +208,47 @@ def test_a_stop_while_the_registry_is_away_ends_and_the_next_run_goes_on_with_wh
         server.next += [(503, b"")] * 1000
         topics["readings"].append([framed(number, id=i, p=1.0) for i in range(3)])
         await until(lambda: not query.is_connected)
+        query._lost.put_nowait(key)
+        await until(lambda: bool(asked))
+        assert key not in query.worker.tasks
+        assert not query.worker.unwanted
         stopping.set()
-        with pytest.raises(TransportError, match=r"ends while its broker \(or schema registry\) is gone"):
-            await running
+        await running
 
     asyncio.run(main())
+    assert asked == ["rejoin"]
+    assert topics["doubled"].values() == []
+
+
+def test_a_stop_while_the_registry_is_away_drains_all_else_and_the_next_run_goes_on_with_what_waited(
+    tmp_path: Path, server: RegistryServer, topics: dict[str, MemoryTopic], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    known, unknown, query = (
+        server.add("readings-value", READING),
+        server.add("other", READING | {"doc": "2"}),
+        runner(tmp_path, server),
+    )
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        running = asyncio.create_task(query.run(stopping))
+        await until(lambda: query.is_ready)
+        topics["readings"].append([framed(known, id=i, p=1.0) for i in range(3)])
+        await until(lambda: len(topics["doubled"].values()) == 3)
+        server.next += [(503, b"")] * 1000
+        topics["readings"].append([framed(unknown, id=i, p=1.0) for i in range(3, 6)])
+        await until(lambda: not query.is_connected)
+        stopping.set()
+        await running
+
+    asyncio.run(main())
+    assert "readings: what waits for its schema is left to the next start" in caplog.text
+    assert "query readings has drained: everything is sent, saved and committed" in caplog.text
     server.next.clear()
     topics["readings"].end()
     asyncio.run(runner(tmp_path, server).run(asyncio.Event()))
-    assert [row["id"] for row in doubled(server, topics)] == [0, 1, 2]
+    assert [row["id"] for row in doubled(server, topics)] == [0, 1, 2, 3, 4, 5]  # none twice: the first were saved
 
 
 def test_a_registry_that_is_down_ends_the_start_with_status_3(tmp_path: Path) -> None:
