@@ -75,7 +75,7 @@ async def _look(settings: KafkaConnection, where: str, heard: Heard) -> Topic:
         await admin.start()
         if settings.topic not in await admin.list_topics():
             await _create(admin, settings, where)
-        partitions, replicas = await _partitions(admin, settings.topic)
+        partitions, replicas = await partitions_of(admin, settings.topic)
         return Topic(partitions, await _max_message_bytes(admin, settings.topic), replicas)
     finally:
         with contextlib.suppress(KafkaError, OSError):
@@ -103,7 +103,7 @@ async def _create(admin: Any, settings: KafkaConnection, where: str) -> None:
         )
 
 
-async def _partitions(admin: Any, topic: str) -> tuple[int, int]:
+async def partitions_of(admin: Any, topic: str) -> tuple[int, int]:
     """How many partitions the topic has, once each of them has a leader, and of how many replicas each."""
     while True:
         (found,) = await admin.describe_topics([topic])

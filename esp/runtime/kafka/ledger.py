@@ -13,6 +13,7 @@ from esp.runtime.kafka.cluster import reach
 from esp.runtime.kafka.settings import KafkaConnection
 from esp.runtime.kafka.sink import KafkaSink
 from esp.runtime.kafka.transactions import TaskProducer
+from esp.runtime.kafka.widening import widen
 from esp.runtime.state.chain import Chain, Checkpoint, Link, Owner, Restored
 from esp.runtime.state.checkpoint import CheckpointStore
 from esp.runtime.state.progress import Restore, Transactions
@@ -93,13 +94,14 @@ class Ledger:
         self.is_fresh = False
         self._tasks: dict[int, _Task] = {}
         self._log_sink: KafkaSink | None = None
+        self._widening = asyncio.Lock()
 
     @property
     def owner(self) -> Owner:
         return self.store.owner
 
     async def open(self, is_fresh: bool) -> None:
-        """Sees to the changelog. StartError when it cannot be had, or has other partitions than the source."""
+        """Sees to the changelog. StartError when it cannot be had, StateError when it cannot have as many partitions as the source."""
         self.is_fresh = is_fresh
         settings = self.settings
         if settings.changelog is None:
@@ -109,11 +111,14 @@ class Ledger:
         self._log_sink = KafkaSink(connection, settings.where)
         await self._log_sink.start()
         await changelog.check_policy(connection, settings.where)
-        if self._log_sink.partitions < source.partitions:
-            raise StateError(
-                f"the changelog '{connection.topic}' has {self._log_sink.partitions} partitions, the source {source.partitions}",
-                where=settings.where, mend="give it as many",
-            )  # fmt: skip
+        await self._widen(source.partitions)
+
+    async def _widen(self, partitions: int) -> None:
+        """Gives the changelog partitions that the source has got."""
+        changelog, sink = self.settings.changelog, self._log_sink
+        async with self._widening:
+            if changelog is not None and sink is not None and sink.partitions < partitions:
+                sink.widen(await widen(changelog, self.settings.where, partitions))
 
     def producer(self, partition: int) -> TaskProducer | None:
         """Where the outputs of a task go; None = to the sinks' own producers."""
@@ -129,6 +134,7 @@ class Ledger:
             settings.connection, settings.transactional_id(partition), settings.timeout_ms,
             f"{settings.where}: {settings.connection.topic}/{partition}", lambda err: self._lost(partition, err),
         )  # fmt: skip
+        await self._widen(partition + 1)
         task = self._tasks[partition] = _Task(producer)
         await producer.start()
         producer.carry(self.sinks | ({} if self._log_sink is None else {_CHANGELOG: self._log_sink}))

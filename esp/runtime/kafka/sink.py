@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -115,6 +115,11 @@ class KafkaSink:
     def partitions(self) -> int:
         """How many the topic has."""
         return self._topic.partitions
+
+    def widen(self, partitions: int) -> None:
+        """Takes up partitions that the topic has got; sinks over producers that are there go on without them."""
+        self._topic = replace(self._topic, partitions=partitions)
+        self._lanes |= {partition: _Lane(self._packing()) for partition in range(len(self._lanes), partitions)}
 
     def over(self, producer: Any) -> "KafkaSink":
         """The same sink over the transactional producer of a task, which is not its own to start or stop."""
