@@ -4,7 +4,7 @@ import uuid
 from io import BytesIO
 from typing import Any
 
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import AbstractType, Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
@@ -51,11 +51,22 @@ class _Question(RequestStruct):
     )
 
 
+class _NoIdsError(Exception):
+    """The broker does not speak the version that has ids."""
+
+
 class _Ask(Request[_Question]):
     API_KEY = 3
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
+
+    def prepare(self, versions: dict[int, tuple[int, int]]) -> _Question:
+        lowest, highest = versions.get(self.API_KEY, (0, -1))
+        if not lowest <= _Question.API_VERSION <= highest:
+            raise _NoIdsError
+        prepared: _Question = super().prepare(versions)
+        return prepared
 
     def build(self, request_struct_class: type[_Question]) -> _Question:
         return request_struct_class([(bytes(16), self.topic, {})], False, False, {})
@@ -68,7 +79,7 @@ async def topic_id(client: Any, topic: str) -> str:
         return ""
     try:
         answer = await client.send(node, _Ask(topic))
-    except (IncompatibleBrokerVersion, NotImplementedError):
+    except _NoIdsError:
         return ""
     except ValueError as err:
         raise KafkaError(f"an answer that is none ({err})") from err
