@@ -3,7 +3,9 @@
 import asyncio
 import collections
 import io
+import socket
 import struct
+import sys
 import weakref
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +22,25 @@ LENGTH_BYTES = 4
 LARGEST_BYTES = 256 << 20  # no response is as large; a length that says so is damaged
 COPIED_BYTES = 4096  # smaller parts become bytes of their own
 MOST_WAITING = 64  # frames that nobody has taken, before the socket is left alone
+BULK_BYTES = 1 << 20  # of a large frame, that are read at once
+
+
+class LowWater:
+    """How many bytes a socket waits for before it wakes the loop: of a large frame BULK_BYTES, for a turn of the loop costs as much as
+    copying some 100 kB, and the worker the GIL. Linux alone, and not under TLS, whose bytes are not the frame's.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        is_bare = transport is not None and transport.get_extra_info("sslcontext") is None
+        self._socket = transport.get_extra_info("socket") if is_bare and sys.platform == "linux" else None
+        self._bytes = 1
+
+    def put(self, left: int) -> None:
+        """``left``: what the frame lacks."""
+        wanted = min(left, BULK_BYTES) if left > BULK_BYTES // 4 else 1
+        if wanted != self._bytes and self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+            self._bytes = wanted
 
 
 class FrameProtocol(asyncio.streams.FlowControlMixin, asyncio.BufferedProtocol):
@@ -32,6 +53,7 @@ class FrameProtocol(asyncio.streams.FlowControlMixin, asyncio.BufferedProtocol):
         self._frames: collections.deque[U8] = collections.deque()
         self._waiter: asyncio.Future[None] | None = None
         self._transport: Any = None
+        self._mark = LowWater(None)
         self._begin(LENGTH_BYTES, is_length=True)
 
     _failure: BaseException | None
@@ -43,7 +65,7 @@ class FrameProtocol(asyncio.streams.FlowControlMixin, asyncio.BufferedProtocol):
     # ---- what the transport calls
 
     def connection_made(self, transport: Any) -> None:
-        self._transport = transport
+        self._transport, self._mark = transport, LowWater(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view[self._filled :]
@@ -51,6 +73,7 @@ class FrameProtocol(asyncio.streams.FlowControlMixin, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._filled += nbytes
         if self._filled < len(self._view):
+            self._mark.put(len(self._view) - self._filled)
             return
         if not self._is_length:
             self._take(self._frame)
@@ -60,11 +83,13 @@ class FrameProtocol(asyncio.streams.FlowControlMixin, asyncio.BufferedProtocol):
             self._fail(ConnectionError(f"a response of {size} bytes: the stream is damaged"))
         elif size:
             self._begin(size, is_length=False)
+            self._mark.put(size)
         else:
             self._take(np.empty(0, np.uint8))
 
     def _take(self, frame: U8) -> None:
         frame.flags.writeable = False
+        self._mark.put(LENGTH_BYTES)
         self._frames.append(frame)
         self._begin(LENGTH_BYTES, is_length=True)
         if len(self._frames) >= MOST_WAITING:

@@ -1,9 +1,11 @@
 """Frames over a real socket: cut as they come, however they come; and every way in which a stream ends."""
 
 import asyncio
+import socket
 import ssl
 import struct
 import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,33 @@ def test_frames_come_whole_over_tls(tmp_path: Path) -> None:
     server.load_cert_chain(cert, key)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     with_server(piecemeal, all_come, server=server, client=client)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every piece wakes the loop")
+def test_the_socket_waits_for_much_of_a_large_frame_and_for_no_more_than_it_lacks() -> None:
+    size = 3 * frames.BULK_BYTES + 5
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(framed(bytes(size), b"small"))
+        writer.close()
+
+    async def check(protocol: FrameProtocol) -> None:
+        seen: list[tuple[int, int]] = []  # what a frame lacks, and how much of it the socket waits for
+        end, told = protocol._transport.get_extra_info("socket"), protocol.buffer_updated
+
+        def note(nbytes: int) -> None:
+            told(nbytes)
+            lacks = len(protocol._view) - protocol._filled
+            seen.append((lacks, end.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)))
+
+        protocol.buffer_updated = note  # type: ignore[method-assign]
+        assert len(await protocol.frame()) == size
+        assert (await protocol.frame()).tobytes() == b"small"
+        assert seen[0] == (size, frames.BULK_BYTES)
+        assert all(awaited <= max(lacks, 1) for lacks, awaited in seen)
+        assert [awaited for lacks, awaited in seen if lacks <= 5] == [1] * sum(lacks <= 5 for lacks, _ in seen)
+
+    with_server(script, check)
 
 
 @pytest.mark.parametrize("size", [-1, frames.LARGEST_BYTES + 1, -(2**31)])
