@@ -13,6 +13,7 @@ from esp.kernels.compile import kernel, part
 from esp.kernels.pointers import divide, f4, i8
 
 SCALED, NORMALISED = range(2)
+LOOKED_AT = 256  # numbers of a loop without a branch, which becomes vectors
 SOURCES = ("uint8", "boolean", "float32", "float64", "int32", "int64")  # Numba's names of what ``take_in`` reads
 
 
@@ -30,9 +31,13 @@ def address(run: npt.NDArray[Any]) -> int:
 @kernel(*_runs("boolean", "float32"))
 def any_nan(run: npt.NDArray[np.float32]) -> bool:
     """Whether there is a NaN among float32[n]."""
-    found = 0
-    for value in run:
-        found |= value != value
+    start, found = 0, np.int32(0)
+    while start + LOOKED_AT <= len(run) and not found:
+        for at in range(LOOKED_AT):
+            found |= np.int32(run[start + at] != run[start + at])
+        start += LOOKED_AT
+    for at in range(start, len(run)):
+        found |= np.int32(run[at] != run[at])
     return found != 0
 
 
