@@ -22,7 +22,8 @@ LENGTH_BYTES = 4
 LARGEST_BYTES = 256 << 20  # no response is as large; a length that says so is damaged
 COPIED_BYTES = 4096  # smaller parts become bytes of their own
 MOST_WAITING = 64  # frames that nobody has taken, before the socket is left alone
-BULK_BYTES = 1 << 20  # of a large frame, that are read at once
+BULK_BYTES = 4 << 20  # of a large frame, that are read at once: about a millisecond
+BIT_BYTES = 256 << 10  # what is no more is read as it comes
 
 
 class LowWater:
@@ -35,12 +36,20 @@ class LowWater:
         self._socket = transport.get_extra_info("socket") if is_bare and sys.platform == "linux" else None
         self._bytes = 1
 
-    def put(self, left: int) -> None:
-        """``left``: what the frame lacks."""
-        wanted = min(left, BULK_BYTES) if left > BULK_BYTES // 4 else 1
-        if wanted != self._bytes and self._socket is not None:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
-            self._bytes = wanted
+    def begin(self, size: int) -> None:
+        """A frame is to come. Linux makes as much room in the socket as is waited for, and keeps it: so the broker need not wait for us."""
+        if size > BULK_BYTES:
+            self._put(size)
+        self.lack(size)
+
+    def lack(self, left: int) -> None:
+        """So many bytes of the frame are still to come."""
+        self._put(min(left, BULK_BYTES) if left > BIT_BYTES else 1)
+
+    def _put(self, awaited: int) -> None:
+        if awaited != self._bytes and self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, awaited)
+            self._bytes = awaited
 
 
 class FrameProtocol(asyncio.streams.FlowControlMixin, asyncio.BufferedProtocol):
@@ -73,7 +82,7 @@ class FrameProtocol(asyncio.streams.FlowControlMixin, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._filled += nbytes
         if self._filled < len(self._view):
-            self._mark.put(len(self._view) - self._filled)
+            self._mark.lack(len(self._view) - self._filled)
             return
         if not self._is_length:
             self._take(self._frame)
@@ -83,13 +92,13 @@ class FrameProtocol(asyncio.streams.FlowControlMixin, asyncio.BufferedProtocol):
             self._fail(ConnectionError(f"a response of {size} bytes: the stream is damaged"))
         elif size:
             self._begin(size, is_length=False)
-            self._mark.put(size)
+            self._mark.begin(size)
         else:
             self._take(np.empty(0, np.uint8))
 
     def _take(self, frame: U8) -> None:
         frame.flags.writeable = False
-        self._mark.put(LENGTH_BYTES)
+        self._mark.lack(LENGTH_BYTES)
         self._frames.append(frame)
         self._begin(LENGTH_BYTES, is_length=True)
         if len(self._frames) >= MOST_WAITING:

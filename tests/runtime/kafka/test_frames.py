@@ -83,7 +83,8 @@ def test_frames_come_whole_over_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every piece wakes the loop")
-def test_the_socket_waits_for_much_of_a_large_frame_and_for_no_more_than_it_lacks() -> None:
+def test_the_socket_waits_for_much_of_a_large_frame_and_for_no_more_than_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "BULK_BYTES", 1 << 20)  # what every kernel grants
     size = 3 * frames.BULK_BYTES + 5
 
     async def script(writer: asyncio.StreamWriter) -> None:
