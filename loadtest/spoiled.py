@@ -123,7 +123,7 @@ KINDS = (
     Kind("array too short", _features(lambda x: x[:-1]), "field 'features': wanted float32[16], got an array of 15"),
     Kind("array too long", _features(lambda x: [*x, 0.5]), "field 'features': wanted float32[16], got an array of 17"),
     Kind("no key", _without("id"), "field 'id': wanted int64, for it is a key, got"),
-    Kind("no UTF-8", _no_utf8, {"json": "UTF-8", "msgpack": "utf-8"}),
+    Kind("no UTF-8", _no_utf8, "UTF-8"),
     Kind("integer out of range", _with(level=2**31), "field 'level': wanted int32, got int 2147483648"),
     Kind(
         "float out of range",

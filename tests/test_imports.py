@@ -19,7 +19,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "backends": (("esp.runtime.backends",), ("errors", "kernels", "astore", "events")),
     "scorer": (("esp.runtime.scorer", "esp.runtime.drift", "esp.runtime.stateful", "esp.runtime.windowed"), ("errors", "kernels", "astore", "events", "backends")),
     "columns": (
-        ("esp.runtime.expressions", "esp.runtime.codecs", "esp.runtime.state", "esp.runtime.keys", "esp.runtime.headers", "esp.runtime.dead_letters"),
+        ("esp.runtime.expressions", "esp.runtime.codecs", "esp.runtime.state", "esp.runtime.keys", "esp.runtime.headers", "esp.runtime.dead_letters",
+         "esp.runtime.reasons"),
         ("errors", "kernels", "events"),
     ),
     "kinds": (("esp.runtime.kinds",), ("errors", "kernels", "astore", "events", "columns", "scorer")),

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from esp.runtime.events import I64, DeadBlock, RawBlock, raw_block
-from esp.runtime.headers import Stamp, add_headers, decode_headers, encode_headers
+from esp.kernels import letters as kernels
+from esp.runtime.events import DeadBlock, RawBlock, raw_block
+from esp.runtime.headers import add_headers, decode_headers, encode_headers, shared_headers
+from esp.runtime.reasons import Reasons
 
 REASON_BYTES = 500  # a reason may quote the record, which may be of any size
 ORIGIN_HEADERS = 6  # how many headers a letter has of ours
@@ -19,25 +21,20 @@ class DeadLetters(RawBlock):
 
 def dead_letters(dead: DeadBlock, query: str) -> DeadLetters:
     """The records of a dead block with the headers esp-reason, esp-query, esp-window, esp-topic, esp-partition, esp-offset behind their own."""
-    raw = dead.raw.take(dead.row)
+    raw, reasons = dead.raw.take(dead.row), Reasons.of(dead.reasons).column
     origin = {"query": query, "window": dead.window, "topic": raw.topic, "partition": raw.partition}
-    stamp = Stamp("esp-reason", [(f"esp-{name}", str(value).encode()) for name, value in origin.items()], "esp-offset")
-    data = raw.buffer.data
-    values, keys, own = (
-        _cut(data, at, size)
-        for at, size in ((raw.value_at, raw.value_size), (raw.key_at, raw.key_size), (raw.header_at, raw.header_size))
+    others = [(f"esp-{name}", str(value).encode()) for name, value in origin.items()]
+    first, rest = shared_headers("esp-reason", others, "esp-offset")
+    shared = np.frombuffer(first + rest, np.uint8)
+    cuts = np.array([raw.value_at, raw.value_size, raw.key_at, raw.key_size, raw.header_at, raw.header_size, raw.offset], np.int64)
+    parts = cuts[[kernels.VALUE_SIZE, kernels.KEY_SIZE, kernels.HEADER_SIZE]]
+    most = np.maximum(parts, 0).sum() + len(raw) * (len(shared) + REASON_BYTES + kernels.MOST_OVERHEAD)
+    out, buffer = np.empty(most, np.uint8), np.ascontiguousarray(raw.buffer)
+    end = kernels.write(buffer, reasons.data, reasons.offsets, shared, len(first), ORIGIN_HEADERS, REASON_BYTES, cuts, out)
+    value_at, value_size, key_at, key_size, header_at, header_size, _ = cuts
+    return DeadLetters(
+        raw.topic, raw.partition, out[:end], value_at, value_size, key_at, key_size, header_at, header_size, raw.offset, raw.ts_ms
     )
-    reasons = map(_cut_text, dead.reasons)
-    headers = [
-        stamp.add(before or b"", reason, offset) for before, reason, offset in zip(own, reasons, raw.offset.tolist(), strict=True)
-    ]
-    return _letters(raw, values, keys, headers)
-
-
-def _cut(data: memoryview, at: I64, size: I64) -> list[bytes | None]:
-    """Parts of records as bytes."""
-    begins = at.tolist()
-    return [None if length < 0 else bytes(data[begin : begin + length]) for begin, length in zip(begins, size.tolist())]
 
 
 def _letters(raw: RawBlock, values: list[bytes | None], keys: list[bytes | None], headers: list[bytes]) -> DeadLetters:
@@ -48,14 +45,6 @@ def _letters(raw: RawBlock, values: list[bytes | None], keys: list[bytes | None]
         block.topic, block.partition, block.buffer, block.value_at, block.value_size, block.key_at, block.key_size, block.header_at,
         block.header_size, block.offset, block.ts_ms,
     )  # fmt: skip
-
-
-def _cut_text(text: str) -> bytes:
-    """The text, or as much of it as fits with an ellipsis at its end."""
-    encoded = text.encode(errors="replace")
-    if len(encoded) <= REASON_BYTES:
-        return encoded
-    return (encoded[: REASON_BYTES - 3].decode(errors="ignore") + "\u2026").encode()
 
 
 def fitted(letters: DeadLetters, limit: int) -> tuple[DeadLetters, int, int]:

@@ -7,6 +7,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from esp.kernels.pieces import join
 from esp.runtime.schema import Schema
 
 I64 = npt.NDArray[np.int64]
@@ -135,11 +136,12 @@ class VarColumn:
 
     def take(self, rows: I64) -> "VarColumn":
         """The values of some rows, copied together."""
-        size = (self.offsets[1:] - self.offsets[:-1])[rows]
+        at, size = self.offsets[:-1][rows], np.diff(self.offsets)[rows]
         offsets = np.zeros(len(size) + 1, np.int64)
         np.cumsum(size, out=offsets[1:])
-        source = np.repeat(self.offsets[:-1][rows] - offsets[:-1], size) + np.arange(offsets[-1])
-        return VarColumn(offsets, self.data[source])
+        data = np.empty(offsets[-1], np.uint8)
+        join(np.ascontiguousarray(self.data), at, size, data, offsets[:-1])
+        return VarColumn(offsets, data)
 
     @classmethod
     def of(cls, values: Sequence[bytes | str]) -> "VarColumn":
@@ -222,7 +224,7 @@ class DeadBlock:
 
     raw: RawBlock
     row: I64
-    reasons: tuple[str, ...]
+    reasons: Sequence[str]
     window: str
 
     def __len__(self) -> int:

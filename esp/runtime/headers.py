@@ -45,35 +45,26 @@ def add_headers(data: bytes, added: Headers) -> bytes:
     return _varint(count + len(added)) + data[at:] + _pairs(added)
 
 
-class Stamp:
-    """The headers that many records get: the same but for the first and the last one's values.
+def shared_headers(first: str, others: Headers, last: str) -> tuple[bytes, bytes]:
+    """What is the same where many records get the same headers but for the values of the first and the last one: the bytes in front of the
+    first one's sized value, and those from behind it to the last one's.
 
-    >>> stamp = Stamp("why", [("who", b"me")], "offset")
-    >>> decode_headers(stamp.add(b"", b"late", 7))
+    >>> begin, middle = shared_headers("why", [("who", b"me")], "offset")
+    >>> decode_headers(bytes([6]) + begin + bytes([8]) + b"late" + middle + bytes([2]) + b"7")
     [('why', b'late'), ('who', b'me'), ('offset', b'7')]
     """
+    return _name(first), _pairs(others) + _name(last)
 
-    def __init__(self, first: str, others: Headers, last: str) -> None:
-        self._count = len(others) + 2
-        name, end = first.encode(), last.encode()
-        self._begin, self._end = _varint(len(name)) + name, _pairs(others) + _varint(len(end)) + end
-        self._alone = _varint(self._count) + self._begin
 
-    def add(self, data: bytes, first: bytes, last: int) -> bytes:
-        """Headers of a record with these behind them."""
-        digits = b"%d" % last
-        added = b"".join((_varint(len(first)), first, self._end, _varint(len(digits)), digits))
-        if not data:
-            return self._alone + added
-        count, at = read_varint(data, 0)
-        return b"".join((_varint(count + self._count), data[at:], self._begin, added))
+def _name(name: str) -> bytes:
+    encoded = name.encode(errors="surrogateescape")
+    return _varint(len(encoded)) + encoded
 
 
 def _pairs(headers: Headers) -> bytes:
     out = bytearray()
     for name, value in headers:
-        encoded = name.encode(errors="surrogateescape")
-        out += _varint(len(encoded)) + encoded
+        out += _name(name)
         out += _varint(-1) if value is None else _varint(len(value)) + value
     return bytes(out)
 

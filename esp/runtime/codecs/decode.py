@@ -8,14 +8,17 @@ import numpy as np
 
 from esp.errors import EventError
 from esp.kernels import columns as c
+from esp.runtime.codecs.judging import Judge
 from esp.runtime.codecs.places import at_byte
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.codecs.values import cell
 from esp.runtime.events import I64, U8, Bools, Column, RawBlock, Spelling, VarColumn
+from esp.runtime.reasons import Reasons
 
 Kernel = Callable[[I64, I64], int]
 ReadRecord = Callable[[bytes], Sequence[Any]]  # the values of the fields, in order (None = null); EventError where it is no record
 Locate = Callable[[bytes, int], int | None]  # the byte of a record at which the value of a field begins
+_NO_ROWS: I64 = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Decoded:
     validity: tuple[Bools | None, ...]
     row: I64 | None
     bad_row: I64
-    reasons: tuple[str, ...]
+    reasons: Sequence[str]
     spellings: tuple[Spelling, ...] = ()
 
 
@@ -35,7 +38,7 @@ class Decoder:
     """A kernel and a generic library over one field table.
 
     ``has_text_bytes`` says that blobs and tensors may come as text; ``option`` is what the kernel reads at job[OPTION]; ``is_spelled``: it notes
-    how tensors stood in their records.
+    how tensors stood in their records. ``judge`` says of what the kernel refused why it is bad, where that is sure.
     """
 
     table: FieldTable
@@ -45,17 +48,34 @@ class Decoder:
     has_text_bytes: bool
     option: int = 0
     is_spelled: bool = False
+    judge: Judge | None = None
 
     def decode(self, raw: RawBlock) -> Decoded:
         sheet = _Sheet.over(self.table, len(raw), self.is_spelled)
         at, size = np.ascontiguousarray(raw.value_at), np.ascontiguousarray(raw.value_size)
         base = raw.buffer.ctypes.data
-        job = (len(raw), base, at.ctypes.data, size.ctypes.data, sheet.arena.ctypes.data, self.option, 0)
+        job = np.array(
+            (len(raw), base, at.ctypes.data, size.ctypes.data, sheet.arena.ctypes.data, self.option, 0), np.int64
+        )  # fmt: skip
+        if self.kernel(job, sheet.rows) == len(raw):
+            return sheet.finish(raw.buffer, _NO_ROWS, ())
+        refused = np.flatnonzero(~sheet.taken)
+        return sheet.finish(raw.buffer, *self._faults(raw, refused, job, sheet))
+
+    def _faults(self, raw: RawBlock, refused: I64, job: I64, sheet: "_Sheet") -> tuple[I64, Sequence[str]]:
+        """The bad ones among the rows that the kernel has refused, and why; the others are read."""
+        judged, reasons = _NO_ROWS, Reasons.of(())
+        if self.judge is not None:
+            is_bad, reasons = self.judge.judge(job, sheet.rows, refused)
+            judged, refused = refused[is_bad], refused[~is_bad]
         bad: dict[int, str] = {}
-        if self.kernel(np.array(job, np.int64), sheet.rows) < len(raw):
-            for row in np.flatnonzero(~sheet.taken).tolist():
-                self._read_row(raw, row, sheet, bad)
-        return sheet.finish(raw.buffer, bad)
+        for row in refused.tolist():
+            self._read_row(raw, row, sheet, bad)
+        if not bad:
+            return judged, reasons
+        rows = np.concatenate((judged, np.array(list(bad), np.int64)))
+        order = np.argsort(rows)
+        return rows[order], Reasons.joined((reasons, tuple(bad.values()))).take(order)
 
     def _read_row(self, raw: RawBlock, row: int, sheet: "_Sheet", bad: dict[int, str]) -> None:
         """Puts what the generic library reads into the cells of a row, or the reason into ``bad``."""
@@ -123,13 +143,13 @@ class _Sheet:
         self.cells[field][row] = -1 - len(self.extra), len(value or b"")
         self.extra.extend(value or b"")
 
-    def finish(self, buffer: U8, bad: dict[int, str]) -> Decoded:
+    def finish(self, buffer: U8, bad_row: I64, reasons: Sequence[str]) -> Decoded:
         """The columns without the bad rows, strings and blobs gathered."""
         good: I64 | None = None
         cells, valid, spelled, base = self.cells, self.valid, self.spelled, buffer.ctypes.data
-        if bad:
+        if len(bad_row):
             is_good = np.ones(valid.shape[1], np.bool_)
-            is_good[list(bad)] = False
+            is_good[bad_row] = False
             good = np.flatnonzero(is_good)
             cells, valid = tuple(part[good] for part in cells), valid[:, good]
             spelled = {at: cuts[good] for at, cuts in spelled.items()}
@@ -138,11 +158,8 @@ class _Sheet:
         for at, (field, part) in enumerate(zip(self.table.schema.fields, cells)):
             columns.append(_gather(part, base, extra, bool(self.rows[at, c.BASE64])) if field.type.is_var else part)
             validity.append(None if self.rows[at, c.NULLS] == 0 or valid[at].all() else valid[at])
-        bad_row, spellings = (
-            np.array(list(bad), np.int64),
-            tuple(Spelling(columns[at], buffer, cuts) for at, cuts in spelled.items()),
-        )
-        return Decoded(tuple(columns), tuple(validity), good, bad_row, tuple(bad.values()), spellings)
+        spellings = tuple(Spelling(columns[at], buffer, cuts) for at, cuts in spelled.items())
+        return Decoded(tuple(columns), tuple(validity), good, bad_row, reasons, spellings)
 
 
 def _gather(cuts: I64, base: int, extra: U8, is_base64: bool) -> VarColumn:

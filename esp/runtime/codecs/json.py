@@ -10,12 +10,14 @@ from esp.kernels import columns as c
 from esp.runtime.codecs.decode import Decoded, Decoder
 from esp.runtime.codecs.encode import Encoder, text_bound
 from esp.runtime.codecs.forms import tensor_forms
+from esp.runtime.codecs.judging import Judge
 from esp.runtime.codecs.places import at_byte, json_place, text_break
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.codecs.values import MISSING, describe
 from esp.runtime.events import I64, U8, EventBlock, RawBlock
 from esp.runtime.schema import Schema
 
+_WANTED = "wanted a JSON object"
 _FORMS = {"array": c.ARRAY_FORM, "base64": c.BASE64_FORM, "text": c.TEXT_FORM}
 
 
@@ -33,13 +35,15 @@ class JsonCodec:
 
     def __init__(self, schema: Schema, tensors: str | Mapping[str, str] = "array") -> None:
         from esp.kernels import json as read  # loaded where the format is used
+        from esp.kernels import json_judge
         from esp.kernels import json_write as write
 
         forms = tensor_forms(schema, tensors, tuple(_FORMS))
         self._schema = schema
         self._decoder = Decoder(
-            FieldTable.of(schema, is_base64=True), read.decode, self.read, self._place, has_text_bytes=True, is_spelled=True
-        )
+            FieldTable.of(schema, is_base64=True), read.decode, self.read, self._place, has_text_bytes=True, is_spelled=True,
+            judge=Judge.of(json_judge.judge, schema, f"{_WANTED}, got text that is none"),
+        )  # fmt: skip
         keys = tuple(orjson.dumps(name) + b":" for name in schema.names)
         table = FieldTable.of(schema, names=keys)
         table.rows[:, c.FORM] = [_FORMS[form] if form else c.NO_FORM for form in forms]
@@ -58,9 +62,9 @@ class JsonCodec:
             record = orjson.loads(value)
         except orjson.JSONDecodeError as err:
             why, place = text_break(value) or (err.msg, len(err.doc[: err.pos].encode()))
-            raise EventError(f"wanted a JSON object, got text that is none ({why}){at_byte(place)}") from err
+            raise EventError(f"{_WANTED}, got text that is none ({why}){at_byte(place)}") from err
         if not isinstance(record, dict):
-            raise EventError(f"wanted a JSON object, got {describe(record)}")
+            raise EventError(f"{_WANTED}, got {describe(record)}")
         return [record.get(name, MISSING) for name in self._schema.names]
 
     def _place(self, value: bytes, field: int) -> int | None:

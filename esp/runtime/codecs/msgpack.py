@@ -10,12 +10,14 @@ from esp.kernels import columns as c
 from esp.runtime.codecs.decode import Decoded, Decoder
 from esp.runtime.codecs.encode import Encoder
 from esp.runtime.codecs.forms import tensor_forms
+from esp.runtime.codecs.judging import Judge
 from esp.runtime.codecs.places import at_byte, msgpack_break, msgpack_place, pass_over
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.codecs.values import MISSING, describe
 from esp.runtime.events import I64, U8, EventBlock, RawBlock
 from esp.runtime.schema import Schema
 
+_WANTED = "wanted one msgpack map or array, got bytes that are none"
 _LAYOUTS = ("map", "array")
 DEEPEST = 1024  # levels that the library takes, each of a byte at least
 _FORMS = {"bin": c.NO_FORM, "array": c.ARRAY_FORM}
@@ -34,12 +36,14 @@ class MsgpackCodec:
 
     def __init__(self, schema: Schema, layout: str = "map", tensors: str | Mapping[str, str] = "bin") -> None:
         from esp.kernels import msgpack as read  # loaded where the format is used
+        from esp.kernels import msgpack_judge
         from esp.kernels import msgpack_write as write
 
         if layout not in _LAYOUTS:
             raise QueryError(f"msgpack has no layout '{layout}'", mend=f"use one of {', '.join(_LAYOUTS)}")
         self._schema = schema
-        self._decoder = Decoder(FieldTable.of(schema), read.decode, self.read, self._place, has_text_bytes=False)
+        judge = Judge.of(msgpack_judge.judge, schema, _WANTED)
+        self._decoder = Decoder(FieldTable.of(schema), read.decode, self.read, self._place, has_text_bytes=False, judge=judge)
         packed = tuple(msgpack.packb(name) for name in schema.names) if layout == "map" else (b"",) * len(schema)
         table = FieldTable.of(schema, names=packed)
         table.rows[:, c.FORM] = [_FORMS[form] if form else c.NO_FORM for form in tensor_forms(schema, tensors, tuple(_FORMS))]
@@ -64,7 +68,7 @@ class MsgpackCodec:
         except (ValueError, msgpack.exceptions.UnpackException) as err:
             why = "nested too deep" if isinstance(err, msgpack.StackError) else str(err).strip(".") or "no such form"
             place = len(value) - len(err.extra) if isinstance(err, msgpack.ExtraData) else msgpack_break(value)
-            raise EventError(f"wanted one msgpack map or array, got bytes that are none ({why}){at_byte(place)}") from err
+            raise EventError(f"{_WANTED} ({why}){at_byte(place)}") from err
         if isinstance(record, list):
             return (record + [MISSING] * len(self._schema))[: len(self._schema)]
         if not isinstance(record, tuple):

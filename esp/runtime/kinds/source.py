@@ -1,5 +1,6 @@
 """The source kind: records become typed events with an event time and a watermark; those that can't are dead letters."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from esp.runtime.kinds.absent import with_defaults
 from esp.runtime.kinds.assemble import empty_block
 from esp.runtime.kinds.keyed import require_field
 from esp.runtime.kinds.window import Context, Environment, Ports, Settings, Stream, Window
+from esp.runtime.reasons import Reasons
 from esp.runtime.schema import Schema
 
 _FIRST_MS, _LAST_MS = NEVER_NS // 1_000_000 + 1, (END_NS - 1) // 1_000_000
@@ -105,7 +107,11 @@ class SourceWindow:
             events = events.take(np.delete(np.arange(len(row)), timeless))
         watermark_ns, end_ns = self._advance(events.ts_ns)
         events = replace(events, watermark_ns=watermark_ns, end_watermark_ns=end_ns)
-        return self._ports(events, block, np.concatenate((decoded.bad_row, row[timeless])), (*decoded.reasons, *why))
+        if not len(timeless):
+            return self._ports(events, block, decoded.bad_row, decoded.reasons)
+        bad = np.concatenate((decoded.bad_row, row[timeless]))
+        order = np.argsort(bad)
+        return self._ports(events, block, bad[order], Reasons.joined((decoded.reasons, why)).take(order))
 
     def end_of_stream(self) -> Ports:
         """The end of a bounded source: every window that is still open closes."""
@@ -140,9 +146,8 @@ class SourceWindow:
         self.table.touch(self.row)
         return watermark, int(watermark[-1])
 
-    def _ports(self, events: EventBlock, raw: RawBlock, bad_row: I64, reasons: tuple[str, ...]) -> Ports:
+    def _ports(self, events: EventBlock, raw: RawBlock, bad_row: I64, reasons: Sequence[str]) -> Ports:
         ports: Ports = [("out", events)]
         if len(bad_row):
-            order = np.argsort(bad_row, kind="stable")
-            ports.append(("dead", DeadBlock(raw, bad_row[order], tuple(reasons[i] for i in order), self.window)))
+            ports.append(("dead", DeadBlock(raw, bad_row, reasons, self.window)))
         return ports
