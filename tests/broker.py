@@ -40,7 +40,7 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.retention.ms=-1
 """
-START_S = 60.0
+START_S = 120.0
 
 
 def missing() -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def wait_until(is_so: Callable[[], Any], what: str) -> None:

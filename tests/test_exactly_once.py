@@ -15,7 +15,7 @@ from tests.conftest import Kafka
 from tests.engine_process import EngineProcess, Topics, wait_until
 from tests.runtime import streams
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 
 PARTITIONS = 3
 SOURCE = ", client = { session_timeout_ms = 6000, heartbeat_interval_ms = 500 }"

@@ -11,7 +11,7 @@ from tests.engine_process import EngineProcess, Topics, wait_until
 from tests.runtime import streams
 from tests.test_workers import value
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 PARTITIONS = 2
 PLAIN = """
 [query]

@@ -15,7 +15,7 @@ from tests.conftest import Kafka
 from tests.engine_process import EngineProcess, Topics, wait_until
 from tests.runtime import streams
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 
 PARTITIONS = 3
 COPY = """

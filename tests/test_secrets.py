@@ -14,7 +14,7 @@ from tests.runtime import moves
 from tests.secured_broker import PASSWORD, USER, SecuredBroker, token
 
 pytest.importorskip("confluent_kafka")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.kafka
 ADMIN_TOKEN, PHRASE = "s3cret-admin-token", "s3cret-phrase"
 
 

@@ -15,7 +15,7 @@ from loadtest.plan import Load
 from loadtest.topics import Topics
 from tests.conftest import Kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 EVENTS = 3000
 
 

@@ -32,7 +32,7 @@ from tests.conftest import skip_without_kafka
 from tests.engine_process import EngineProcess, Topics, wait_until
 from tests.faults import FaultyBroker, Running
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 
 COPY = """
 [query]

@@ -19,7 +19,7 @@ from tests.conftest import Kafka
 from tests.runtime.kafka.test_kafka import consume, produce
 from tests.runtime.memory_stream import while_running
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 GOOD, OF_EACH = 400, 4
 LARGEST = 20_000  # max.message.bytes of the dead letters
 

@@ -14,7 +14,7 @@ from tests.conftest import Kafka
 from tests.runtime.backfill.ranges import read
 from tests.runtime.kafka.test_damage import Case, flip_value, harm
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 
 
 @dataclass

@@ -10,7 +10,7 @@ from tests.command import Esp
 from tests.runtime import streams
 from tests.runtime.backfill.ranges import PARTITIONS, PARTS, Live, stamp_ms
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 
 
 def test_sequences_scores_windows_and_dead_letters_of_a_range_come_out_as_they_did_live(scoring: Live, esp: Esp) -> None:

@@ -12,7 +12,7 @@ from tests.runtime import streams
 from tests.runtime.backfill.ranges import PARTS, Live
 from tests.runtime.backfill.test_run import broken_off
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 SCORES = """
 [query]
 name = "{name}"

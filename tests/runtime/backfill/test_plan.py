@@ -17,7 +17,7 @@ from tests.runtime.kafka.test_bounded import deleted, in_transactions, settings
 from tests.runtime.kafka.test_kafka import produce
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 TOPICS_OWN = 1  # where Kafka says that a setting is the topic's own
 NOON_MS = 1_764_763_200_000  # 2025-12-03T12:00Z
 

@@ -19,7 +19,7 @@ from tests.command import Esp
 from tests.runtime import streams
 from tests.runtime.backfill.ranges import Live, Record
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 OUTPUTS = ("scores", "tallies", "late", "dead")
 
 

@@ -21,7 +21,7 @@ from tests.runtime.kafka.members import Record, rows
 from tests.runtime.kafka.test_kafka import produce
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 
 
 def settings(kafka: Kafka, topic: str, **more: Any) -> KafkaConnection:

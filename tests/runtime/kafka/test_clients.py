@@ -16,7 +16,7 @@ from tests.runtime.kafka.members import Member
 from tests.runtime.kafka.test_kafka import STAMP, consume, expected, make_sink, produce, send_all, some_rows
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 COMPRESSIONS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 

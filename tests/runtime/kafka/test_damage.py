@@ -17,7 +17,7 @@ from tests.conftest import Kafka
 from tests.runtime.kafka.test_kafka import produce
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 QUERY = """
 [query]
 name = "numbers"

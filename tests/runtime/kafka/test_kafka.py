@@ -16,7 +16,7 @@ from tests.conftest import Kafka
 from tests.runtime.kafka.members import Member
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 STAMP = 1_700_000_000_000
 
 

@@ -29,7 +29,7 @@ from esp.runtime.state.progress import Restore
 from esp.runtime.state.tables import Tables
 from tests.conftest import Kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 
 COUNTS = {"n": ("int64", ()), "last": ("bytes", ())}
 

@@ -18,7 +18,7 @@ from tests.runtime.memory_stream import until
 pytest.importorskip("fastavro")
 confluent_kafka = pytest.importorskip("confluent_kafka")
 schema_registry = pytest.importorskip("confluent_kafka.schema_registry")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 QUERY = """
 [query]
 name = "{topic}"
