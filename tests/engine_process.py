@@ -106,11 +106,17 @@ class Topics:
 
     def send(self, name: str, records: Sequence[tuple[int, bytes]], pace_s: float = 0.0) -> None:
         """Writes (partition, value) records one by one; returns when the broker has them."""
+        failed: list[str] = []
+
+        def told(err: KafkaError | None, _message: object) -> None:
+            failed.extend([] if err is None else [str(err)])
+
         for partition, value in records:
-            self.producer.produce(f"{self.tag}.{name}", value, partition=partition)
+            self.producer.produce(f"{self.tag}.{name}", value, partition=partition, on_delivery=told)
             self.producer.poll(0)
             time.sleep(pace_s)
         assert self.producer.flush(PATIENCE_S) == 0
+        assert not failed, f"{len(failed)} of {len(records)} records were not taken: {failed[0]}"
 
     def send_beside(self, name: str, records: Sequence[tuple[int, bytes]], pace_s: float) -> threading.Thread:
         """Writes them at their pace from a thread."""
