@@ -118,6 +118,7 @@ class Case:
             return True
 
         wait_until(is_made, "the topic")
+        wait_until(lambda: self.topics.count(topic) == 0, "the new log")  # the broker may still take records into the old one
 
     def forget(self, topic: str, before: int) -> None:
         """Takes away each partition's records before an offset, as retention does."""
