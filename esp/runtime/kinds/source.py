@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pydantic
 
 from esp.errors import QueryError
 from esp.runtime.codecs import Codec, Place, codec
-from esp.runtime.durations import Duration
+from esp.runtime.durations import Duration, duration_text
 from esp.runtime.events import END_NS, I64, NEVER_NS, Block, DeadBlock, EventBlock, RawBlock, VarColumn
 from esp.runtime.kinds.absent import with_defaults
 from esp.runtime.kinds.assemble import empty_block
@@ -35,6 +36,11 @@ class SourceSettings(Settings):
     max_delay: Duration = pydantic.Field(
         0, description="how far events may be out of order: what the watermark stays behind, such as '2s'"
     )
+    max_ahead: Duration | None = pydantic.Field(
+        None,
+        description="how far the event time may lie ahead of the record's time stamp, such as '1h'; an event beyond is a dead letter and "
+        "moves no watermark, which without a bound closes every window (a record without a stamp is not judged)",
+    )
     defaults: dict[str, Any] = pydantic.Field(
         default_factory=dict, description="field = what it holds where a record has it not, or null; null, where nothing is said"
     )
@@ -58,6 +64,11 @@ class SourceSettings(Settings):
             if schema[self.time].type.base != "stamp":
                 mend = f"write {self.time}:stamp(ms) in the schema"
                 raise QueryError(f"event time '{self.time}' is a {schema[self.time].type}", where=f"{env.where}.time", mend=mend)
+        elif self.max_ahead is not None:
+            mend = "name the field of event time, or leave max_ahead out"
+            raise QueryError(
+                "event time is the record's own time stamp, ahead of which it cannot be", where=f"{env.where}.max_ahead", mend=mend
+            )
         try:
             self._codec(schema, env)
         except QueryError as err:
@@ -76,8 +87,13 @@ class SourceSettings(Settings):
 
     @pydantic.model_serializer(mode="wrap")
     def _said(self, dump: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A checkpoint of a source that says nothing of fields that are not there is the one of a version that knew no such keys."""
-        return {key: value for key, value in dump(self).items() if value or key not in ("defaults", "required")}
+        """A checkpoint of a source that says nothing of fields that are not there is the one of a version that knew no such keys.
+
+        ``max_ahead`` may come and go with the state as it is.
+        """
+        return {
+            key: value for key, value in dump(self).items() if key != "max_ahead" and (value or key not in ("defaults", "required"))
+        }
 
 
 class SourceWindow:
@@ -128,12 +144,23 @@ class SourceWindow:
         at = self.schema.index(name)
         ts_ns, valid = columns[at], validity[at]
         is_null = np.zeros(len(row), np.bool_) if valid is None else ~valid
-        bad = np.flatnonzero(is_null | (ts_ns <= NEVER_NS) | (ts_ns >= END_NS))
-        why = [
-            f"field '{name}', the event time, is null" if is_null[at] else f"field '{name}', {ts_ns[at]} ns, {_OUTSIDE}"
-            for at in bad
-        ]
-        return ts_ns, bad, why
+        is_outside = (ts_ns <= NEVER_NS) | (ts_ns >= END_NS)
+        is_ahead = self._is_ahead(ts_ns, raw.ts_ms[row])
+        bad = np.flatnonzero(is_null | is_outside | is_ahead)
+        return ts_ns, bad, [self._reason(ts_ns[at], is_null[at], is_outside[at]) for at in bad]
+
+    def _is_ahead(self, ts_ns: I64, stamps_ms: I64) -> npt.NDArray[np.bool_]:
+        """Which event times lie too far ahead of their records' time stamps, as far as there are any."""
+        if self.settings.max_ahead is None:
+            return np.zeros(len(ts_ns), np.bool_)
+        bound = np.clip(stamps_ms, 0, _LAST_MS) * 1_000_000 + self.settings.max_ahead
+        return (stamps_ms > 0) & (ts_ns > bound)
+
+    def _reason(self, ts_ns: int, is_null: bool, is_outside: bool) -> str:
+        name, ahead = self.settings.time, self.settings.max_ahead
+        if is_null or is_outside or ahead is None:
+            return f"field '{name}', the event time, is null" if is_null else f"field '{name}', {ts_ns} ns, {_OUTSIDE}"
+        return f"field '{name}', {ts_ns} ns, lies more than max_ahead = {duration_text(ahead)} ahead of the record's time stamp"
 
     def _advance(self, ts_ns: I64) -> tuple[I64, int]:
         """The watermark after each event, and after all of them."""

@@ -72,6 +72,20 @@ def json_records(seed: int, n: int = 60) -> Callable[[], RawBlock]:
     return made
 
 
+def json_records_ahead(seed: int, n: int = 60) -> Callable[[], RawBlock]:
+    """JSON records of which some bear a time about two seconds, or ten days, ahead of their own stamp, and some no stamp."""
+
+    def made() -> RawBlock:
+        rng, values = random.Random(seed), []
+        stamps = [-1 if rng.random() < 0.1 else 1_000_000 + 50 * i for i in range(n)]
+        for i in range(n):
+            ahead_ms = rng.choice([-300, 0, 0, 0, 1999, 2000, 2001, 10 * 86_400_000]) if stamps[i] > 0 else 0
+            values.append(json.dumps({"device": rng.choice("ab"), "at": 1_000_000 + 50 * i + ahead_ms, "p": 0.5}).encode())
+        return raw_block(values, ts_ms=stamps)
+
+    return made
+
+
 def tiny_model() -> Astore:
     """Probabilities of two classes from the two channels of acc; events without acc are refused."""
     weights = {"w": np.array([[1.5, -1.0], [0.5, 2.0]], np.float32), "b": np.array([0.1, -0.2], np.float32)}
@@ -132,6 +146,7 @@ CASES = [
         "sink of deletes", {"kind": "sink", "format": "msgpack", "key": ["device", "lane"], "deletes": "tombstone"}, RETAINED, retained_events(16)
     ),
     Case("source by a field's time", {**SOURCE, "time": "at", "max_delay": "200ms"}, None, json_records(1)),
+    Case("source with a bound ahead", {**SOURCE, "time": "at", "max_ahead": "2s"}, None, json_records_ahead(20)),
     Case("source by the record's time", SOURCE, None, json_records(2)),
     Case("copy of the last three", {"kind": "copy", "keep": 3}, STREAM, sensor_events(3)),
     Case("copy of the last one by lane", {"kind": "copy", "keep": 1, "by": ["device", "lane"]}, STREAM, sensor_events(4)),

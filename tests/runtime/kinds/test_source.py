@@ -153,3 +153,37 @@ def test_what_the_stream_is_partitioned_by_is_passed_on() -> None:
     assert settings.resolve(None, ENV)["out"].partitioned_by == ("device",)
     assert SourceSettings.model_validate(BASE).resolve(None, ENV)["out"].partitioned_by is None
     assert SourceSettings.model_validate(BASE).resolve(None, Environment("", one_partition=True))["out"].partitioned_by == ()
+
+
+def test_an_event_too_far_ahead_of_its_records_stamp_is_a_dead_letter_and_moves_no_watermark() -> None:
+    window = source(time="at", max_ahead="1min", max_delay="10ms")
+    stamps = [1_000_000, 1_000_100, 1_000_200, 1_000_300, 1_000_400]
+    times = [1_000_000, 4_000_000_000_000, 1_060_200, 1_060_301, 1_000_400]  # the third just within, the fourth just beyond
+    out, dead = taken(window, records(*map(event, times), ts_ms=stamps))
+    assert (out.ts_ns // MS).tolist() == [1_000_000, 1_060_200, 1_000_400]
+    assert (out.watermark_ns // MS).tolist() == [999_990, 1_060_190, 1_060_190]
+    assert dead is not None
+    assert dead.row.tolist() == [1, 3]
+    assert dead.reasons[1] == "field 'at', 1060301000000 ns, lies more than max_ahead = 1min ahead of the record's time stamp"
+    free, none = taken(source(time="at"), records(*map(event, times), ts_ms=stamps))  # without the bound it closes everything
+    assert none is None
+    assert (free.watermark_ns // MS).tolist() == [1_000_000, *[4_000_000_000_000] * 4]
+
+
+def test_a_bound_ahead_leaves_null_times_their_reason_and_records_without_a_stamp_unjudged() -> None:
+    out, dead = taken(source(time="at", max_ahead="0s"), records(event(None), event(5), event(7), ts_ms=[3, -1, 7]))
+    assert (out.ts_ns // MS).tolist() == [5, 7]
+    assert dead is not None
+    assert dead.reasons == ("field 'at', the event time, is null",)
+
+
+def test_a_bound_ahead_without_a_field_of_event_time_is_refused() -> None:
+    with pytest.raises(
+        QueryError, match=r"windows\.in\.max_ahead: event time is the record's own time stamp, ahead of which it cannot be; name"
+    ):
+        source(max_ahead="1s")
+
+
+def test_a_bound_ahead_may_come_and_go_with_the_state_as_it_is() -> None:
+    bare, bounded = (SourceSettings.model_validate({**BASE, "time": "at", **more}) for more in ({}, {"max_ahead": "1h"}))
+    assert bare.model_dump(mode="json") == bounded.model_dump(mode="json")
