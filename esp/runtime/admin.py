@@ -90,6 +90,9 @@ class Holding(Local):
     async def hold(self, query: str, window: str, data: bytes, digest: str) -> Deployment:
         return Deployment(**await self.running(query).hold(window, data, digest))
 
+    async def stand(self, query: str, window: str) -> None:
+        await self.running(query).stand(window)
+
     async def swap(self, query: str, window: str) -> Deployment:
         return Deployment(**await self.running(query).swap(window))
 

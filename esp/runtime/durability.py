@@ -196,7 +196,7 @@ class Durability:
             await self._commit(sources, cut.keys)
 
     async def checkpoint_then(self, worker: Worker, sources: Mapping[str, Source], then: Callable[[], None]) -> None:
-        """The same of all tasks, and ``then`` runs in the worker at that very point of the stream, once it is durable.
+        """The same of all tasks, and ``then`` runs in the worker at that very point of the stream, once it is durable and committed.
 
         Nothing is worked off between; so a restart finds either the state before with what stood then, or this state with what
         ``then`` has made of it. If anything fails before, ``then`` does not run. Where ``then`` raises EspError or OSError, it
@@ -222,13 +222,13 @@ class Durability:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if cut.done():
                     await self._save(barrier, cut.result().taken)
+                    await self._commit(sources, cut.result().keys)
                     verdict.put(True)
                 failure = await standing
             finally:
                 barrier.passed.set()
                 verdict.put(False)  # where it has been decided already, nobody asks again
                 await asyncio.gather(standing, return_exceptions=True)
-            await self._commit(sources, cut.result().keys)
             if failure is not None:
                 raise failure
 

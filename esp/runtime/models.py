@@ -14,6 +14,7 @@ from esp.runtime.kinds.score import ScoreSettings, check_swap
 from esp.runtime.marks import Mark
 from esp.runtime.query import PlannedWindow, Query, models_used
 from esp.runtime.scorer import Scorer
+from esp.runtime.standing import Standing
 
 log = logging.getLogger("esp.models")
 AtCheckpoint = Callable[[Callable[[], None]], Awaitable[None]]  # runs a function between two blocks, when all before it is durable
@@ -27,6 +28,7 @@ class Models:
         self.scorers: dict[str, Scorer] = {}
         self.marks: dict[str, Mark] = {}  # of the same windows
         self._held: dict[str, Scorer] = {}  # by window: checked, and not yet swapped
+        self._standing: dict[str, Standing] = {}  # by window: those of them that only wait for the word
         self._deploying = asyncio.Lock()
 
     def start(self, is_fresh: bool) -> None:
@@ -62,16 +64,32 @@ class Models:
             self._held[window] = scorer = await self._checked(window, data, digest)
         return self._told(window, self.scorers[window].astore, scorer)
 
+    async def stand(self, window: str, at_checkpoint: AtCheckpoint) -> None:
+        """Between the halves: returns when all is durable and the stream stands still, which it does until ``swap`` or ``drop``, or too long."""
+        async with self._deploying:
+            scorer = self._require_held(window)
+            standing = self._standing[window] = Standing(lambda first: self._swap(window, scorer, at_checkpoint, first))
+        await standing.reached()
+
     async def swap(self, window: str, at_checkpoint: AtCheckpoint) -> dict[str, str]:
         """The second half: what is held scores from a checkpoint on; else nothing has changed. QueryError where nothing is held."""
         async with self._deploying:
-            if window not in self._held:
-                raise QueryError(f"no model waits for window '{window}' of query '{self.query.name}'", mend="deploy it again")
-            return await self._swap(window, self._held.pop(window), at_checkpoint)
+            scorer = self._require_held(window)
+            del self._held[window]
+            if window in self._standing:
+                return await self._standing.pop(window).go()
+            return await self._swap(window, scorer, at_checkpoint)
+
+    def _require_held(self, window: str) -> Scorer:
+        if window not in self._held:
+            raise QueryError(f"no model waits for window '{window}' of query '{self.query.name}'", mend="deploy it again")
+        return self._held[window]
 
     async def drop(self, window: str) -> None:
         """Forgets what is held."""
         async with self._deploying:
+            if window in self._standing:
+                await self._standing.pop(window).give_up()
             if self._held.pop(window, None):
                 await asyncio.to_thread(self.deployments.tidy)
 
@@ -83,11 +101,14 @@ class Models:
             await asyncio.to_thread(self.deployments.tidy)  # what was stored of it
             raise
 
-    async def _swap(self, window: str, scorer: Scorer, at_checkpoint: AtCheckpoint) -> dict[str, str]:
+    async def _swap(
+        self, window: str, scorer: Scorer, at_checkpoint: AtCheckpoint, first: Callable[[], None] = lambda: None
+    ) -> dict[str, str]:
         _, settings = self.scoring(window)
         old = self.scorers[window].astore
 
         def swap() -> None:
+            first()
             named = self.query.models[settings.model]
             self.deployments.record(window, scorer.digest, named)
             self.scorers[window] = scorer

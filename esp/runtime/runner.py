@@ -282,6 +282,11 @@ class QueryRunner:
         self._require_deployable(window)
         return await self.models.hold(window, data, digest)
 
+    async def stand(self, window: str) -> None:
+        """Between the halves: what was worked off is durable, and the stream stands still until ``swap`` or ``models.drop``."""
+        self._require_deployable(window)
+        await self.models.stand(window, self._at_checkpoint())
+
     async def swap(self, window: str) -> Mapping[str, str]:
         """The second half of a deployment."""
         self._require_deployable(window)

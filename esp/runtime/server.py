@@ -128,6 +128,11 @@ def _add_holding(app: FastAPI, engine: Holding, allowed: list[Any], max_upload_b
         await engine.require(query)
         return await engine.hold(query, window, await _body(request, max_upload_bytes), request.headers.get("esp-digest", ""))
 
+    @app.post(**{**route, "path": f"{route['path']}/standing"})
+    async def stand(query: str, window: str) -> Health:
+        await engine.stand(query, window)
+        return Health()
+
     @app.post(**route)
     async def swap(query: str, window: str) -> Deployment:
         return await engine.swap(query, window)

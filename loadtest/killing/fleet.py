@@ -22,7 +22,7 @@ from loadtest.subjects import ROOT
 PATIENCE_S = 120.0
 BROKER_S = 100.0  # for a broker that is on its way up again
 ASK_S = 0.05
-PASSING = ("is gone", "/readyz says", "no engine answers")  # what ends a deployment that is worth another try
+PASSING = ("is gone", "/readyz says", "in time", "no engine answers")  # what ends a deployment that is worth another try
 READY = "admin API and metrics at"
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,15 +14,16 @@ from esp.runtime.workers.member import Member
 from esp.runtime.workers.process import UnreachableError, WorkerProcess
 
 log = logging.getLogger("esp.workers")
-CHECK_S, SWAP_S = 300.0, 60.0
+CHECK_S, STAND_S, SWAP_S = 300.0, 10.0, 60.0
 
 
 class Deploying:
     """Deploys in two halves. The table of deployments lies in a folder that all workers share.
 
-    First every worker checks and warms the model; if one refuses, nothing has changed. Then one worker swaps it, which records
-    the deployment; if that fails, nothing has changed either. From then on it stands: a worker that cannot swap it is ended, and
-    comes back with what is recorded.
+    First every worker checks and warms the model, then each makes durable what it has worked off, and stands still: so nothing that
+    one of them has sent will be scored again by the other model, whoever dies. If one refuses, nothing has changed. Then one worker
+    swaps it, which records the deployment; if that fails, nothing has changed either. From then on it stands: a worker that cannot
+    swap it is ended, and comes back with what is recorded; so is one that was started meanwhile.
     """
 
     def __init__(self, members: Sequence[Member], models_dir: Path) -> None:
@@ -35,11 +36,13 @@ class Deploying:
             processes = [member.running() for member in self.members]
             try:
                 held = await self._hold(processes, target, data, digest)
+                await _all(process.ask("POST", f"{target}/standing", timeout_s=STAND_S) for process in processes)
                 await self._swap_first(processes[0], target, query, window, held)
             except BaseException:
                 await asyncio.gather(*(process.ask("DELETE", target) for process in processes), return_exceptions=True)
                 raise
             await asyncio.gather(*(self._swap(process, target) for process in processes[1:]))
+            self._end_newer(processes)
         return held
 
     async def _hold(self, processes: Sequence[WorkerProcess], target: str, data: bytes, digest: str) -> Deployment:
@@ -50,9 +53,7 @@ class Deploying:
             return Deployment(**json.loads(await process.ask("PUT", target, data, headers, timeout_s=CHECK_S)))
 
         held = await one(processes[0])
-        for result in await asyncio.gather(*map(one, processes[1:]), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+        await _all(map(one, processes[1:]))
         return held
 
     async def _swap_first(self, process: WorkerProcess, target: str, query: str, window: str, held: Deployment) -> None:
@@ -70,3 +71,17 @@ class Deploying:
         except RefusedError as err:
             log.error("%s; it is ended, and comes back with the new model", err)
             process.kill()
+
+    def _end_newer(self, processes: Sequence[WorkerProcess]) -> None:
+        """A worker that was started while the others were deployed to may have begun before the deployment was recorded."""
+        for member, process in zip(self.members, processes):
+            if member.process not in (None, process):
+                log.warning("worker %d was started meanwhile; it is ended, and comes back with the new model", member.number)
+                member.process.kill()
+
+
+async def _all(works: Iterable[Awaitable[object]]) -> None:
+    """Waits for all; raises what the first of those that failed did."""
+    for result in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,21 +13,27 @@ from esp.runtime.workers.deploying import Deploying
 from esp.runtime.workers.process import UnreachableError
 
 ANSWER = {"window": "q/w", "old": "0" * 64, "new": "1" * 64, "backend": "numba"}
-HOLD, SWAP, DROP = "PUT", "POST", "DELETE"
+HOLD, STAND, SWAP, DROP = "PUT", "POST standing", "POST", "DELETE"
+TARGET = "/v1/queries/q/windows/w/held"
 
 
 class Worker:
     """Stands in for a worker and its process; ``fails`` raises instead of answering some of the requests."""
 
+    course: ClassVar[list[str]] = []  # of all workers
+
     def __init__(self, fails: Callable[[str], Exception | None] = lambda method: None) -> None:
+        self.process, self.number = self, 1
         self.fails, self.asked, self.is_killed, self.ended = fails, list[str](), False, asyncio.Event()
 
     def running(self) -> "Worker":
         return self
 
     async def ask(self, method: str, target: str, body: bytes = b"", headers: Any = None, timeout_s: float = 0) -> bytes:
-        assert target == "/v1/queries/q/windows/w/held"
+        assert target in (TARGET, f"{TARGET}/standing")
+        method += " standing" if target != TARGET else ""
         self.asked.append(method)
+        self.course.append(method)
         if failure := self.fails(method):
             raise failure
         return json.dumps(ANSWER).encode()
@@ -53,8 +59,33 @@ def recorded(folder: Path, digest: str) -> None:
 
 def test_all_check_before_one_swaps(tmp_path: Path) -> None:
     workers = [Worker() for _ in range(3)]
+    Worker.course.clear()
     assert deploy(tmp_path, *workers) == ANSWER["new"]
-    assert [worker.asked for worker in workers] == [[HOLD, SWAP]] * 3
+    assert [worker.asked for worker in workers] == [[HOLD, STAND, SWAP]] * 3
+    assert Worker.course == [*[HOLD] * 3, *[STAND] * 3, *[SWAP] * 3]
+    assert not any(worker.is_killed for worker in workers)
+
+
+def test_a_worker_that_does_not_come_to_stand_changes_nothing_anywhere(tmp_path: Path) -> None:
+    workers = [Worker(), Worker(failing(STAND, UnreachableError(409, "worker 2 did not answer in time")))]
+    with pytest.raises(RefusedError, match="worker 2 did not answer in time"):
+        deploy(tmp_path, *workers)
+    assert [worker.asked for worker in workers] == [[HOLD, STAND, DROP]] * 2
+
+
+def test_a_worker_that_was_started_meanwhile_is_ended_once_the_deployment_stands(tmp_path: Path) -> None:
+    later = Worker()
+
+    def dies(method: str) -> Exception | None:
+        if method != SWAP:
+            return None
+        workers[1].process = later
+        return UnreachableError(409, "worker 2 is not running")
+
+    workers = [Worker(), Worker(dies)]
+    assert deploy(tmp_path, *workers) == ANSWER["new"]
+    assert later.is_killed
+    assert not workers[0].is_killed
 
 
 @pytest.mark.parametrize("at", [0, 1])
@@ -71,7 +102,7 @@ def test_a_first_swap_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     workers = [Worker(failing(SWAP, RefusedError(500, "worker 1: the disk is full"))), Worker()]
     with pytest.raises(RefusedError, match="the disk is full"):
         deploy(tmp_path, *workers)
-    assert workers[1].asked == [HOLD, DROP]
+    assert workers[1].asked == [HOLD, STAND, DROP]
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
@@ -80,11 +111,11 @@ def test_after_a_first_swap_that_nobody_answers_for_the_table_decides(tmp_path: 
     workers = [Worker(failing(SWAP, UnreachableError(409, "worker 1 is not running"))), Worker()]
     if is_recorded:
         assert deploy(tmp_path, *workers) == ANSWER["new"]
-        assert workers[1].asked == [HOLD, SWAP]
+        assert workers[1].asked == [HOLD, STAND, SWAP]
     else:
         with pytest.raises(RefusedError, match="worker 1 is not running"):
             deploy(tmp_path, *workers)
-        assert workers[1].asked == [HOLD, DROP]
+        assert workers[1].asked == [HOLD, STAND, DROP]
     assert workers[0].is_killed  # it comes back with what the table says
 
 
