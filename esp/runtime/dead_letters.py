@@ -1,5 +1,7 @@
 """Dead letters: a record that could not be taken, as it came, with the reason and its origin in its headers, fit to be replayed."""
 
+import logging
+
 import numpy as np
 
 from esp.kernels import letters as kernels
@@ -13,10 +15,21 @@ ORIGIN_HEADERS = 6  # how many headers a letter has of ours
 Letter = tuple[bytes | None, bytes | None, bytes]  # value, key, headers
 
 
+log = logging.getLogger("esp.dead_letters")
+
+
 class DeadLetters(RawBlock):
     """A block of dead letters, so that a sink knows them: they must not stop the engine, whatever their size."""
 
     __slots__ = ()
+
+
+def posted(dead: DeadBlock, query: str) -> DeadLetters:
+    """The letters of a dead block, with a line in the log."""
+    line = "query %s window %s: %d dead, the first at %s/%d offset %d: %s"
+    raw, at = dead.raw, dead.raw.offset[dead.row[0]]
+    log.warning(line, query, dead.window, len(dead), raw.topic, raw.partition, at, dead.reasons[0])
+    return dead_letters(dead, query)
 
 
 def dead_letters(dead: DeadBlock, query: str) -> DeadLetters:

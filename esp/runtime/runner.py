@@ -11,10 +11,9 @@ from esp.errors import EspError, StateError
 from esp.runtime.backfill import Backfill
 from esp.runtime.channels import Bounds
 from esp.runtime.connect import Connection, Sink, Source, open_sink, open_source
-from esp.runtime.dead_letters import dead_letters
 from esp.runtime.draining import drained
 from esp.runtime.durability import Durability, Outlet, TaskKey
-from esp.runtime.events import DeadBlock, RawBlock
+from esp.runtime.events import RawBlock
 from esp.runtime.handover import Handover
 from esp.runtime.kafka.source import KafkaSource
 from esp.runtime.ledgers import ledgers, remembering
@@ -203,12 +202,7 @@ class QueryRunner:
                 else:
                     await self._send_one(*item)
 
-    async def _send_one(self, name: str, block: RawBlock | DeadBlock, outlet: Outlet | None) -> None:
-        if isinstance(block, DeadBlock):
-            line = "query %s window %s: %d dead, the first at %s/%d offset %d: %s"
-            raw, at = block.raw, block.raw.offset[block.row[0]]
-            log.warning(line, self.query.name, block.window, len(block), raw.topic, raw.partition, at, block.reasons[0])
-            block = dead_letters(block, self.query.name)
+    async def _send_one(self, name: str, block: RawBlock, outlet: Outlet | None) -> None:
         if outlet is not None:
             await outlet.send(name, block)
         elif name in self.sinks:

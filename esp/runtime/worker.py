@@ -14,7 +14,8 @@ import numpy as np
 from esp.errors import EspError
 from esp.runtime.channels import Bounds, FromWorker, ToWorker
 from esp.runtime.costs import Costs
-from esp.runtime.events import RawBlock, joined
+from esp.runtime.dead_letters import posted
+from esp.runtime.events import DeadBlock, RawBlock, joined
 from esp.runtime.meters import QueryMeter
 from esp.runtime.task import Outputs, Task
 from esp.runtime.unread import Damage, Moved, Unread, Unwanted
@@ -222,8 +223,8 @@ class Worker:
         """Hands outputs over to the sender; in the worker thread it waits while too much is on its way."""
         put = self.outbox.put_here if self._is_here else self.outbox.put
         for sink, block in outputs:
-            size = block.size_bytes if isinstance(block, RawBlock) else 0
-            put((sink, block, outlet), len(block), size)
+            letters = posted(block, self.name) if isinstance(block, DeadBlock) else block
+            put((sink, letters, outlet), len(letters), letters.size_bytes)
 
     def _post(self, function: Callable[..., None], *args: Any) -> None:
         if not self.loop.is_closed():
