@@ -126,11 +126,11 @@ def _tensor(fields: np.ndarray, field: int, faults: np.ndarray, row: int, base: 
         return UNSURE
     if found == BYTES and size == fields[field, SIZE]:
         return UNSURE if fields[field, TYPE] == BOOL else GOOD
-    if found != ARRAY or (whole != fields[field, COUNT] and not _holds_arrays(at, whole, end)):
-        return BAD if blame(faults, row, field, found, p - base, whole, real, at, size) else UNSURE
-    if whole != fields[field, COUNT]:
+    if found == ARRAY and _holds_arrays(at, whole, end):
         return UNSURE
-    return _elements(fields, field, faults, row, p - base, at, end)
+    if found == ARRAY and whole == fields[field, COUNT]:
+        return _elements(fields, field, faults, row, p - base, at, end)
+    return BAD if blame(faults, row, field, found, p - base, whole, real, at, size) else UNSURE
 
 
 @part
@@ -148,8 +148,6 @@ def _elements(fields: np.ndarray, field: int, faults: np.ndarray, row: int, plac
     code = fields[field, TYPE]
     is_float = code != BOOL and fits(code, 0, FLOAT, 0, 0.5, 0, 0, False) == GOOD
     for number in range(fields[field, COUNT]):
-        if _container(p, end)[0] != _NO_CONTAINER:
-            return UNSURE
         found, whole, real, at, size = _look(p, end)
         if found == NULL and not is_float:
             return UNSURE

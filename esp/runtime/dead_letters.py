@@ -1,11 +1,13 @@
 """Dead letters: a record that could not be taken, as it came, with the reason and its origin in its headers, fit to be replayed."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 
 from esp.kernels import letters as kernels
-from esp.runtime.events import DeadBlock, RawBlock, raw_block
+from esp.runtime.events import DeadBlock, RawBlock, joined, raw_block
 from esp.runtime.headers import add_headers, decode_headers, encode_headers, shared_headers
 from esp.runtime.reasons import Reasons
 
@@ -24,12 +26,13 @@ class DeadLetters(RawBlock):
     __slots__ = ()
 
 
-def posted(dead: DeadBlock, query: str) -> DeadLetters:
-    """The letters of a dead block, with a line in the log."""
+def posted(blocks: Sequence[DeadBlock], query: str) -> DeadLetters:
+    """The letters of dead blocks of one partition as one, for each is a request to the broker, with a line in the log for each window."""
     line = "query %s window %s: %d dead, the first at %s/%d offset %d: %s"
-    raw, at = dead.raw, dead.raw.offset[dead.row[0]]
-    log.warning(line, query, dead.window, len(dead), raw.topic, raw.partition, at, dead.reasons[0])
-    return dead_letters(dead, query)
+    for dead in blocks:
+        raw, at = dead.raw, dead.raw.offset[dead.row[0]]
+        log.warning(line, query, dead.window, len(dead), raw.topic, raw.partition, at, dead.reasons[0])
+    return _as_letters(joined([dead_letters(dead, query) for dead in blocks]))
 
 
 def dead_letters(dead: DeadBlock, query: str) -> DeadLetters:
@@ -47,17 +50,17 @@ def dead_letters(dead: DeadBlock, query: str) -> DeadLetters:
     value_at, value_size, key_at, key_size, header_at, header_size, _ = cuts
     return DeadLetters(
         raw.topic, raw.partition, out[:end], value_at, value_size, key_at, key_size, header_at, header_size, raw.offset, raw.ts_ms
-    )
+    )  # fmt: skip
 
 
 def _letters(raw: RawBlock, values: list[bytes | None], keys: list[bytes | None], headers: list[bytes]) -> DeadLetters:
-    block = raw_block(
-        values, topic=raw.topic, partition=raw.partition, keys=keys, headers=headers, offsets=raw.offset, ts_ms=raw.ts_ms
+    return _as_letters(
+        raw_block(values, topic=raw.topic, partition=raw.partition, keys=keys, headers=headers, offsets=raw.offset, ts_ms=raw.ts_ms)
     )
-    return DeadLetters(
-        block.topic, block.partition, block.buffer, block.value_at, block.value_size, block.key_at, block.key_size, block.header_at,
-        block.header_size, block.offset, block.ts_ms,
-    )  # fmt: skip
+
+
+def _as_letters(block: RawBlock) -> DeadLetters:
+    return DeadLetters(*(getattr(block, field.name) for field in fields(RawBlock)))
 
 
 def fitted(letters: DeadLetters, limit: int) -> tuple[DeadLetters, int, int]:

@@ -17,7 +17,7 @@ from esp.runtime.costs import Costs
 from esp.runtime.dead_letters import posted
 from esp.runtime.events import DeadBlock, RawBlock, joined
 from esp.runtime.meters import QueryMeter
-from esp.runtime.task import Outputs, Task
+from esp.runtime.task import DEAD, Outputs, Task
 from esp.runtime.unread import Damage, Moved, Unread, Unwanted
 
 R = TypeVar("R")
@@ -222,9 +222,15 @@ class Worker:
     def emit(self, outputs: Outputs, outlet: Any = None) -> None:
         """Hands outputs over to the sender; in the worker thread it waits while too much is on its way."""
         put = self.outbox.put_here if self._is_here else self.outbox.put
+        dead: list[DeadBlock] = []
         for sink, block in outputs:
-            letters = posted(block, self.name) if isinstance(block, DeadBlock) else block
-            put((sink, letters, outlet), len(letters), letters.size_bytes)
+            if isinstance(block, DeadBlock):
+                dead.append(block)
+            else:
+                put((sink, block, outlet), len(block), block.size_bytes)
+        if dead:
+            letters = posted(dead, self.name)
+            put((DEAD, letters, outlet), len(letters), letters.size_bytes)
 
     def _post(self, function: Callable[..., None], *args: Any) -> None:
         if not self.loop.is_closed():

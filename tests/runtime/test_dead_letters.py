@@ -1,9 +1,12 @@
 """Dead letters: the record as it came, with the reason and its origin behind its own headers."""
 
-import numpy as np
+from random import Random
 
-from esp.runtime.dead_letters import dead_letters, fitted
-from esp.runtime.events import DeadBlock, raw_block
+import numpy as np
+import pytest
+
+from esp.runtime.dead_letters import DeadLetters, dead_letters, fitted, posted
+from esp.runtime.events import DeadBlock, RawBlock, raw_block
 from esp.runtime.headers import decode_headers, encode_headers
 
 
@@ -61,3 +64,55 @@ def test_a_letter_whose_own_headers_are_too_large_keeps_the_headers_of_its_death
     assert (cut, lost) == (1, 0)
     nothing, cut, lost = fitted(letters, 10)
     assert (len(nothing), cut, lost) == (0, 0, 1)
+
+
+def test_letters_of_several_windows_are_one_block_with_the_headers_of_each(caplog: pytest.LogCaptureFixture) -> None:
+    raw = raw_block([b"a", b"b", b"c"], topic="samples", partition=3, offsets=[7, 8, 9], ts_ms=[1, 2, 3])
+    read, scored = (
+        DeadBlock(raw, np.array([0, 2]), ("no", "nor that"), "read"),
+        DeadBlock(raw, np.array([1]), ("is NaN",), "scored"),
+    )
+    letters = posted([read, scored], "moves")
+    headers = [dict(decode_headers(letters.headers(row))) for row in range(3)]
+    assert isinstance(letters, DeadLetters)
+    assert [letters.value(row) for row in range(3)] == [b"a", b"c", b"b"]
+    assert [one["esp-window"] for one in headers] == [b"read", b"read", b"scored"]
+    assert [one["esp-reason"] for one in headers] == [b"no", b"nor that", b"is NaN"]
+    assert [one["esp-offset"] for one in headers] == [b"7", b"9", b"8"]
+    assert (letters.partition, letters.ts_ms.tolist()) == (3, [1, 3, 2])
+    assert [record.message for record in caplog.records] == [
+        "query moves window read: 2 dead, the first at samples/3 offset 7: no",
+        "query moves window scored: 1 dead, the first at samples/3 offset 8: is NaN",
+    ]
+
+
+def naive(raw: RawBlock, row: int, reason: str, window: str) -> list[tuple[str, bytes | None]]:
+    """The headers of a letter as the README has them."""
+    encoded = reason.encode(errors="replace")
+    short = encoded if len(encoded) <= 500 else (encoded[:497].decode(errors="ignore") + "\u2026").encode()
+    told = {"reason": short, "query": b"q", "window": window.encode(), "topic": raw.topic.encode(), "partition": b"5"}
+    own = decode_headers(raw.headers(row))
+    return [*own, *((f"esp-{name}", value) for name, value in told.items()), ("esp-offset", b"%d" % raw.offset[row])]
+
+
+def test_letters_are_what_python_makes_of_them() -> None:
+    rng, n = Random(5), 300
+    parts = [None if rng.random() < 0.2 else rng.randbytes(rng.choice((0, 1, 70, 5000))) for _ in range(2 * n)]
+    own = [
+        encode_headers([(f"h{at}", rng.choice((None, b"", b"x" * 200))) for at in range(rng.choice((0, 0, 1, 3, 100)))])
+        for _ in range(n)
+    ]
+    offsets = sorted(rng.randrange(10 ** rng.randrange(1, 19)) for _ in range(n))
+    raw = raw_block(parts[:n], topic="t\u00fc", partition=5, keys=parts[n:], headers=own, offsets=offsets)
+    reasons = ["".join(rng.choices("a\u00fc\u20ac\U0001f600\ud800", k=rng.choice((0, 5, 63, 64, 300, 500)))) for _ in range(n)]
+    rows = np.array(sorted(rng.sample(range(n), 200)), np.int64)
+    letters = dead_letters(DeadBlock(raw, rows, tuple(reasons[row] for row in rows), "w\u00f6"), "q")
+    for at, row in enumerate(rows.tolist()):
+        assert (letters.value(at), letters.key(at)) == (raw.value(row), raw.key(row))
+        assert decode_headers(letters.headers(at)) == naive(raw, row, reasons[row], "w\u00f6")
+
+
+def test_headers_without_an_end_to_their_number_are_left_out() -> None:
+    raw = raw_block([b"v", b"w"], headers=[b"\xff\xff", b"\xff" * 40])
+    letters = dead_letters(DeadBlock(raw, np.array([0, 1]), ("why", "why"), "w"), "q")
+    assert [next(name for name, _ in decode_headers(letters.headers(row))) for row in range(2)] == ["esp-reason"] * 2
