@@ -38,7 +38,7 @@ def any_nan(run: npt.NDArray[np.float32]) -> bool:
         start += LOOKED_AT
     for at in range(start, len(run)):
         found |= np.int32(run[at] != run[at])
-    return found != 0
+    return bool(found)
 
 
 @kernel(*_runs("void", *SOURCES, extra=[types.float64[::1]] * 2))

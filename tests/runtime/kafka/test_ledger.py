@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupLoadInProgressError
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as Part
 
@@ -47,7 +48,10 @@ class Offsets:
             part = TopicPartition(self.topic, partition)
 
             async def ask() -> Any:
-                return (await admin.list_consumer_group_offsets(self.group, partitions=[part]))[part]
+                found = await admin.list_consumer_group_offsets(self.group, partitions=[part])
+                if part not in found:  # the answer of a coordinator that does not know yet
+                    raise GroupLoadInProgressError
+                return found[part]
 
             found = await patiently(ask, "the group's coordinator of a broker that has just started")
         finally:
