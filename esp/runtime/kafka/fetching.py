@@ -13,7 +13,6 @@ from esp.runtime.events import U8
 from esp.runtime.kafka.binding import rebound, require, require_use
 from esp.runtime.kafka.fetched import Fetched
 from esp.runtime.kafka.frames import FrameClient
-from esp.runtime.kafka.pipelined import PipelinedFetcher
 from esp.runtime.unread import OnCorrupt
 
 
@@ -53,10 +52,10 @@ class FetchedOnce:
         )  # fmt: skip
 
 
-class ColumnFetcher(PipelinedFetcher):
+class ColumnFetcher(Fetcher):
     """A fetcher whose deserializer is the consumer that it works for."""
 
-    _fetch = rebound(Fetcher._proc_fetch_request, MemoryRecords=RawRecords, PartitionRecords=FetchedOnce)
+    _proc_fetch_request = rebound(Fetcher._proc_fetch_request, MemoryRecords=RawRecords, PartitionRecords=FetchedOnce)
 
 
 class ColumnConsumer(AIOKafkaConsumer):
