@@ -71,11 +71,14 @@ def _put_sized(at, source, size):
     return at
 
 
-@kernel(f"void({', '.join([_LONGS] * 3)}, int64, int64[::1])")
-def most_bytes(value_size: Any, key_size: Any, header_size: Any, overhead: int, out: Any) -> None:
-    """The most bytes that each record takes; ``overhead`` is what it takes beside key, value and headers. All int64[n]."""
+@kernel(f"int64({', '.join([_LONGS] * 3)}, int64, int64[::1])")
+def most_bytes(value_size: Any, key_size: Any, header_size: Any, overhead: int, out: Any) -> int:
+    """The most bytes that each record takes, and all together; ``overhead`` is what it takes beside key, value and headers. All int64[n]."""
+    total = 0
     for i in range(len(out)):
         out[i] = overhead + max(value_size[i], 0) + max(key_size[i], 0) + max(header_size[i], 0)
+        total += out[i]
+    return total
 
 
 @kernel(f"int64({_BYTES}, {', '.join([_LONGS] * 7)}, int64, int64, uint8[::1], int64[::1])")

@@ -215,7 +215,17 @@ class EventBlock:
 
     def with_columns(self, schema: Schema, columns: Sequence[Column], validity: Sequence[Bools | None]) -> "EventBlock":
         """The same events (times, opcodes, origins) with other fields."""
-        return replace(self, schema=schema, columns=tuple(columns), validity=tuple(validity))
+        return EventBlock(
+            schema, tuple(columns), tuple(validity), self.ts_ns, self.watermark_ns, self.end_watermark_ns, self.opcode, self.raw,
+            self.raw_row, self.models, self.spellings,
+        )  # fmt: skip
+
+    def scored(self, schema: Schema, columns: Sequence[Column], validity: Sequence[Bools | None], model: str) -> "EventBlock":
+        """The same events with what a model adds to their fields."""
+        return EventBlock(
+            schema, (*self.columns, *columns), (*self.validity, *validity), self.ts_ns, self.watermark_ns, self.end_watermark_ns,
+            self.opcode, self.raw, self.raw_row, (*self.models, model), self.spellings,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from esp.kernels.origins import tally_ages
 from esp.runtime.peer import Peer
 from esp.runtime.state.progress import Restore, Transactions
 
@@ -28,13 +29,9 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += times
         self.total += value * times
 
-    def add_all(self, values: npt.NDArray[np.float64]) -> None:
-        """A column of values in one pass."""
-        if len(values) == 1:
-            return self.add(float(values[0]))
-        self.counts += np.bincount(np.searchsorted(self._edges, values), minlength=len(self.counts))
-        self.total += float(values.sum())
-        return None
+    def add_ages(self, stamps_ms: npt.NDArray[np.int64], now_ms: float) -> None:
+        """How old stamps are, in seconds; 0 or less is none."""
+        self.total += tally_ages(stamps_ms, now_ms, self._edges, self.counts)
 
     def quantile(self, share: float) -> float:
         """The upper bound of the bucket that holds the given share of the values; 0 when there are none."""

@@ -9,8 +9,6 @@ from itertools import groupby
 from time import perf_counter, thread_time, time
 from typing import Any, TypeVar, cast
 
-import numpy as np
-
 from esp.errors import EspError
 from esp.runtime.channels import Bounds, FromWorker, ToWorker
 from esp.runtime.costs import Costs
@@ -216,8 +214,7 @@ class Worker:
                 self.emit(task.process(raw), task.outlet)
             except Unwanted:
                 return
-            stamps_ms = raw.ts_ms[raw.ts_ms > 0]  # records of a file have none
-            self.meter.latency.add_all(np.maximum(self.clock() * 1e3 - stamps_ms, 0) / 1e3)
+            self.meter.latency.add_ages(raw.ts_ms, self.clock() * 1e3)
 
     def emit(self, outputs: Outputs, outlet: Any = None) -> None:
         """Hands outputs over to the sender; in the worker thread it waits while too much is on its way."""

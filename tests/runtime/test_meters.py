@@ -15,12 +15,14 @@ def test_values_fall_into_the_first_bucket_that_holds_them() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 1000])
-def test_a_column_counts_as_its_values_one_by_one(size: int) -> None:
-    values = np.random.default_rng(5).exponential(0.01, size)
+def test_ages_count_as_they_would_one_by_one_and_no_stamp_is_none(size: int) -> None:
+    now_ms, rng = 1_700_000_000_000.5, np.random.default_rng(5)
+    ages_ms = np.floor(10 ** rng.uniform(-1, 4.5, size)).astype(np.int64) - 1  # some lie ahead of now
+    stamps_ms = np.where(rng.random(size) < 0.9, 1_700_000_000_000 - ages_ms, rng.integers(-1, 1, size))
     together, single = Histogram(), Histogram()
-    together.add_all(values)
-    for value in values:
-        single.add(float(value))
+    together.add_ages(stamps_ms, now_ms)
+    for stamp in stamps_ms[stamps_ms > 0]:
+        single.add(max(now_ms - float(stamp), 0.0) / 1e3)
     assert together.counts.tolist() == single.counts.tolist()
     assert together.total == pytest.approx(single.total)
 

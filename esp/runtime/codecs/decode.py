@@ -8,6 +8,7 @@ import numpy as np
 
 from esp.errors import EventError
 from esp.kernels import columns as c
+from esp.kernels.intake import address
 from esp.runtime.codecs.judging import Judge
 from esp.runtime.codecs.places import at_byte
 from esp.runtime.codecs.table import FieldTable
@@ -53,10 +54,8 @@ class Decoder:
     def decode(self, raw: RawBlock) -> Decoded:
         sheet = _Sheet.over(self.table, len(raw), self.is_spelled)
         at, size = np.ascontiguousarray(raw.value_at), np.ascontiguousarray(raw.value_size)
-        base = raw.buffer.ctypes.data
-        job = np.array(
-            (len(raw), base, at.ctypes.data, size.ctypes.data, sheet.arena.ctypes.data, self.option, 0), np.int64
-        )  # fmt: skip
+        places = address(raw.buffer), address(at), address(size), address(sheet.arena)
+        job = np.array((len(raw), *places, self.option, 0), np.int64)
         if self.kernel(job, sheet.rows) == len(raw):
             return sheet.finish(raw.buffer, _NO_ROWS, ())
         refused = np.flatnonzero(~sheet.taken)
@@ -116,20 +115,17 @@ class _Sheet:
     @classmethod
     def over(cls, table: FieldTable, count: int, is_spelled: bool) -> "_Sheet":
         starts, size = [], 0
-        for stride in table.strides:
+        for _, _, stride in table.cells:
             starts.append(size)
             size += -(-stride * count // c.ALIGNMENT) * c.ALIGNMENT
-        arena, fields = np.empty((size + (len(starts) + 1) * count) // 8 + 1, np.int64), table.schema.fields
-        cells = tuple(
-            np.ndarray((count, 2) if kind.is_var else (count, *kind.shape), np.int64 if kind.is_var else kind.dtype, arena, start)
-            for kind, start in zip((field.type for field in fields), starts)
-        )
+        arena = np.empty((size + (len(starts) + 1) * count) // 8 + 1, np.int64)
+        cells = tuple([np.ndarray((count, *shape), dtype, arena, start) for (shape, dtype, _), start in zip(table.cells, starts)])
         valid: Bools = np.ndarray((len(starts), count), np.bool_, arena, size)
         taken: Bools = np.ndarray(count, np.bool_, arena, size + len(starts) * count)
         rows, tensors = table.rows.copy(), np.flatnonzero(table.rows[:, c.COUNT]).tolist() if is_spelled else []
         spelled: dict[int, I64] = {at: np.zeros((count, 3), np.int64) for at in tensors}
         for at, cuts in spelled.items():
-            rows[at, c.SPELLED] = cuts.ctypes.data
+            rows[at, c.SPELLED] = address(cuts.ravel())
         return cls(table, rows, arena, cells, valid, taken, spelled, bytearray(table.extra))
 
     def put(self, field: int, row: int, value: Any) -> None:
@@ -146,18 +142,19 @@ class _Sheet:
     def finish(self, buffer: U8, bad_row: I64, reasons: Sequence[str]) -> Decoded:
         """The columns without the bad rows, strings and blobs gathered."""
         good: I64 | None = None
-        cells, valid, spelled, base = self.cells, self.valid, self.spelled, buffer.ctypes.data
+        cells, valid, spelled = self.cells, self.valid, self.spelled
         if len(bad_row):
             is_good = np.ones(valid.shape[1], np.bool_)
             is_good[bad_row] = False
             good = np.flatnonzero(is_good)
             cells, valid = tuple(part[good] for part in cells), valid[:, good]
             spelled = {at: cuts[good] for at, cuts in spelled.items()}
-        extra = np.frombuffer(self.extra or bytearray(1), np.uint8)
-        columns, validity = [], []
-        for at, (field, part) in enumerate(zip(self.table.schema.fields, cells)):
-            columns.append(_gather(part, base, extra, bool(self.rows[at, c.BASE64])) if field.type.is_var else part)
-            validity.append(None if self.rows[at, c.NULLS] == 0 or valid[at].all() else valid[at])
+        columns: list[Column] = list(cells)
+        for at in self.table.of_var_size:
+            extra = np.frombuffer(self.extra or bytearray(1), np.uint8)
+            columns[at] = _gather(cells[at], address(buffer), extra, bool(self.rows[at, c.BASE64]))
+        nulls = self.rows[:, c.NULLS].tolist()
+        validity = [None if not count or valid[at].all() else valid[at] for at, count in enumerate(nulls)]
         spellings = tuple(Spelling(columns[at], buffer, cuts) for at, cuts in spelled.items())
         return Decoded(tuple(columns), tuple(validity), good, bad_row, reasons, spellings)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from esp.kernels import columns as c
+from esp.kernels.intake import address
 from esp.runtime.codecs.table import FieldTable
 from esp.runtime.events import I64, U8, Column, EventBlock, VarColumn
 
@@ -31,19 +32,17 @@ class Encoder:
         n, rows = len(block), self.table.rows.copy()
         held: list[np.ndarray[Any, Any]] = []  # what the addresses in the table point to
         bound = n * self.row_bound
-        for row, column, field, valid in zip(rows, block.columns, self.table.schema.fields, block.validity):
+        for row, column, (_, dtype, _), valid in zip(rows, block.columns, self.table.cells, block.validity):
             if isinstance(column, VarColumn):
                 row[c.CELL], row[c.DATA] = _hold(column.offsets, held), _hold(column.data, held)
                 bound += self.var_bound * int(column.offsets[-1] - column.offsets[0])
             else:
-                row[c.CELL] = _hold(column.astype(field.type.dtype, copy=False), held)
+                row[c.CELL] = _hold(column.astype(dtype, copy=False), held)
                 bound += _spell(row, column, block, held) if self.is_spelled and row[c.FORM] else 0
             row[c.VALID] = 0 if valid is None else _hold(valid, held)
-        out = np.empty(bound, np.uint8)
-        spans = np.empty((2, n), np.int64)
-        at = spans.ctypes.data
-        job = np.array((n, 0, at, at + 8 * n, out.ctypes.data, self.option, 0), np.int64)
-        return out[: self.kernel(job, rows)], spans[0], spans[1]
+        out, at, size = np.empty(bound, np.uint8), np.empty(n, np.int64), np.empty(n, np.int64)
+        job = np.array((n, 0, address(at), address(size), address(out), self.option, 0), np.int64)
+        return out[: self.kernel(job, rows)], at, size
 
 
 def _spell(row: I64, column: Column, block: EventBlock, held: list[np.ndarray[Any, Any]]) -> int:
@@ -59,7 +58,7 @@ def _spell(row: I64, column: Column, block: EventBlock, held: list[np.ndarray[An
 def _hold(array: np.ndarray[Any, Any], held: list[np.ndarray[Any, Any]]) -> int:
     """The address of an array's values, row after row; ``held`` keeps them there."""
     held.append(np.ascontiguousarray(array))
-    return held[-1].ctypes.data
+    return address(held[-1].reshape(-1))
 
 
 _SCALAR_BOUND = 40  # letters of the longest scalar, its quotes and commas, or of what surrounds a string

@@ -6,7 +6,7 @@ import numpy as np
 
 from esp.kernels import columns as c
 from esp.runtime.events import I64, U8
-from esp.runtime.schema import STAMP_UNITS, Field, Schema
+from esp.runtime.schema import STAMP_UNITS, Field, FieldType, Schema
 
 _CODES = {
     "bool": c.BOOL, "uint8": c.UINT8, "int32": c.INT32, "int64": c.INT64, "float32": c.FLOAT32, "float64": c.FLOAT64,
@@ -23,7 +23,8 @@ class FieldTable:
     rows: I64
     names: U8
     dims: I64
-    strides: tuple[int, ...]  # bytes that a row takes in each column
+    cells: tuple[tuple[tuple[int, ...], np.dtype[np.generic], int], ...]  # of each column: shape of a row, element, bytes of a row
+    of_var_size: tuple[int, ...]  # the fields that are strings or blobs, whose cells are cuts
     defaults: U8
     extra: bytes  # what the defaults of strings and blobs hold
 
@@ -41,7 +42,9 @@ class FieldTable:
             rows[at, c.BASE64] = is_base64 and field.type.base == "blob"
             name_at, dims_at = name_at + len(names[at]), dims_at + 8 * len(field.type.shape)
         defaults, extra = _defaults(schema, rows)
-        return cls(schema, rows, text, dims, tuple(rows[:, c.SIZE].tolist()), defaults, extra)
+        cells = tuple((*_cell(field.type), size) for field, size in zip(schema, rows[:, c.SIZE].tolist()))
+        of_var_size = tuple(at for at, field in enumerate(schema) if field.type.is_var)
+        return cls(schema, rows, text, dims, cells, of_var_size, defaults, extra)
 
 
 def _defaults(schema: Schema, rows: I64) -> tuple[U8, bytes]:
@@ -60,6 +63,10 @@ def _defaults(schema: Schema, rows: I64) -> tuple[U8, bytes]:
     for at, place in places.items():
         rows[at, c.DEFAULT] = held.ctypes.data + place
     return held, extra
+
+
+def _cell(kind: FieldType) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    return ((2,), np.dtype(np.int64)) if kind.is_var else (kind.shape, kind.dtype)
 
 
 def _describe(row: I64, field: Field) -> None:

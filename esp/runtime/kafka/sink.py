@@ -164,15 +164,16 @@ class KafkaSink:
     async def send(self, block: RawBlock) -> None:
         self._check()
         block = self._fitted(block) if isinstance(block, DeadLetters) else block
-        size = _sizes(block)
-        self._check_sizes(block, size)
+        size, total = _sizes(block)
+        if total > (self._topic.max_message_bytes or 0):
+            self._check_sizes(block, size)
         while self._in_flight_bytes >= self.settings.max_in_flight_bytes:
             await self._wait()
         if not len(block):
             return
         for partition, rows in self._parted(block):
             if rows is None:
-                self._hand(partition, block, int(size.sum()))
+                self._hand(partition, block, total)
             else:
                 self._hand(partition, block.take(rows), int(size[rows].sum()))
 
@@ -197,7 +198,7 @@ class KafkaSink:
 
     def _fitted(self, letters: DeadLetters) -> DeadLetters:
         """Dead letters such that no size stops the engine: what the topic does not take is cut away or left out."""
-        limit, size = self._limit, _sizes(letters)
+        limit, (size, _) = self._limit, _sizes(letters)
         if not (size > limit).any():
             return letters
         kept, cut, lost = fitted(letters, limit - RECORD_OVERHEAD_BYTES)
@@ -295,8 +296,7 @@ class KafkaSink:
         )
 
 
-def _sizes(block: RawBlock) -> I64:
-    """The most bytes that each record takes in a batch, were it alone there."""
+def _sizes(block: RawBlock) -> tuple[I64, int]:
+    """The most bytes that each record takes in a batch, were it alone there, and all of them together."""
     size = np.empty(len(block), np.int64)
-    most_bytes(block.value_size, block.key_size, block.header_size, RECORD_OVERHEAD_BYTES, size)
-    return size
+    return size, most_bytes(block.value_size, block.key_size, block.header_size, RECORD_OVERHEAD_BYTES, size)

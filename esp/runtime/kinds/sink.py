@@ -1,12 +1,13 @@
 """The sink kind: events become records again, with the key, the headers and the time stamp of what they come from."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pydantic
 
 from esp.errors import QueryError
+from esp.kernels.origins import origins
 from esp.kernels.pieces import join
 from esp.runtime.codecs import Codec, Place, Unwritable, codec
 from esp.runtime.events import I64, U8, Block, DeadBlock, EventBlock, Opcode, RawBlock
@@ -105,63 +106,85 @@ class SinkWindow:
         values, value_at, value_size = self.codec.encode(shown)
         if block.opcode is not None:
             value_size = np.where(block.opcode >= Opcode.DELETE, -1, value_size)
-        keys, key_at, key_size = self._keys(block)
-        headers, header_at, header_size = self._headers(block)
-        n = len(block)
+        origin = _Origin.of(block)
+        keys, key_at, key_size = self._keys(block, origin)
+        headers, header_at, header_size = self._headers(block, origin)
+        if len(keys) or len(headers):
+            key_at, header_at = key_at + len(values), header_at + (len(values) + len(keys))
+            values = np.concatenate((values, keys, headers))
         return RawBlock(
-            "", self.partition, np.concatenate((values, keys, headers)), value_at, value_size,
-            key_at + len(values), key_size, header_at + (len(values) + len(keys)), header_size,
-            np.arange(n, dtype=np.int64), _stamps_ms(block),
+            "", self.partition, values, value_at, value_size, key_at, key_size, header_at, header_size,
+            np.arange(len(block), dtype=np.int64), origin.stamps_ms,
         )  # fmt: skip
 
-    def _keys(self, block: EventBlock) -> tuple[U8, I64, I64]:
+    def _keys(self, block: EventBlock, origin: "_Origin") -> tuple[U8, I64, I64]:
         """Row by row the key of the origin, where it is kept and there is one, else the text of the key fields."""
-        own = _origin_rows(block) if self.keeps_key else np.empty(0, np.int64)
-        if len(own) == len(block):
-            return _origin_keys(block, slice(None))
+        if self.keeps_key and origin.events == len(block):
+            return _origin_keys(block, slice(None), origin.key_bytes)
         data, at, size = _nothing(len(block))
         if self.key_fields:
             text = key_text(block, self.key_fields)
             data, at, size = text.data, text.offsets[:-1].copy(), np.diff(text.offsets)
-        if len(own):
-            keys, begin, size[own] = _origin_keys(block, own)
+        if self.keeps_key and origin.events:
+            own = _origin_rows(block)
+            keys, begin, size[own] = _origin_keys(block, own, origin.key_bytes)
             at[own] = begin + len(data)
             data = np.concatenate((data, keys))
         return data, at, size
 
-    def _headers(self, block: EventBlock) -> tuple[U8, I64, I64]:
+    def _headers(self, block: EventBlock, origin: "_Origin") -> tuple[U8, I64, I64]:
         """The origin's headers, and the model's digest behind them; one copy serves all rows that have no headers of their own."""
         model = [("esp-model", block.models[-1].encode())] if self.settings.model_header and block.models else []
         shared = add_headers(b"", model)
         at, size = np.zeros(len(block), np.int64), np.full(len(block), len(shared) or -1)
         parts, end = [shared], len(shared)
-        for row, headers in _own_headers(block):
+        for row, headers in _own_headers(block) if origin.with_headers else ():
             parts.append(add_headers(headers, model) if model else headers)
             at[row], size[row] = end, len(parts[-1])
             end += len(parts[-1])
         return np.frombuffer(b"".join(parts), np.uint8), at, size
 
 
+class _Origin(NamedTuple):
+    """What events have of the records that they come from: their stamps (their own time where there is none), how many come from one, the
+    bytes of all keys, and how many have headers."""
+
+    stamps_ms: I64
+    events: int
+    key_bytes: int
+    with_headers: int
+
+    @classmethod
+    def of(cls, block: EventBlock) -> "_Origin":
+        raw, row = block.raw, block.raw_row
+        if raw is None or row is None or not len(raw):
+            return cls(block.ts_ns // 1_000_000, 0, 0, 0)
+        stamps_ms, told = np.empty(len(block), np.int64), np.empty(3, np.int64)
+        origins(row, raw.key_size, raw.header_size, raw.ts_ms, block.ts_ns, stamps_ms, told)
+        return cls(stamps_ms, *told.tolist())
+
+
 def _origin_rows(block: EventBlock) -> I64:
     """The rows that come from a record."""
-    return np.empty(0, np.int64) if block.raw is None or block.raw_row is None else np.flatnonzero(block.raw_row >= 0)
+    assert block.raw_row is not None
+    return np.flatnonzero(block.raw_row >= 0)
 
 
-def _origin_keys(block: EventBlock, rows: "I64 | slice") -> tuple[U8, I64, I64]:
+def _origin_keys(block: EventBlock, rows: "I64 | slice", key_bytes: int) -> tuple[U8, I64, I64]:
     """The keys of the records that rows come from, one behind the other: where each begins, and its size (-1 = none)."""
     assert block.raw is not None
     assert block.raw_row is not None
     from_rows = block.raw_row[rows]
     at, size = block.raw.key_at[from_rows], block.raw.key_size[from_rows]
-    keys, begin = np.empty(int(np.maximum(size, 0).sum()), np.uint8), np.empty(len(size), np.int64)
+    keys, begin = np.empty(key_bytes, np.uint8), np.empty(len(size), np.int64)
     join(block.raw.buffer, at, size, keys, begin)
     return keys, begin, size
 
 
 def _own_headers(block: EventBlock) -> Iterator[tuple[int, bytes]]:
     """The rows whose record has headers, with them."""
-    if block.raw is None or block.raw_row is None or not (block.raw.header_size > 0).any():
-        return
+    assert block.raw is not None
+    assert block.raw_row is not None
     own = _origin_rows(block)
     for row in own[block.raw.header_size[block.raw_row[own]] > 0].tolist():
         yield row, block.raw.headers(block.raw_row[row])
@@ -169,11 +192,3 @@ def _own_headers(block: EventBlock) -> Iterator[tuple[int, bytes]]:
 
 def _nothing(n: int) -> tuple[U8, I64, I64]:
     return np.empty(0, np.uint8), np.zeros(n, np.int64), np.full(n, -1, np.int64)
-
-
-def _stamps_ms(block: EventBlock) -> I64:
-    """The stamp of the record that an event comes from; the event's own time where there is none."""
-    own: I64 = block.ts_ns // 1_000_000
-    if block.raw is None or block.raw_row is None or not len(block.raw):
-        return own
-    return np.where(block.raw_row >= 0, block.raw.ts_ms[block.raw_row], own)

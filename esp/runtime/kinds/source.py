@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pydantic
 
 from esp.errors import QueryError
+from esp.kernels.origins import lie_between, watermarks
 from esp.runtime.codecs import Codec, Place, codec
 from esp.runtime.durations import Duration, duration_text
 from esp.runtime.events import END_NS, I64, NEVER_NS, Block, DeadBlock, EventBlock, RawBlock, VarColumn
@@ -20,6 +21,7 @@ from esp.runtime.reasons import Reasons
 from esp.runtime.schema import Schema
 
 _FIRST_MS, _LAST_MS = NEVER_NS // 1_000_000 + 1, (END_NS - 1) // 1_000_000
+_NO_ROWS: I64 = np.empty(0, np.int64)
 _OUTSIDE = "is no event time: it is to lie between 1823-11-12 and 2116-02-20"
 
 
@@ -115,16 +117,18 @@ class SourceWindow:
         decoded = self.codec.decode(block)
         row = np.arange(len(block)) if decoded.row is None else decoded.row
         ts_ns, timeless, why = self._event_time(block, decoded.columns, decoded.validity, row)
+        if not len(timeless):
+            events = EventBlock(
+                self.schema, decoded.columns, decoded.validity, ts_ns, *self._advance(ts_ns), raw=block, raw_row=row,
+                spellings=decoded.spellings,
+            )  # fmt: skip
+            return self._ports(events, block, decoded.bad_row, decoded.reasons)
         events = EventBlock(
-            self.schema, tuple(decoded.columns), tuple(decoded.validity), ts_ns, ts_ns, NEVER_NS, raw=block, raw_row=row,
+            self.schema, decoded.columns, decoded.validity, ts_ns, ts_ns, NEVER_NS, raw=block, raw_row=row,
             spellings=decoded.spellings,
-        )  # fmt: skip
-        if len(timeless):
-            events = events.take(np.delete(np.arange(len(row)), timeless))
+        ).take(np.delete(np.arange(len(row)), timeless))  # fmt: skip
         watermark_ns, end_ns = self._advance(events.ts_ns)
         events = replace(events, watermark_ns=watermark_ns, end_watermark_ns=end_ns)
-        if not len(timeless):
-            return self._ports(events, block, decoded.bad_row, decoded.reasons)
         bad = np.concatenate((decoded.bad_row, row[timeless]))
         order = np.argsort(bad)
         return self._ports(events, block, bad[order], Reasons.joined((decoded.reasons, why)).take(order))
@@ -143,6 +147,8 @@ class SourceWindow:
             return np.clip(stamps, _FIRST_MS, _LAST_MS) * 1_000_000, bad, why
         at = self.schema.index(name)
         ts_ns, valid = columns[at], validity[at]
+        if valid is None and self.settings.max_ahead is None and lie_between(ts_ns, NEVER_NS, END_NS):
+            return ts_ns, _NO_ROWS, []
         is_null = np.zeros(len(row), np.bool_) if valid is None else ~valid
         is_outside = (ts_ns <= NEVER_NS) | (ts_ns >= END_NS)
         is_ahead = self._is_ahead(ts_ns, raw.ts_ms[row])
@@ -167,11 +173,11 @@ class SourceWindow:
         before = int(self.table.column("ns")[self.row[0]]) if self.table.column("is_set")[self.row[0]] else NEVER_NS
         if not len(ts_ns):
             return ts_ns, before
-        bound = ts_ns - self.settings.max_delay
-        watermark = np.maximum.accumulate(np.maximum(bound, before))
-        self.table.column("ns")[self.row], self.table.column("is_set")[self.row] = watermark[-1], 1
+        watermark = np.empty(len(ts_ns), np.int64)
+        reached = watermarks(ts_ns, self.settings.max_delay, before, watermark)
+        self.table.column("ns")[self.row], self.table.column("is_set")[self.row] = reached, 1
         self.table.touch(self.row)
-        return watermark, int(watermark[-1])
+        return watermark, reached
 
     def _ports(self, events: EventBlock, raw: RawBlock, bad_row: I64, reasons: Sequence[str]) -> Ports:
         ports: Ports = [("out", events)]

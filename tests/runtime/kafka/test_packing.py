@@ -27,7 +27,7 @@ def packed(threads: ThreadPoolExecutor, limit: int, codec: int, *blocks: RawBloc
     async def run() -> list[ColumnBatch]:
         waiting, batches = ColumnPacking(limit, codec, threads), []
         for block in blocks:
-            waiting.add(block, int(_sizes(block).sum()))
+            waiting.add(block, _sizes(block)[1])
         while waiting:
             batches.append(await waiting.pack())
             batches[-1].close()

@@ -1,7 +1,5 @@
 """The logic of the score kind: blocks in, the same events with scores out, and what the model refuses by ``dead``."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from esp.runtime.events import I64, Block, DeadBlock, EventBlock
@@ -38,10 +36,7 @@ class ScoreWindow:
             outputs = tuple(output[~scores.refused] for output in outputs)
         added = self.adding.columns(scorer.astore, outputs, Place(len(block), rows))
         columns, validity = zip(*added) if added else ((), ())
-        scored = replace(
-            block, schema=self.schema, columns=(*block.columns, *columns), validity=(*block.validity, *validity),
-            models=(*block.models, scorer.astore.short_digest),
-        )  # fmt: skip
+        scored = block.scored(self.schema, columns, validity, scorer.astore.short_digest)
         if refused is None:
             return [("out", scored)]
         return self._without_dead(scored, refused, scores.reasons)
