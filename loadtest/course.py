@@ -19,15 +19,17 @@ BESIDE_S = 15.0  # an open loop beside the engine takes no longer: its quantiles
 Say = Callable[[str], None]
 
 
-def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say: Say) -> dict[str, Any]:
-    """Fills the topic once; the parties drain it by turns, ``runs`` times each."""
+def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say: Say, *, warms: bool = False) -> dict[str, Any]:
+    """Fills the topic once; the parties drain it by turns, ``runs`` times each, after a turn each that ``warms`` the broker, untimed."""
     workload, topics = ground.workload, ground.topics
     say(f"filling the topic with {load.events:,} events")
     topics.make(workload.source, notes_append=False)
     generated(topics, workload.source, load, workload)
     seen: dict[str, list[dict[str, Any]]] = {party.name: [] for party in parties}
     failed: dict[str, str] = {}
-    for run in range(runs):
+    if warms:
+        say("a broker that has just started compiles what it runs: the first turns are not timed")
+    for run in range(0 if warms else 1, runs + 1):
         for party in parties:
             if party.name in failed:
                 continue
@@ -35,7 +37,7 @@ def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say:
             route = party.route(name, workload.source)
             targets = [f"{name}.{short}" for short in party.targets]
             topics.make(*targets)
-            say(f"{party.name} drains it ({run + 1} of {runs})")
+            say(f"{party.name} drains it ({run or 'untimed'} of {runs})")
             try:
                 figures = drain(topics, route, party.start(ground, name, workload.source), load, workload)
             except SubjectError as err:
@@ -44,7 +46,8 @@ def filled(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say:
                 continue
             seen[party.name].append(summarise(figures, route, load, workload))
             topics.drop(*targets)
-    return _result({name: middle(figures) for name, figures in seen.items() if figures}, failed, parties, "events_per_s")
+    found = {name: middle(figures, untimed=int(warms)) for name, figures in seen.items() if len(figures) > warms}
+    return _result(found, failed, parties, "events_per_s")
 
 
 def flowing(ground: Ground, load: Load, parties: Sequence[Party], runs: int, say: Say) -> dict[str, Any]:
@@ -104,11 +107,13 @@ def _loop(ground: Ground, load: Load, party: Party, name: str, say: Say) -> dict
     return figures
 
 
-def middle(runs: Sequence[dict[str, Any]], *by: str) -> dict[str, Any]:
-    """The figures of the run with the median rate (or what ``by`` leads to), and the rates of all; a fault of any run is a fault."""
-    rates = [figures["events_per_s"] for figures in runs]
-    ranks = [reduce(getitem, by, figures) if by else rate for figures, rate in zip(runs, rates)]
-    chosen = runs[ranks.index(median_low(ranks))]
+def middle(runs: Sequence[dict[str, Any]], *by: str, untimed: int = 0) -> dict[str, Any]:
+    """The figures of the run with the median rate (or what ``by`` leads to), and the rates of all, but of the first ``untimed``; a fault of
+    any run is a fault."""
+    timed = runs[untimed:]
+    rates = [figures["events_per_s"] for figures in timed]
+    ranks = [reduce(getitem, by, figures) if by else rate for figures, rate in zip(timed, rates)]
+    chosen = timed[ranks.index(median_low(ranks))]
     faults = {name: max(figures.get(name) or 0 for figures in runs) for name in FAULTS if name in chosen}
     return chosen | faults | {"runs_events_per_s": rates}
 

@@ -22,6 +22,7 @@ from loadtest.cores import keep_to, shares  # noqa: E402
 from loadtest.course import filled, flowing, is_whole, ramping  # noqa: E402
 from loadtest.machine import commit, machine, versions  # noqa: E402
 from loadtest.measure import LoadTestError  # noqa: E402
+from loadtest.memory_fill import filled_memory  # noqa: E402
 from loadtest.networks import WORKLOADS, Kit, digits  # noqa: E402
 from loadtest.parties import Ground, Party, engine, passthrough, peer  # noqa: E402
 from loadtest.peers import PeerMissing, names  # noqa: E402
@@ -30,6 +31,10 @@ from loadtest.report import show  # noqa: E402
 from loadtest.topics import Topics  # noqa: E402
 from loadtest.workload import Workload  # noqa: E402
 
+HEAP_MB = 1024  # as Kafka's own start script gives
+KEEPS_FILES = (
+    "file.delete.delay.ms=3600000\n"  # memory that deleted files free may go back to the host, and is slow to come once more
+)
 progress = Console(stderr=True, soft_wrap=True)
 
 
@@ -68,6 +73,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=1, help="how often each party drains, or meets the rate; the median counts (1)")
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="let a party that drains have every core, not one of its own"
+    )
+    parser.add_argument(
+        "--fill-memory", action="store_true", help="first fill free memory with the page cache, as on a machine that is up for long"
     )
     parser.add_argument("--model", type=Path, help="digits: the astore that scores (that of the query)")
     parser.add_argument("--no-passthrough", action="store_true", help="leave the bare client beside the engine out")
@@ -116,7 +124,10 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     rest, own = (shares() if load.rate is None and args.pin else None) or (frozenset(), frozenset())
     if rest:
         keep_to(rest)
-    brokers, kafka_is = stack.enter_context(kafka(args.brokers))
+    if args.fill_memory:
+        progress.print("filling free memory")
+        stack.enter_context(filled_memory())
+    brokers, kafka_is = stack.enter_context(kafka(args.brokers, KEEPS_FILES if args.fill_memory else ""))
     topics = stack.enter_context(Topics(brokers, f"load-{uuid.uuid4().hex[:8]}", load.partitions, deletes=bool(args.brokers)))
     ground = Ground(topics, workload, kit, folder, own)
     result = {
@@ -124,6 +135,7 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
         "load": {
             "rate": load.rate, "seconds": load.seconds, "events": load.events, "partitions": load.partitions, "linger_ms": load.linger_ms,
             "rows": workload.about, "event_bytes": workload.event_bytes, "runs": args.runs, "cores": [sorted(rest), sorted(own)],
+            "memory_filled": args.fill_memory,
         },
         "left_out": left_out,
     }  # fmt: skip
@@ -133,7 +145,7 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
 
 def _course(args: argparse.Namespace, ground: Ground, parties: list[Party]) -> dict[str, Any]:
     if args.load.rate is None:
-        return filled(ground, args.load, parties, args.runs, progress.print)
+        return filled(ground, args.load, parties, args.runs, progress.print, warms=not args.brokers)
     if args.ramp is not None:
         return ramping(ground, args.load, args.ramp, parties, progress.print)
     return flowing(ground, args.load, parties, args.runs, progress.print)
@@ -161,7 +173,7 @@ def _parties(args: argparse.Namespace, workload: Workload, kit: Kit) -> tuple[li
 
 
 @contextmanager
-def kafka(brokers: str | None) -> Iterator[tuple[str, str]]:
+def kafka(brokers: str | None, more_properties: str = "") -> Iterator[tuple[str, str]]:
     """A broker's address, and what it is: the one that was named, or Apache Kafka started for this run."""
     if brokers:
         yield brokers, f"Kafka at {brokers}"
@@ -171,7 +183,7 @@ def kafka(brokers: str | None) -> Iterator[tuple[str, str]]:
     if reason := missing():
         raise LoadTestError(reason.replace("name a running broker in ESP_TEST_BROKERS=HOST:PORT", "give --brokers HOST:PORT"))
     progress.print(f"starting Apache Kafka {VERSION}")
-    broker = Broker()
+    broker = Broker(heap_mb=HEAP_MB, more_properties=more_properties)
     try:
         yield broker.start().bootstrap, f"Apache Kafka {VERSION} on the same machine"
     finally:

@@ -82,7 +82,7 @@ class Broker:
         self.folder = Path(tempfile.mkdtemp(prefix="esp-kafka-"))
         self.port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{self.port}"
-        self._java = ["java", f"-Xmx{heap_mb}m", "-cp", f"{libraries()}/*"]
+        self._java = ["java", f"-Xms{heap_mb}m", f"-Xmx{heap_mb}m", "-cp", f"{libraries()}/*"]
         self._properties = self.folder / "server.properties"
         common = PROPERTIES.format(port=self.port, controller=controller, folder=self.folder)
         self._properties.write_text(common + more_properties.format(port=self.port, controller=controller))

@@ -33,7 +33,7 @@ def test_engine_and_peers_drain_one_topic_and_every_score_is_right(ground: Groun
     assert list(result["parties"]) == ["engine", "aiokafka", "confluent"]
     assert ground.topics.count("events") == EVENTS
     with pytest.raises(KafkaException):  # outputs are taken away once they are counted
-        ground.topics.count("confluent-0.scores")
+        ground.topics.count("confluent-1.scores")
     assert all(figures["events"] == EVENTS and figures["wrong"] == 0 for figures in result["parties"].values())
 
 

@@ -111,6 +111,12 @@ def test_of_several_runs_the_median_counts_and_a_fault_of_any() -> None:
     assert found["runs_events_per_s"] == [30.0, 10.0, 20.0]
 
 
+def test_a_turn_that_warms_the_broker_has_no_rate_but_its_faults_count() -> None:
+    found = middle([figures(5.0, lost=2), figures(30.0), figures(10.0), figures(20.0)], untimed=1)
+    assert found["runs_events_per_s"] == [30.0, 10.0, 20.0]
+    assert (found["events_per_s"], found["lost"]) == (20.0, 2)
+
+
 def test_a_run_is_whole_when_nobody_failed_and_nothing_was_lost() -> None:
     good = {"failed": {}, "parties": {"engine": figures(1.0)}}
     assert is_whole(good)
