@@ -6,14 +6,14 @@ deep values finds nothing said of them.
 
 import numpy as np
 
-from esp.kernels.columns import BASE, BOOL, COUNT, DEFAULT, IS_KEY, TYPE, UNIT, VALUE_AT, VALUE_SIZE, find_field
+from esp.kernels.columns import find_field
 from esp.kernels.compile import kernel, part
 from esp.kernels.escapes import _read_escape
+from esp.kernels.judge import SIGNATURE, SOUND, Readers, place_of, row_judge
 from esp.kernels.numbers import IS_INT, NO_NUMBER, parse_number
 from esp.kernels.text import skip_space, special_marks
 from esp.kernels.verdicts import (
     ARRAY,
-    BAD,
     BEHIND,
     CONTROL,
     DEEP,
@@ -21,28 +21,20 @@ from esp.kernels.verdicts import (
     ENDS,
     FALSE,
     FLOAT,
-    GOOD,
     HUGE,
     INT,
     NO_UTF8,
     NO_VALUE,
-    NOTHING,
     NULL,
-    NUMBER,
     OBJECT,
     TEXT,
     TRUE,
     UNEXPECTED,
     UNJUDGED,
-    UNSURE,
-    blame,
     broken_utf8,
-    fits,
 )
-from esp.kernels.verdicts import COUNT as OF_COUNT
-from esp.kernels.words import load_i64, load_u8, load_u64, stand_alone, trailing_zeros
+from esp.kernels.words import load_u8, load_u64, stand_alone, trailing_zeros
 
-_SOUND = -1
 _QUOTE, _COMMA, _POINT, _ZERO, _COLON, _SLASH, _OPEN, _CLOSE, _START, _STOP = 34, 44, 46, 48, 58, 92, 91, 93, 123, 125
 _F, _N, _T = 102, 110, 116
 _FALSE, _NULL, _TRUE = 0x65736C6166, 0x6C6C756E, 0x65757274  # the words as little-endian numbers
@@ -65,7 +57,7 @@ def _wrong(p: int, end: int) -> tuple[int, int]:
 
 @part
 def _text(p: int, end: int) -> tuple[int, int]:
-    """(_SOUND, position after a string, p at its quote), or (what is wrong, where); it is UTF-8."""
+    """(SOUND, position after a string, p at its quote), or (what is wrong, where); it is UTF-8."""
     stand_alone()
     p += 1
     while True:
@@ -77,7 +69,7 @@ def _text(p: int, end: int) -> tuple[int, int]:
             p += 8
         letter = _letter(p, end)
         if letter == _QUOTE:
-            return _SOUND, p + 1
+            return SOUND, p + 1
         if letter == _SLASH:
             found, p = _read_escape(p, end)
             if found < 0:
@@ -95,7 +87,7 @@ def _word(word: int, size: int, p: int, end: int) -> tuple[int, int]:
     for at in range(size):
         if _letter(p + at, end) != word >> (8 * at) & 0xFF:
             return _wrong(p + at, end)
-    return _SOUND, p + size
+    return SOUND, p + size
 
 
 @part
@@ -107,7 +99,7 @@ def _digits(p: int, end: int) -> int:
 
 @part
 def _number(p: int, end: int) -> tuple[int, int]:
-    """(_SOUND, position after a number), or (what is wrong, where)."""
+    """(SOUND, position after a number), or (what is wrong, where)."""
     stand_alone()
     start = p
     p += load_u8(p) == 45
@@ -133,7 +125,7 @@ def _number(p: int, end: int) -> tuple[int, int]:
             power, p = min(power * 10 + load_u8(p) - 48, _MOST_POWER), p + 1
         tens += -power if is_negative else power
     if tens < _TENS:
-        return _SOUND, p
+        return SOUND, p
     return (HUGE, start) if tens > _TENS and load_u8(first) != _ZERO else (UNJUDGED, start)
 
 
@@ -153,15 +145,15 @@ def _leaf(p: int, end: int) -> tuple[int, int]:
 
 @part
 def _key(p: int, end: int) -> tuple[int, int]:
-    """(_SOUND, position of the value of a key), or (what is wrong, where)."""
+    """(SOUND, position of the value of a key), or (what is wrong, where)."""
     stand_alone()
     if _letter(p, end) != _QUOTE:
         return _wrong(p, end)
     found, p = _text(p, end)
-    if found != _SOUND:
+    if found != SOUND:
         return found, p
     p = skip_space(p, end)
-    return (_SOUND, skip_space(p + 1, end)) if _letter(p, end) == _COLON else _wrong(p, end)
+    return (SOUND, skip_space(p + 1, end)) if _letter(p, end) == _COLON else _wrong(p, end)
 
 
 @part
@@ -175,9 +167,9 @@ def _deep(p: int, end: int) -> tuple[int, int]:
 
 @part
 def _pass(p: int, end: int) -> tuple[int, int]:
-    """(_SOUND, position after a value and all that it holds), or (what is wrong, where); ``kinds`` has a bit a level: 1 = object."""
+    """(SOUND, position after a value and all that it holds), or (what is wrong, where); ``kinds`` has a bit a level: 1 = object."""
     stand_alone()
-    depth, kinds, found = 0, 0, _SOUND
+    depth, kinds, found = 0, 0, SOUND
     while True:
         letter = _letter(p, end)
         if letter in (_START, _OPEN):
@@ -190,15 +182,15 @@ def _pass(p: int, end: int) -> tuple[int, int]:
                     return _deep(p, end)
                 if is_object:
                     found, p = _key(p, end)
-                    if found != _SOUND:
+                    if found != SOUND:
                         return found, p
                 continue
         else:
             found, p = _leaf(p, end)
-            if found != _SOUND:
+            if found != SOUND:
                 return found, p
         found, p, depth, kinds = _ends(p, end, depth, kinds)
-        if depth == 0 or found != _SOUND:
+        if depth == 0 or found != SOUND:
             return found, p
 
 
@@ -209,7 +201,7 @@ def _ends(p: int, end: int, depth: int, kinds: int) -> tuple[int, int, int, int]
         p = skip_space(p, end)
         letter = _letter(p, end)
         if letter == _COMMA:
-            found, p = _SOUND, skip_space(p + 1, end)
+            found, p = SOUND, skip_space(p + 1, end)
             if kinds & 1:
                 found, p = _key(p, end)
             return found, p, depth, kinds
@@ -217,28 +209,7 @@ def _ends(p: int, end: int, depth: int, kinds: int) -> tuple[int, int, int, int]
             found, p = _wrong(p, end)
             return found, p, depth, kinds
         p, depth, kinds = p + 1, depth - 1, kinds >> 1
-    return _SOUND, p, depth, kinds
-
-
-@part
-def _look(p: int, end: int) -> tuple[int, int, float, int, int]:
-    """What a sound value is: (found, integer, float, where its letters lie, their size; -1 where there are escapes among them)."""
-    stand_alone()
-    letter = load_u8(p)
-    if letter == _QUOTE:
-        size = _text(p, end)[1] - p - 2
-        for at in range(p + 1, p + 1 + size):
-            if load_u8(at) == _SLASH:
-                return TEXT, 0, 0.0, p + 1, -1
-        return TEXT, 0, 0.0, p + 1, size
-    if letter in (_OPEN, _START):
-        return ARRAY if letter == _OPEN else OBJECT, 0, 0.0, 0, 0
-    if letter in (_T, _F):
-        return TRUE if letter == _T else FALSE, 0, 0.0, 0, 0
-    if letter == _N:
-        return NULL, 0, 0.0, 0, 0
-    kind, whole, real, _ = parse_number(p, end)
-    return UNJUDGED if kind == NO_NUMBER else INT if kind == IS_INT else FLOAT, whole, real, 0, 0
+    return SOUND, p, depth, kinds
 
 
 @part
@@ -256,69 +227,38 @@ def _count(p: int, end: int) -> tuple[int, bool]:
 
 
 @part
-def _tensor(fields: np.ndarray, field: int, faults: np.ndarray, row: int, start: int, p: int, end: int) -> int:
-    """Judges the value of a tensor."""
+def _look(p: int, end: int) -> tuple[int, int, float, int, int]:
+    """As ``Readers`` has it; the size of a text is -1 where there are escapes among its letters."""
     stand_alone()
-    found, whole, real, at, size = _look(p, end)
-    if found in (UNJUDGED, TEXT):
-        return UNSURE
-    if found == ARRAY:
-        whole, is_nested = _count(p, end)
-        if is_nested:
-            return UNSURE
-        if whole == fields[field, COUNT]:
-            return _elements(fields, field, faults, row, p - start, p, end)
-    return BAD if blame(faults, row, field, found, p - start, whole, real, at, size) else UNSURE
+    letter = load_u8(p)
+    if letter == _QUOTE:
+        size = _text(p, end)[1] - p - 2
+        for at in range(p + 1, p + 1 + size):
+            if load_u8(at) == _SLASH:
+                return TEXT, 0, 0.0, p + 1, -1
+        return TEXT, 0, 0.0, p + 1, size
+    if letter == _OPEN:
+        count, is_nested = _count(p, end)
+        return ARRAY, count, 0.0, skip_space(p + 1, end), int(is_nested)
+    if letter == _START:
+        return OBJECT, 0, 0.0, 0, 0
+    if letter in (_T, _F):
+        return TRUE if letter == _T else FALSE, 0, 0.0, 0, 0
+    if letter == _N:
+        return NULL, 0, 0.0, 0, 0
+    kind, whole, real, _ = parse_number(p, end)
+    return UNJUDGED if kind == NO_NUMBER else INT if kind == IS_INT else FLOAT, whole, real, 0, 0
 
 
 @part
-def _elements(fields: np.ndarray, field: int, faults: np.ndarray, row: int, place: int, p: int, end: int) -> int:
-    """Judges the numbers of a tensor, of which there are as many as there should be."""
-    code = fields[field, TYPE]
-    is_float = code != BOOL and fits(code, 0, FLOAT, 0, 0.5, 0, 0, True) == GOOD
-    for number in range(fields[field, COUNT]):
-        p = skip_space(p + 1, end)  # behind the bracket or the comma
-        found, whole, real, at, size = _look(p, end)
-        if found == OBJECT or (found == NULL and not is_float):
-            return UNSURE
-        verdict = GOOD if found == NULL else fits(code, 0, found, whole, real, at, size, True)
-        if verdict == BAD:
-            if not blame(faults, row, field, found, place, whole, real, at, size):
-                return UNSURE
-            faults[row, NUMBER], faults[row, OF_COUNT] = number + 1, fields[field, COUNT]
-        if verdict != GOOD:
-            return verdict
-        p = skip_space(_leaf(p, end)[1], end)
-    return GOOD
-
-
-@part
-def _fields(fields: np.ndarray, seen: np.ndarray, faults: np.ndarray, row: int, start: int, end: int) -> None:
-    """Blames the first field whose value does not fit; nothing where one before it may or may not."""
-    for field in range(fields.shape[0]):
-        p, place = seen[field], seen[field] - start
-        found = NOTHING if p == 0 else NULL if load_u8(p) == _N else UNJUDGED
-        if found != UNJUDGED:
-            if fields[field, DEFAULT] == 0 and fields[field, IS_KEY] != 0:
-                blame(faults, row, fields.shape[0] + field, found, place if p != 0 else -1, 0, 0.0, 0, 0)
-                return
-            continue
-        if fields[field, COUNT] > 0:
-            verdict = _tensor(fields, field, faults, row, start, p, end)
-        else:
-            found, whole, real, at, size = _look(p, end)
-            verdict = fits(fields[field, TYPE], fields[field, UNIT], found, whole, real, at, size, True)
-            if verdict == BAD and found == ARRAY:
-                whole = _count(p, end)[0]
-            if verdict == BAD:
-                blame(faults, row, field, found, place, whole, real, at, size)
-        if verdict != GOOD:
-            return
+def _past(p: int, end: int) -> int:
+    """Over a value without others and the comma or bracket behind it."""
+    return skip_space(skip_space(_leaf(p, end)[1], end) + 1, end)
 
 
 @part
 def _record(fields: np.ndarray, seen: np.ndarray, p: int, end: int) -> tuple[int, int]:
-    """Notes in ``seen`` where the last value of each field begins: (_SOUND, end), or (what is wrong, where)."""
+    """Notes in ``seen`` where the last value of each field begins: (SOUND, end), or (what is wrong, where)."""
     for field in range(fields.shape[0]):
         seen[field] = 0
     wrong = broken_utf8(p, end)
@@ -327,14 +267,14 @@ def _record(fields: np.ndarray, seen: np.ndarray, p: int, end: int) -> tuple[int
     p = skip_space(p, end)
     if _letter(p, end) != _START:
         found, p = _pass(p, end)
-        p = skip_space(p, end) if found == _SOUND else p
-        return (found, p) if found != _SOUND else (BEHIND if p < end else UNJUDGED, p)
+        p = skip_space(p, end) if found == SOUND else p
+        return (found, p) if found != SOUND else (BEHIND if p < end else UNJUDGED, p)
     p, place = skip_space(p + 1, end), 0
     is_more = _letter(p, end) != _STOP
     while is_more:
         name = p + 1
         found, p = _key(p, end)
-        if found != _SOUND:
+        if found != SOUND:
             return found, p
         size = _text(name - 1, end)[1] - name - 1
         for at in range(size):
@@ -344,7 +284,7 @@ def _record(fields: np.ndarray, seen: np.ndarray, p: int, end: int) -> tuple[int
         if field >= 0:
             seen[field] = p
         found, p = _pass(p, end)
-        if found != _SOUND:
+        if found != SOUND:
             return found, p
         p, place = skip_space(p, end), place + 1
         is_more = _letter(p, end) == _COMMA
@@ -352,23 +292,15 @@ def _record(fields: np.ndarray, seen: np.ndarray, p: int, end: int) -> tuple[int
     if _letter(p, end) != _STOP:
         return _wrong(p, end)
     p = skip_space(p + 1, end)
-    return (_SOUND, p) if p == end else (BEHIND, p)
+    return (SOUND, p) if p == end else (BEHIND, p)
 
 
-# job and fields as in columns.py, rows int64[n] of the job; faults int64[n, FAULT_WIDTH], zeros; seen int64[F]. The heads of a fault are those of
-# the fields, then of fields that may not be missing, then of a record that is none, then of one without a value.
-@kernel("void(int64[::1], int64[:, ::1], int64[::1], int64[:, ::1], int64[::1])")
+_judge_row = row_judge(Readers("json", _N, True, _look, _past))
+
+
+@kernel(SIGNATURE)
 def judge(job: np.ndarray, fields: np.ndarray, rows: np.ndarray, faults: np.ndarray, seen: np.ndarray) -> None:
-    count = fields.shape[0]
     for at in range(len(rows)):
-        size = load_i64(job[VALUE_SIZE] + 8 * rows[at])
-        start = job[BASE] + load_i64(job[VALUE_AT] + 8 * rows[at])
-        if size < 0:
-            blame(faults, at, 2 * count + 1, NO_VALUE, -1, 0, 0.0, 0, 0)
-            continue
-        found, place = _record(fields, seen, start, start + size)
-        if found == _SOUND:
-            _fields(fields, seen, faults, at, start, start + size)
-        elif found != UNJUDGED:
-            byte = load_u8(place) if found == UNEXPECTED else 0
-            blame(faults, at, 2 * count, found, place - start, byte, 0.0, 0, 0)
+        start, size = place_of(job, rows[at])
+        found, place = _record(fields, seen, start, start + size) if size >= 0 else (NO_VALUE, start)
+        _judge_row(fields, seen, faults, at, start, start + size, found, place)

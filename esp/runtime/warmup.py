@@ -18,7 +18,7 @@ from esp.kernels.compile import CACHE_DIR, compilations
 # Longest to compile, so these come first; those of a line share parts, so one process compiles them.
 LONGEST = (
     ("json", "csv", "msgpack"),
-    ("json_judge", "msgpack_judge", "verdicts"),
+    ("json_judge", "msgpack_judge", "judge", "verdicts"),
     ("dense", "recurrent"),
     ("csv_write", "json_write", "msgpack_write"),
     ("intake", "image"),
