@@ -43,7 +43,7 @@ ALIGNMENT = 64  # of columns
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
 _INT64_MAX = (1 << 63) - 1
-_FLOAT32_MAX = 3.4028235677973362e38  # the least double that rounds to infinity
+TOO_LARGE = (2 - 2**-24) * 2.0**127  # the least double that rounds to an infinite float32
 
 
 @part
@@ -74,7 +74,7 @@ def put_float(address: int, code: int, value: float) -> bool:
         return True
     if code == FLOAT32:
         store_f32(address, np.float32(value))
-        return abs(value) < _FLOAT32_MAX or abs(value) == np.inf or value != value
+        return abs(value) < TOO_LARGE or abs(value) == np.inf or value != value
     return False
 
 

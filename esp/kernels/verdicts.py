@@ -19,6 +19,7 @@ from esp.kernels.columns import (
     INT64,
     STAMP,
     STRING,
+    TOO_LARGE,
     UINT8,
     base64_digit,
     base64_size,
@@ -44,7 +45,6 @@ DEEPEST = 1100  # levels that no generic library takes: orjson and msgpack both 
 
 GOOD, BAD, UNSURE = 0, 1, 2
 QUOTED = 40  # letters of a text that are told
-_TOO_LARGE = (2 - 2**-24) * 2.0**127  # the least double that rounds to an infinite float32
 _INT64_MAX = (1 << 63) - 1
 
 
@@ -106,7 +106,7 @@ def _float_fits(code: int, unit: int, real: float) -> int:
     if real - real != 0.0:
         return GOOD if code == FLOAT32 else UNSURE
     if code == FLOAT32:
-        return GOOD if abs(real) < _TOO_LARGE else BAD
+        return GOOD if abs(real) < TOO_LARGE else BAD
     if code == STAMP:
         return BAD if unit == 0 else UNSURE
     return BAD if abs(real) < 2.0**53 and np.float64(np.int64(real)) != real else UNSURE
