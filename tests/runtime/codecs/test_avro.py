@@ -272,6 +272,18 @@ def test_arrays_within_arrays_past_all_reason_are_refused(tmp_path: Path) -> Non
         source("avro", "a:int32", tmp_path, schema_file="s.avsc")
 
 
+def test_types_that_nest_by_their_names_past_all_reason_are_refused(tmp_path: Path) -> None:
+    """Each of them stands shallow in the schema; a record of some bytes would be read as deep as the chain is long."""
+    chain: list[Any] = ["int"]
+    for link in range(100):
+        below = chain[0] if link == 0 else f"L{link - 1}"
+        inner = {"type": "array", "items": below} if link % 2 else ["null", below]
+        chain.append({"type": "record", "name": f"L{link}", "fields": [{"name": "x", "type": inner}]})
+    reading(tmp_path, record(*({"type": "array", "items": kind} for kind in chain[:25])), "f0:int32[1]")
+    with pytest.raises(QueryError, match="nested deeper than 64"):
+        reading(tmp_path, record(*({"type": "array", "items": kind} for kind in chain)), "f0:int32[1]")
+
+
 def test_named_types_are_found_in_their_namespace(tmp_path: Path) -> None:
     enum = {"type": "enum", "name": "Side", "symbols": ["left", "right"]}
     schema = {"type": "record", "name": "R", "namespace": "a.b", "fields": [{"name": "f0", "type": enum}, {"name": "f1", "type": "a.b.Side"}, {"name": "f2", "type": "Side"}]}  # fmt: skip

@@ -1,7 +1,7 @@
 """Avro schemas as trees of types: read from JSON, names resolved, and refused where reading by them would not end well.
 
-A schema may come from a stranger. Types that hold themselves would let a record of some bytes exhaust the stack, values that take
-no byte would let it fill the memory; so both are refused, and everything else is bounded by the bytes of the record.
+A schema may come from a stranger. Types that hold themselves, or stand deep in one another, would let a record of some bytes exhaust the
+stack, values that take no byte would let it fill the memory; so these are refused, and everything else is bounded by the bytes of the record.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ MOST_DEPTH = 64
 class Type:
     """A type: ``parts`` are the branches of a union or the one item of an array or map, ``fields`` those of a record.
 
-    ``leaves``: how many values it holds, arrays aside; ``is_weightless``: some value in it may take no byte.
+    ``leaves``: how many values it holds, arrays aside; ``depth``: how many types stand in one another, by their names too;
+    ``is_weightless``: some value in it may take no byte.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Type:
     scale: int = 0
     symbols: tuple[str, ...] = ()
     leaves: int = 1
+    depth: int = 1
     is_weightless: bool = False
 
     @property
@@ -121,7 +123,7 @@ def _read(data: Any, space: str, names: _Names, depth: int) -> Type:
         item = _read(data.get("items" if kind == "array" else "values"), space, names, depth + 1)
         if item.is_weightless:
             raise SchemaError(f"an {kind} of {item.kind} may hold values that take no byte")
-        return Type(kind, parts=(item,))
+        return Type(kind, parts=(item,), depth=_around([item]))
     inner = _read(kind, space, names, depth + 1)
     logical = data.get("logicalType", "")
     if not isinstance(kind, str) or kind not in PRIMITIVE or not isinstance(logical, str):
@@ -193,7 +195,15 @@ def _sized(kind: Type, parts: Sequence[Type], *, is_weightless: bool) -> Type:
     leaves = sum(part.leaves for part in parts) + 1
     if leaves > MOST_LEAVES:
         raise SchemaError(f"a record of it holds more than {MOST_LEAVES} values")
-    return Type(kind.kind, "", kind.name, kind.parts, kind.fields, leaves=leaves, is_weightless=is_weightless)
+    return Type(kind.kind, "", kind.name, kind.parts, kind.fields, leaves=leaves, depth=_around(parts), is_weightless=is_weightless)
+
+
+def _around(parts: Sequence[Type]) -> int:
+    """The depth of what holds these."""
+    depth = 1 + max((part.depth for part in parts), default=0)
+    if depth > MOST_DEPTH:
+        raise SchemaError(f"it is nested deeper than {MOST_DEPTH}")
+    return depth
 
 
 def _whole(value: Any) -> int:
