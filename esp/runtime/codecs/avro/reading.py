@@ -8,6 +8,7 @@ from typing import Any
 import fastavro
 
 from esp.errors import EventError
+from esp.runtime.codecs.avro.indexes import Walk, walk_of
 from esp.runtime.codecs.avro.types import FieldOf, Type
 from esp.runtime.codecs.quick import Take, array_taker, taker
 from esp.runtime.codecs.values import MISSING, Mismatch, cell
@@ -26,15 +27,17 @@ class Reader:
     """A schema that records were written by, and how the fields of ours come out of them.
 
     ``takes`` holds for each field the name that it has there and what is made of its value; or the name, None and the reason why nothing can be.
+    ``walk`` looks for what fastavro lets pass.
     """
 
     parsed: Any
+    walk: Walk | None
     takes: tuple[tuple[str, Take | None, Any], ...]
 
     @classmethod
     def of(cls, parsed: Any, written: Type, schema: Schema, read_by: Type | None = None) -> "Reader":
         """``parsed`` is fastavro's form of ``written`` without logical types; ``read_by`` gives aliases and defaults."""
-        return cls(parsed, tuple(_taking(field, written, read_by) for field in schema))
+        return cls(parsed, walk_of(written), tuple(_taking(field, written, read_by) for field in schema))
 
     def cells(self, value: bytes, at: int) -> list[Any]:
         """The cells of the record that begins at a byte. EventError where it is none, or does not fit."""
@@ -42,6 +45,8 @@ class Reader:
         stream.seek(at)
         try:
             record: Any = fastavro.schemaless_reader(stream, self.parsed, None)
+            if self.walk is not None:
+                self.walk(value, at)
         except FAULTS as err:
             raise EventError(f"wanted an Avro record, got bytes that are none ({_why(err)})") from err
         if stream.tell() != len(value):
