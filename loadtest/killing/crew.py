@@ -30,6 +30,9 @@ class Crew:
     def check(self) -> None:
         self.place.check()
 
+    def is_ready(self) -> bool:
+        return self.place.is_ready()
+
     def deploy(self, model: Path, window: str) -> None:
         assert window in SCORED
         until(partial(self.place.takes, model, window), self.check, "the supervisor to take a deployment")

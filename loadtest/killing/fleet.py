@@ -141,6 +141,9 @@ class Fleet:
         for worker in self.places:
             worker.check()
 
+    def is_ready(self) -> bool:
+        return all(worker.is_ready() for worker in self.up)
+
     def deploy(self, model: Path, window: str) -> None:
         assert window in SCORED
         for worker in self.up:  # a partition that moved on while some have the new model would go back to the old one

@@ -179,6 +179,7 @@ class Matrix:
     def _rollout(self, action: Action) -> str:
         """A deployment, and a kill in the middle of it."""
         path, window, told = self._new_model(action)
+        until(self.fleet.is_ready, self.fleet.check, "all workers to be ready")  # else the kill comes before it has begun
         deploying = Deploying(self.fleet, path, window)
         time.sleep(action.pick % 100 / 100 * ROLLOUT_S)
         killed = self.fleet.suffer(replace(action, kind="kill"))

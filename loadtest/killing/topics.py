@@ -11,6 +11,7 @@ from loadtest.killing.reference import Record
 
 PATIENCE_S = 90.0
 ASK_S = 5.0
+GATHER_S = 0.1  # for a batch of records: the client waits so long for more, also where all has been read
 T = TypeVar("T")
 
 
@@ -53,7 +54,7 @@ class Topics:
         reader, found, open_parts = self._consumer(isolation, f"{self.name}-reader"), self._nothing(), set(range(self.partitions))
         reader.assign(self._parts(short))
         while open_parts:
-            for message in reader.consume(2000, ASK_S):
+            for message in reader.consume(2000, GATHER_S):
                 if (error := message.error()) is None:
                     found[message.partition()].append(_record(message))
                 elif error.code() == KafkaError._PARTITION_EOF:

@@ -54,7 +54,12 @@ async def _run(settings: WorkerSettings, orders: "_Orders") -> None:
 def _listening(settings: WorkerSettings) -> socket.socket:
     settings.socket.unlink(missing_ok=True)  # of the worker that was here before
     sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(settings.socket))
+    try:
+        sock.bind(str(settings.socket))
+    except FileNotFoundError:  # the folder goes with the last worker that its supervisor has left, and this one was being started
+        sock.close()
+        log.warning("the supervisor is gone: nothing is begun")
+        sys.exit(1)
     sock.listen(128)
     return sock
 
