@@ -74,7 +74,10 @@ class Outcome:
         return not self.failure and self.verdict is not None and self.verdict.is_good
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "is_good": self.is_good}
+        told = {**asdict(self), "is_good": self.is_good}
+        if self.verdict is not None:
+            told["verdict"]["wanted"] = dict(self.verdict.wanted)  # of a Counter asdict makes one of pairs
+        return told
 
 
 def run(broker: Broker, folder: Path, setup: Setup, name: str, say: Say) -> Outcome:

@@ -13,6 +13,7 @@ import pytest
 from esp.astore.binary import read
 from esp.astore.graph import run_reference
 from loadtest.killing.kit import LABELS, OUTPUTS, SCORED, STEPS, Model, make_model
+from loadtest.killing.matrix import Outcome
 from loadtest.killing.reference import Record, Reference, Wanted
 from loadtest.killing.schedule import schedule
 from loadtest.killing.stream import records
@@ -95,6 +96,15 @@ def test_outputs_without_a_fault_are_good_with_and_without_a_deployment(models: 
     assert not found.told
     assert found.events == 1500
     assert set(found.wanted) == set(OUTPUTS)
+
+
+def test_an_outcome_goes_through_json(models: list[Model]) -> None:
+    sent = source(50)
+    found = verdict(models, sent, outputs(models, sent))
+    told = json.loads(json.dumps(Outcome(verdict=found).as_dict()))
+    assert told["is_good"]
+    assert told["verdict"]["wanted"] == {short: found.wanted[short] for short in found.wanted}
+    assert told["verdict"]["wanted"]["scores"] > 40
 
 
 def test_a_record_that_is_missing_is_lost(models: list[Model]) -> None:
