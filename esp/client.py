@@ -47,20 +47,36 @@ class AdminClient:
 
     def deploy(self, model: Path, window: str) -> dict[str, Any]:
         """Sends an astore, checked here first, to QUERY/WINDOW."""
-        query, _, name = window.partition("/")
-        if not query or not name:
-            raise UsageError(f"'{window}' names no window", where="--window", mend="write QUERY/WINDOW, as esp status shows them")
-        digest = read(model, verify=True).digest
-        path = f"/v1/queries/{quote(query, safe='')}/windows/{quote(name, safe='')}/model"
-        return self._call("PUT", path, model.read_bytes(), {"esp-digest": digest})
+        return self._send(model, f"{_place(window)}/model")
 
-    def _call(self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    def hold(self, model: Path, window: str) -> dict[str, Any]:
+        """The first half of a deployment to several engines: the model is checked and warm, and waits (see ``rollout``)."""
+        return self._send(model, f"{_place(window)}/held")
+
+    def stand(self, window: str, timeout_s: float) -> dict[str, Any]:
+        """Between the halves: answers when all is durable and the stream stands still, for a while, until ``swap`` or ``drop``."""
+        return self._call("POST", f"{_place(window)}/held/standing", timeout_s=timeout_s)
+
+    def swap(self, window: str) -> dict[str, Any]:
+        """The second half: what is held scores."""
+        return self._call("POST", f"{_place(window)}/held")
+
+    def drop(self, window: str) -> dict[str, Any]:
+        """Forgets what is held, and the stream goes on."""
+        return self._call("DELETE", f"{_place(window)}/held")
+
+    def _send(self, model: Path, path: str) -> dict[str, Any]:
+        return self._call("PUT", path, model.read_bytes(), {"esp-digest": read(model, verify=True).digest})
+
+    def _call(
+        self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> dict[str, Any]:
         headers = {"Content-Type": "application/octet-stream", **(headers or {})}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+            with self._opener.open(request, timeout=timeout_s) as answer:
                 result: dict[str, Any] = json.load(answer)
                 return result
         except urllib.error.HTTPError as err:
@@ -86,6 +102,14 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+def _place(window: str) -> str:
+    """The path of QUERY/WINDOW."""
+    query, _, name = window.partition("/")
+    if not query or not name:
+        raise UsageError(f"'{window}' names no window", where="--window", mend="write QUERY/WINDOW, as esp status shows them")
+    return f"/v1/queries/{quote(query, safe='')}/windows/{quote(name, safe='')}"
 
 
 def _reason(err: urllib.error.HTTPError) -> str:

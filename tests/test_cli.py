@@ -178,6 +178,24 @@ def test_an_engine_is_watched_paused_and_given_another_model(esp_command: Esp, t
     with_engine(folder, tmp_path / "state", work, token="s3cret")
 
 
+def test_a_model_is_deployed_to_engines_started_apart_by_one_command(esp_command: Esp, tmp_path: Path) -> None:
+    folder = moves.write_query(tmp_path / "q")
+    old, new = from_bytes(to_bytes(moves.tiny())), write(moves.tiny(bias=0.5), tmp_path / "new.astore")
+
+    def work(first: str, second: str) -> None:
+        call = ("deploy", "new.astore", "--window", "moves/scored", "--to", first, "--to", second)
+        swapped = f"moves/scored: {new.short_digest} scores in the place of {old.short_digest}\n"
+        assert esp_command(*call) == Answer(0, f"{first}: {swapped}{second}: {swapped}", "")
+        told = json.loads(esp_command(*call, "--json").out)["engines"]
+        assert [(each["engine"], each["old"], each["new"]) for each in told] == [
+            (url, new.digest, new.digest) for url in (first, second)
+        ]
+        esp_command(*call[:-1], "127.0.0.1:1").one_line(1, "http://127.0.0.1:1: no engine answers")
+        esp_command(*call[:-1], first).one_line(2, "named twice")
+
+    with_engine(folder, tmp_path / "one", lambda first: with_engine(folder, tmp_path / "two", lambda second: work(first, second)))
+
+
 def test_where_no_engine_is_every_verb_says_so_in_one_line(esp_command: Esp, tmp_path: Path) -> None:
     write(moves.tiny(), tmp_path / "m.astore")
     to = ("--to", "127.0.0.1:1")

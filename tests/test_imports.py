@@ -30,7 +30,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("esp.runtime",),
         ("errors", "kernels", "astore", "events", "columns", "scorer", "backends", "kinds", "connect", "metrics"),
     ),
-    "cli": (("esp.cli", "esp.demo", "esp.client", "esp.__main__"), ("errors", "astore", "train", "events", "columns", "scorer", "kinds", "connect", "metrics", "engine")),
+    "cli": (("esp.cli", "esp.demo", "esp.client", "esp.rollout", "esp.__main__"), ("errors", "astore", "train", "events", "columns", "scorer", "kinds", "connect", "metrics", "engine")),
 }  # fmt: skip
 
 # What knows neither an event loop nor Kafka: it is tested as plain functions.

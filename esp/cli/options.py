@@ -22,6 +22,14 @@ err = Console(stderr=True, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Url = Annotated[str, typer.Option("--to", help="Address of the engine.", envvar="ESP_URL")]
+Urls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to",
+        help="Address of the engine; several, one after the other, for engines of one group that were started apart.",
+        envvar="ESP_URL",
+    ),
+]
 TokenFile = Annotated[Path | None, typer.Option(help="File that holds the token of the admin API (or set ESP_TOKEN).")]
 CaFile = Annotated[
     Path | None,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,7 +28,7 @@ from esp.cli.backfill import (
     WarmUp,
     run_backfill,
 )
-from esp.cli.options import DEFAULT_URL, CaFile, Json, Model, Queries, QueryName, TokenFile, Url, out, show, tell, token
+from esp.cli.options import DEFAULT_URL, CaFile, Json, Model, Queries, QueryName, TokenFile, Url, Urls, out, show, tell, token
 from esp.errors import EspError, FileError, UsageError
 
 if TYPE_CHECKING:
@@ -186,16 +187,25 @@ def status(to: Url = DEFAULT_URL, token_file: TokenFile = None, ca_file: CaFile 
 def deploy(
     model: Model,
     window: Annotated[str, typer.Option(help="QUERY/WINDOW whose model is replaced.")],
-    to: Url = DEFAULT_URL,
+    to: Urls = None,
     token_file: TokenFile = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Put a model in the place of a running window's."""
-    result = _client(to, token_file, ca_file).deploy(model, window)
-    show(
-        result, as_json, lambda: out.print(f"{result['window']}: {result['new'][:12]} scores in the place of {result['old'][:12]}")
-    )
+    engines = [_client(url, token_file, ca_file) for url in to or [DEFAULT_URL]]
+    if len(engines) == 1:
+        result = engines[0].deploy(model, window)
+        show(result, as_json, lambda: out.print(_deployed(result)))
+        return
+    from esp.rollout import roll_out
+
+    told = [{"engine": engine.url, **result} for engine, result in zip(engines, roll_out(engines, model, window))]
+    show({"engines": told}, as_json, lambda: out.print("\n".join(f"{each['engine']}: {_deployed(each)}" for each in told)))
+
+
+def _deployed(told: Mapping[str, str]) -> str:
+    return f"{told['window']}: {told['new'][:12]} scores in the place of {told['old'][:12]}"
 
 
 def _client(to: str, token_file: Path | None, ca_file: Path | None) -> "AdminClient":

@@ -79,13 +79,7 @@ class Local:
     async def deploy(self, query: str, window: str, data: bytes, digest: str) -> Deployment:
         return Deployment(**await self.running(query).deploy(window, data, digest))
 
-
-def _is_ready(runner: QueryRunner) -> bool:
-    return runner.is_ready and runner.is_connected and not runner.meter.is_restoring
-
-
-class Holding(Local):
-    """The queries of this process, to which models may be deployed in two halves."""
+    # ---- a deployment in two halves, for whoever deploys to several engines ----------------------------------------------
 
     async def hold(self, query: str, window: str, data: bytes, digest: str) -> Deployment:
         return Deployment(**await self.running(query).hold(window, data, digest))
@@ -98,6 +92,10 @@ class Holding(Local):
 
     async def drop(self, query: str, window: str) -> None:
         await self.running(query).models.drop(window)
+
+
+def _is_ready(runner: QueryRunner) -> bool:
+    return runner.is_ready and runner.is_connected and not runner.meter.is_restoring
 
 
 def state_of(runner: QueryRunner) -> State:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from esp.errors import EspError, QueryError
-from esp.runtime.admin import Holding, Local
+from esp.runtime.admin import Local
 from esp.runtime.backfill import Backfill
 from esp.runtime.door import ended_by_signals, serving
 from esp.runtime.query import Query
@@ -24,7 +24,6 @@ class EngineSettings:
     """How an engine runs: where it listens, where its state lies, token and certificate of the admin API.
 
     ``models_dir`` is where deployed models lie, where that is not the state's folder: engines of one group may share it.
-    ``holds_models``: deployments come in two halves too, as whoever deploys to several engines needs them.
     """
 
     listen: str | socket.socket = "127.0.0.1:8088"
@@ -34,7 +33,6 @@ class EngineSettings:
     tls: ssl.SSLContext | None = None
     guards_metrics: bool = False
     models_dir: Path | None = None
-    holds_models: bool = False
 
 
 class Engine:
@@ -61,8 +59,7 @@ class Engine:
     async def run(self) -> None:
         """Serves and streams; raises what made it fail, once everything else has been drained."""
         settings = self.settings
-        local = (Holding if settings.holds_models else Local)(self.runners)
-        door = serving(local, settings.listen, settings.token, settings.tls, settings.guards_metrics)
+        door = serving(Local(self.runners), settings.listen, settings.token, settings.tls, settings.guards_metrics)
         async with door as self.address:
             with ended_by_signals(self.stopping):
                 await self._stream()

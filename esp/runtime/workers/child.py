@@ -40,9 +40,8 @@ async def _run(settings: WorkerSettings, orders: "_Orders") -> None:
     queries = [fitted(load_query(path, settings.overrides, trusted), settings) for path in settings.queries]
     with _listening(settings) as sock:
         engine_settings = EngineSettings(
-            sock, settings.state_dir, settings.token, settings.is_fresh, guards_metrics=True,
-            models_dir=settings.models_dir, holds_models=True,
-        )  # fmt: skip
+            sock, settings.state_dir, settings.token, settings.is_fresh, guards_metrics=True, models_dir=settings.models_dir
+        )
         engine = Engine(queries, engine_settings)
         for name, runner in engine.runners.items():
             runner.is_paused = name in settings.paused
