@@ -26,7 +26,8 @@ Urls = Annotated[
     list[str] | None,
     typer.Option(
         "--to",
-        help="Address of the engine; several, one after the other, for engines of one group that were started apart.",
+        metavar="URL",
+        help="Address of the engine (http://127.0.0.1:8088); once for each of the engines of one group that were started apart.",
         envvar="ESP_URL",
     ),
 ]
