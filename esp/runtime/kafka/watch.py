@@ -45,6 +45,7 @@ class Watch:
         self.watched, self.topic_id = watched, first_id
         self.trouble, self.faults, self._away_s, self._since_s = "", 0, 0.0, 0.0
         self._answering_s = time.monotonic()
+        self._complaints = watched.heard.count  # as many when all was well the last time
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -55,11 +56,14 @@ class Watch:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            before = self.watched.heard.count
-            found = await self._look()
-            if found and self.watched.heard.count > before and self.watched.heard.fault:
-                found = f"{found} ({self.watched.heard.fault})"
-            self._tell(found)
+            self._tell(self._explained(await self._look()))
+
+    def _explained(self, found: str) -> str:
+        """What was found, with the last of what the client has complained of since all was well."""
+        heard = self.watched.heard
+        if not found:
+            self._complaints = heard.count
+        return f"{found} ({heard.fault})" if found and heard.count > self._complaints and heard.fault else found
 
     def _tell(self, found: str) -> None:
         """Keeps what was found, and says what is new in it."""

@@ -145,3 +145,26 @@ def test_a_watch_tells_of_a_topic_that_has_gone_and_of_partitions_without_a_lead
         await watch.stop()
 
     run(check())
+
+
+def test_a_watch_says_what_the_client_has_complained_of_since_all_was_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "WATCH_S", 0.001)
+
+    async def check() -> None:
+        client, heard, stalled = Client(), Heard("of an older trouble", 1), [""]
+        watch = Watch(Watched(client, "t", "q: t", heard, Pace(), lambda since_s: stalled[0], lambda found: None))
+        async with asyncio.timeout(10):
+            stalled[0] = "it stands still"
+            await until(lambda: watch.trouble == "it stands still")
+            heard.fault, heard.count = "too few replicas", 2  # between two looks
+            await until(lambda: watch.trouble == "it stands still (too few replicas)")
+            asked = client.asked
+            await until(lambda: client.asked > asked + 3)
+            assert watch.trouble == "it stands still (too few replicas)"  # it may be long until the client tries again
+            stalled[0] = ""
+            await until(lambda: not watch.trouble)
+            stalled[0] = "it stands still"
+            await until(lambda: watch.trouble == "it stands still")
+        await watch.stop()
+
+    run(check())
