@@ -13,8 +13,13 @@ import pydantic
 from esp.errors import EspError, FileError
 
 M = TypeVar("M")
-_A_TABLE, _A_LIST = "input should be a table", "input should be a list"  # in the words of TOML, not of Python
-_WORDS = {"model_type": _A_TABLE, "dict_type": _A_TABLE, "dataclass_type": _A_TABLE, "tuple_type": _A_LIST, "list_type": _A_LIST}
+_A_TABLE, _A_LIST = "Input should be a table", "Input should be a list"  # in the words of TOML, not of Python
+_A_TIME = "Input should be a time, such as 2026-11-22T09:00Z"
+_WORDS = {
+    "model_type": _A_TABLE, "dict_type": _A_TABLE, "dataclass_type": _A_TABLE, "tuple_type": _A_LIST, "list_type": _A_LIST,
+    "datetime_type": _A_TIME, "datetime_parsing": _A_TIME, "datetime_from_date_parsing": _A_TIME,
+}  # fmt: skip
+_SHOULD_BE = "Input should be "
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
@@ -51,16 +56,30 @@ def _one_line(kind: Any, err: pydantic.ValidationError, where: str, error: type[
     # an unknown key is most often the misspelling of the one that is missing: name it first
     fault = next((fault for fault in faults if fault["type"] in _UNKNOWN), faults[0])
     path, tables = _locate(kind, fault["loc"][:-1] if fault["type"] in _UNKNOWN else fault["loc"])
-    message, value = _WORDS.get(fault["type"], fault["msg"]).removeprefix("Value error, "), fault["input"]
+    message, value = _said(fault), fault["input"]
     if fault["type"] in _UNKNOWN:
         return unknown_key(str(fault["loc"][-1]), [key for table in tables for key in _fields(table)], _place(where, path), error)
     if fault["type"].startswith("union_tag_"):  # the message would show the tag, whatever that is
         tag, choices = fault["ctx"]["discriminator"].strip("'"), fault["ctx"].get("expected_tags")
         path, value = f"{path}.{tag}", value.get(tag)
         message = f"input should be one of {choices}" if choices else "field required"
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    also = [other for other in faults if other is not fault and _is_other_choice(kind, other, fault)]
+    message += "".join(f", or {_said(other).removeprefix(_SHOULD_BE)}" for other in also)
+    rest = len(faults) - 1 - len(also)
+    more = f" (and {rest} more)" if rest else ""
     got = f", got {value!r:.80}" if isinstance(value, str | int | float) else ""  # a table may hold a secret
-    return error(f"{message[0].lower()}{message[1:]}{got}{more}", where=_place(where, path), mend="set what is wanted there")
+    begin = message[0] if message[:2].isupper() else message[0].lower()  # SASL stays
+    return error(f"{begin}{message[1:]}{got}{more}", where=_place(where, path), mend="set what is wanted there")
+
+
+def _said(fault: Any) -> str:
+    said: str = _WORDS.get(fault["type"], fault["msg"])
+    return said.removeprefix("Value error, ")
+
+
+def _is_other_choice(kind: Any, other: Any, fault: Any) -> bool:
+    """Whether a fault says what else might stand where the first one is: pydantic tells of each type of a choice by itself."""
+    return _said(other).startswith(_SHOULD_BE) and _locate(kind, other["loc"])[0] == _locate(kind, fault["loc"])[0]
 
 
 def _place(where: str, path: str) -> str:

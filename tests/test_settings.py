@@ -20,7 +20,7 @@ class Inner(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Inner":
         if self.user and not self.password_file:
-            raise ValueError("a user needs a password")
+            raise ValueError(f"{'SSL' if self.user == 'SSL' else 'a user'} needs a password")
         return self
 
 
@@ -54,6 +54,7 @@ class Outer(pydantic.BaseModel):
     shape: Annotated[Round | Square, pydantic.Field(discriminator="form")] | None = None
     corners: list[Corner] = []
     width: float | tuple[float, ...] = 0.0
+    start: Literal["first", "last"] | int = 0
 
 
 def line(data: object) -> str:
@@ -77,6 +78,7 @@ def test_what_is_right_becomes_the_model() -> None:
         ({}, "q.toml: name: field required; set what is wanted there"),
         ({"name": "a", "inner": {"size": 0}}, "q.toml: inner.size: input should be greater than or equal to 1, got 0; set what is wanted there"),
         ({"name": 5}, "q.toml: name: input should be a valid string, got 5; set what is wanted there"),
+        ({"name": "a", "inner": {"user": "SSL"}}, "q.toml: inner: SSL needs a password; set what is wanted there"),
         ({"name": 5, "inner": {"size": "x"}}, "q.toml: name: input should be a valid string, got 5 (and 1 more); set what is wanted there"),
     ],
 )  # fmt: skip
@@ -105,7 +107,8 @@ def test_a_key_in_a_table_of_tables_is_named_too() -> None:
         ({"corners": [{"angle": 1}, {"angel": 1}]}, "corners[1]: unknown key 'angel'; did you mean 'angle'?"),
         ({"corners": [{"angle": 1, "inner": {"siez": 1}}]}, "corners[0].inner: unknown key 'siez'; did you mean 'size'?"),
         ({"corners": [{}]}, "corners[0].angle: field required; set what is wanted there"),
-        ({"width": "x"}, "width: input should be a valid number, unable to parse string as a number, got 'x' (and 1 more); set what is wanted there"),
+        ({"start": "soon"}, "start: input should be 'first' or 'last', or a valid integer, unable to parse string as an integer, got 'soon'; set what is wanted there"),
+        ({"width": "x"}, "width: input should be a valid number, unable to parse string as a number, or a list, got 'x'; set what is wanted there"),
     ],
 )  # fmt: skip
 def test_a_place_is_told_by_keys_and_indices_alone(data: dict[str, object], wanted: str) -> None:

@@ -24,6 +24,7 @@ OWN_OPTIONS = {
     "key_serializer", "value_serializer", "key_deserializer", "value_deserializer", "transactional_id", "loop", "linger_ms", "max_batch_size", "compression_type",
     "max_partition_fetch_bytes", "fetch_max_wait_ms", "max_poll_interval_ms", "group_instance_id", "partition_assignment_strategy",
 }  # fmt: skip
+SASL_KEYS = {"sasl_mechanism", "username", "password_env", "password_file", "oauth"}
 REBALANCE_TIMEOUT_MS = 60_000
 
 
@@ -129,11 +130,20 @@ class KafkaConnection(Connection):
             _check_address(broker.strip())
         check_pair("password", self.password_env, self.password_file)
         check_pair("ssl_key_password", self.ssl_key_password_env, self.ssl_key_password_file)
+        self._check_protocol()
         if self.security_protocol.startswith("SASL"):
             self._check_sasl()
         if (self.ssl_keyfile or self.ssl_key_password_env or self.ssl_key_password_file) and not self.ssl_certfile:
             raise ValueError("ssl_keyfile and ssl_key_password need ssl_certfile beside them")
         return self
+
+    def _check_protocol(self) -> None:
+        """Credentials that would go nowhere are a slip in ``security_protocol``, which leaves the connection open to all."""
+        protocol, said = self.security_protocol, self.model_fields_set
+        if idle := sorted(said & SASL_KEYS) if not protocol.startswith("SASL") else []:
+            raise ValueError(f"{idle[0]} does nothing with security_protocol {protocol}: say SASL_SSL, or SASL_PLAINTEXT")
+        if idle := sorted(key for key in said if key.startswith("ssl_")) if not protocol.endswith("SSL") else []:
+            raise ValueError(f"{idle[0]} does nothing with security_protocol {protocol}: say SSL, or SASL_SSL")
 
     def _check_sasl(self) -> None:
         what = f"{self.security_protocol} with {self.sasl_mechanism}"

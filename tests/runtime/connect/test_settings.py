@@ -131,6 +131,24 @@ def test_security_that_cannot_work_is_refused_by_its_keys(keys: dict[str, Any], 
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "keys", "told"),
+    [
+        ("PLAINTEXT", {"username": "esp", "password_env": "A"}, "password_env does nothing with security_protocol PLAINTEXT: say SASL_SSL"),
+        ("SSL", {"sasl_mechanism": "PLAIN"}, "sasl_mechanism does nothing with security_protocol SSL: say SASL_SSL"),
+        ("PLAINTEXT", {"oauth": {"token_file": "a"}}, "oauth does nothing"),
+        ("PLAINTEXT", {"ssl_cafile": "ca.pem"}, "ssl_cafile does nothing with security_protocol PLAINTEXT: say SSL, or SASL_SSL"),
+        ("SASL_PLAINTEXT", {"username": "esp", "password_env": "A", "ssl_cafile": "ca.pem"}, "ssl_cafile does nothing"),
+    ],
+)  # fmt: skip
+def test_credentials_that_would_go_nowhere_are_refused(protocol: str, keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(QueryError, match=told):
+        kafka(security_protocol=protocol, **keys)
+    if protocol == "PLAINTEXT":
+        with pytest.raises(QueryError, match=told):
+            kafka(**keys)
+
+
 def test_gssapi_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(QueryError, match="GSSAPI needs the package gssapi"):
