@@ -122,6 +122,13 @@ def test_a_broker_that_is_down_ends_with_three(tmp_path: Path) -> None:
     answer.one_line(3, "q/query.toml: windows.", "127.0.0.1:1", "no Kafka broker answered within 1 s", "start the broker")
 
 
+def test_an_option_that_stands_over_the_query_is_named_where_it_is_wrong(esp_command: Esp, tmp_path: Path) -> None:
+    moves.write_query(tmp_path / "q")
+    esp_command("run", "q", "--brokers", "a:9x").one_line(2, "esp: --brokers: 'a:9x' is no address of a broker: write HOST:PORT")
+    refused = esp_command("run", "q", "--wait-for-broker", "-1")
+    refused.one_line(2, "esp: --wait-for-broker: wait_for_broker_s: input should be greater than or equal to 0, got -1.0")
+
+
 def test_no_password_or_token_is_ever_told(esp_command: Esp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sasl = 'security_protocol = "SASL_PLAINTEXT", username = "me", password_env = "BROKER_PASSWORD"'
     text = moves.QUERY.replace('"memory"', '"kafka"').replace('topic = "moves.scores"', f'topic = "moves.scores", {sasl}')

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -136,7 +136,6 @@ def run(
     from esp.runtime.query import load_query
 
     set_up_logs(log, log_level)
-    overrides = {"brokers": brokers, "wait_for_broker_s": wait_for_broker}
     said = BackfillOptions(
         from_time, from_offset, until, warm_up, name, suffix, tuple(output or ()), tuple(model or ()), close_windows, create_topics,
         into_live,
@@ -145,7 +144,7 @@ def run(
         if not trusted_keys and "ESP_TRUSTED_KEYS" in os.environ:  # set, but empty: nobody is to be left unguarded by a slip
             raise FileError("there is no path in it", where="ESP_TRUSTED_KEYS", mend="name the file of public keys, or unset it")
         trusted = [key for file in trusted_keys or () for key in keys_in(file)]
-        given = {key: value for key, value in overrides.items() if value is not None}
+        given = _overrides(brokers, wait_for_broker)
         loaded = [load_query(path, given, trusted) for path in queries]
         listen = listen or (FREE_PORT if said.is_backfill else DEFAULT_LISTEN)
         settings = EngineSettings(listen, state, token(token_file), fresh, _tls(cert_file, key_file), guard_metrics)
@@ -166,6 +165,17 @@ def run(
             raise
         logging.getLogger("esp").error("%s", error)  # every line on stderr is JSON then, the last one too
         sys.exit(error.exit_status)
+
+
+def _overrides(brokers: str | None, wait_for_broker: float | None) -> dict[str, Any]:
+    """What stands over the settings of all Kafka connectors; QueryError that names the option where it cannot be right."""
+    from esp.runtime.connect import connection
+
+    options = {"--brokers": ("brokers", brokers), "--wait-for-broker": ("wait_for_broker_s", wait_for_broker)}
+    given = {option: pair for option, pair in options.items() if pair[1] is not None}
+    for option, (key, value) in given.items():
+        connection({"connector": "kafka", "topic": "any", key: value}, option)
+    return dict(given.values())
 
 
 def _tls(cert_file: Path | None, key_file: Path | None) -> "ssl.SSLContext | None":
