@@ -138,10 +138,15 @@ def _worker(worker: dict[str, Any]) -> str:
 
 
 def _figures(query: dict[str, Any]) -> tuple[Text, Text]:
-    latency = ", ".join(f"{share} {seconds * 1e3:.3g} ms" for share, seconds in query["latency_seconds"].items())
+    latency = ", ".join(f"{share} {_ms(seconds)}" for share, seconds in query["latency_seconds"].items())
     lag = sum(query["lag_events"].values())
     saved = f"state {query['state_bytes']:,} bytes, {query['checkpoints']:,} checkpoints"
     return Text(f"  latency {latency}"), Text(f"  lag {lag:,} events, {saved}")
+
+
+def _ms(seconds: float) -> str:
+    ms = seconds * 1e3
+    return f"{ms:,.0f} ms" if ms >= 999.5 else f"{ms:.3g} ms"
 
 
 def _windows(query: dict[str, Any]) -> Table:

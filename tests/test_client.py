@@ -147,6 +147,14 @@ def test_status_fits_eighty_columns_without_a_word_broken() -> None:
     assert row.split() == ["samples", "source", "1,234,567", "1,234,560", "0", "7"]
 
 
+def test_a_latency_of_seconds_is_written_out() -> None:
+    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    (query,) = STATUS["queries"]
+    console.print(status_tables({**STATUS, "queries": [{**query, "latency_seconds": {"p50": 0.9999, "p99": 10.0}}]}))
+    assert "latency p50 1e+03 ms" not in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "p99 10,000 ms" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_status_of_an_engine_survives_json() -> None:
     with answering(200, json.dumps(STATUS).encode()) as url:
         assert AdminClient(url).status() == STATUS

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from esp.runtime.events import RawBlock, raw_block
 from esp.runtime.headers import decode_headers, encode_headers
 from tests.broker import libraries
-from tests.conftest import Kafka
+from tests.conftest import Kafka, skip
 from tests.runtime.kafka.members import Member
 from tests.runtime.kafka.test_kafka import STAMP, consume, expected, make_sink, produce, send_all, some_rows
 
@@ -35,7 +35,7 @@ def read(kafka: Kafka, topic: str, count: int, **settings: Any) -> list[Any]:
 def java(*args: str) -> str:
     """Runs Records.java on the broker's own libraries."""
     if subprocess.run(["java", "--list-modules"], capture_output=True, text=True, check=True).stdout.find("jdk.compiler") < 0:
-        pytest.skip("no JDK: a JRE cannot run Records.java")
+        skip("no JDK: a JRE cannot run Records.java")
     command = ["java", "-Xmx256m", "-cp", f"{libraries()}/*", str(Path(__file__).parent / "Records.java"), *args]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert not done.returncode, done.stderr[-2000:]
