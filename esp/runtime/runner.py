@@ -344,9 +344,12 @@ class QueryRunner:
         return [*troubles, *([str(failure)] if failure is not None else []), *self.durability.marks.reasons()]
 
     def _peers(self) -> dict[str, Peer]:
-        """How each connector stands, by its window, and each schema registry."""
+        """How each connector stands, by its window, each changelog by its source's, and each schema registry."""
         connectors: dict[str, Source | Sink] = {**self.sources, **self.sinks}
-        return {name: connector.peer for name, connector in connectors.items()} | self.query.registries.peers()
+        changelogs = {
+            f"{name}.changelog": ledger.peer for name, ledger in self.durability.ledgers.items() if ledger.settings.changelog
+        }
+        return {name: connector.peer for name, connector in connectors.items()} | changelogs | self.query.registries.peers()
 
     @property
     def checkpoints(self) -> int:

@@ -14,6 +14,7 @@ from esp.runtime.kafka.settings import KafkaConnection
 from esp.runtime.kafka.sink import KafkaSink
 from esp.runtime.kafka.transactions import TaskProducer
 from esp.runtime.kafka.widening import widen
+from esp.runtime.peer import FINE, Peer
 from esp.runtime.state.chain import Chain, Checkpoint, Link, Owner, Restored
 from esp.runtime.state.checkpoint import CheckpointStore
 from esp.runtime.state.progress import Restore, Transactions
@@ -99,6 +100,11 @@ class Ledger:
     @property
     def owner(self) -> Owner:
         return self.store.owner
+
+    @property
+    def peer(self) -> Peer:
+        """How the changelog stands."""
+        return FINE if self._log_sink is None else self._log_sink.peer
 
     async def open(self, is_fresh: bool) -> None:
         """Sees to the changelog. StartError when it cannot be had, StateError when it cannot have as many partitions as the source."""
