@@ -105,10 +105,11 @@ class KafkaSink:
 
     def _stalled(self, answering_s: float) -> str:
         """Whether the broker, which answers since that time, takes too long to acknowledge what it was sent."""
-        now = time.monotonic()
-        if all(lane.acknowledged == lane.handed for sink in (self, *self._twins) for lane in sink._lanes.values()):
-            self._acknowledged_s = now
-        waits_s = now - max(self._acknowledged_s, answering_s)
+        now, sinks = time.monotonic(), (self, *self._twins)
+        for sink in sinks:
+            if all(lane.acknowledged == lane.handed for lane in sink._lanes.values()):
+                sink._acknowledged_s = now
+        waits_s = now - max(min(sink._acknowledged_s for sink in sinks), answering_s)
         return "the broker does not acknowledge the records" if waits_s > watch.STALL_S else ""
 
     @property

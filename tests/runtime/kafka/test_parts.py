@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,22 @@ def test_headers_and_records_without_a_value_count_as_in_flight() -> None:
         assert sink._in_flight_bytes - before > 5000
 
     run(check())
+
+
+def test_a_sink_that_is_busy_in_the_transactions_of_a_task_does_not_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(sink_module.time, "monotonic", lambda: clock[0])
+    sink = StillSink()
+    twin = sink.over(None)
+    lane, fine = twin._lanes[0], SimpleNamespace(cancelled=lambda: False, exception=lambda: None)
+    lane.handed = 5  # at every look something is in flight
+    for _ in range(10):
+        clock[0] += 2
+        lane.handed += 10
+        twin._on_acknowledged(lane, SimpleNamespace(record_count=lambda: 10, size=lambda: 100), fine)  # type: ignore[arg-type]
+        assert sink._stalled(0.0) == ""
+    clock[0] += watch_module.STALL_S + 1
+    assert sink._stalled(0.0) == "the broker does not acknowledge the records"
 
 
 @pytest.mark.parametrize("settings", [{"limit": 2000}, {"max_batch_bytes": 2000}, {"limit": 2000, "compression": "gzip"}])
