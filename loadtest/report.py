@@ -18,7 +18,7 @@ def show(result: dict[str, Any], console: Console) -> None:
     console.print(
         f"{result['workload']}, {how}: {load['events']:,} events ({load['rows']}) of {load['event_bytes']:,} bytes in "
         f"{load['partitions']} partitions; {_cores(load['cores'])}"
-        + ("; free memory was filled first" if load["memory_filled"] else "")
+        + ("; the memory was written to before" if load["ballast"] else "")
     )
     console.print(
         f"{host['cpu']}, {host['cores']} cores, {host['simd']}, {host['memory_gb']} GB, load {host['load_1m']} at the start; "

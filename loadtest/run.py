@@ -18,11 +18,11 @@ if __name__ == "__main__":
 
 from rich.console import Console  # noqa: E402
 
+from loadtest.ballast import ballast  # noqa: E402
 from loadtest.cores import keep_to, shares  # noqa: E402
 from loadtest.course import filled, flowing, is_whole, ramping  # noqa: E402
 from loadtest.machine import commit, machine, versions  # noqa: E402
 from loadtest.measure import LoadTestError  # noqa: E402
-from loadtest.memory_fill import filled_memory  # noqa: E402
 from loadtest.networks import WORKLOADS, Kit, digits  # noqa: E402
 from loadtest.parties import Ground, Party, engine, passthrough, peer  # noqa: E402
 from loadtest.peers import PeerMissing, names  # noqa: E402
@@ -75,7 +75,7 @@ def _arguments() -> argparse.Namespace:
         "--no-pin", dest="pin", action="store_false", help="let a party that drains have every core, not one of its own"
     )
     parser.add_argument(
-        "--fill-memory", action="store_true", help="first fill free memory with the page cache, as on a machine that is up for long"
+        "--ballast", action="store_true", help="write to free memory first, for a virtual machine that gets it slowly from its host"
     )
     parser.add_argument("--model", type=Path, help="digits: the astore that scores (that of the query)")
     parser.add_argument("--no-passthrough", action="store_true", help="leave the bare client beside the engine out")
@@ -124,10 +124,11 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     rest, own = (shares() if load.rate is None and args.pin else None) or (frozenset(), frozenset())
     if rest:
         keep_to(rest)
-    if args.fill_memory:
-        progress.print("filling free memory")
-        stack.enter_context(filled_memory())
-    brokers, kafka_is = stack.enter_context(kafka(args.brokers, KEEPS_FILES if args.fill_memory else ""))
+    if args.ballast:
+        progress.print("writing to free memory")
+        turns = (args.runs + 1) * len(parties) if load.rate is None else 0
+        stack.enter_context(ballast(load.events * workload.event_bytes * (1 + turns)))
+    brokers, kafka_is = stack.enter_context(kafka(args.brokers, KEEPS_FILES if args.ballast else ""))
     topics = stack.enter_context(Topics(brokers, f"load-{uuid.uuid4().hex[:8]}", load.partitions, deletes=bool(args.brokers)))
     ground = Ground(topics, workload, kit, folder, own)
     result = {
@@ -135,7 +136,7 @@ def _run(args: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
         "load": {
             "rate": load.rate, "seconds": load.seconds, "events": load.events, "partitions": load.partitions, "linger_ms": load.linger_ms,
             "rows": workload.about, "event_bytes": workload.event_bytes, "runs": args.runs, "cores": [sorted(rest), sorted(own)],
-            "memory_filled": args.fill_memory,
+            "ballast": args.ballast,
         },
         "left_out": left_out,
     }  # fmt: skip

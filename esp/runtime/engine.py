@@ -11,6 +11,7 @@ from pathlib import Path
 
 from esp.errors import EspError, QueryError
 from esp.runtime.admin import Local
+from esp.runtime.allocator import keep_freed_memory
 from esp.runtime.backfill import Backfill
 from esp.runtime.door import ended_by_signals, serving
 from esp.runtime.query import Query
@@ -58,6 +59,7 @@ class Engine:
 
     async def run(self) -> None:
         """Serves and streams; raises what made it fail, once everything else has been drained."""
+        keep_freed_memory()
         settings = self.settings
         door = serving(Local(self.runners), settings.listen, settings.token, settings.tls, settings.guards_metrics)
         async with door as self.address:

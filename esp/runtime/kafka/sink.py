@@ -92,6 +92,7 @@ class KafkaSink:
         self._producer = self._make()
         if columns.are_wanted(self.settings, self.place):
             self._threads = ThreadPoolExecutor(1, "esp-batches")
+            columns.let_fly(self._producer)
         try:
             await self._producer.start()
         except KafkaError as err:

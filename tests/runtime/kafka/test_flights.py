@@ -1,0 +1,51 @@
+"""Two produce requests at a broker: never three, and never two of one partition."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.producer.sender import Sender
+
+from esp.runtime.events import raw_block
+from esp.runtime.kafka.flights import MOST
+from tests.conftest import Kafka
+from tests.runtime.kafka.test_kafka import consume, make_sink
+
+pytestmark = pytest.mark.kafka
+PARTITIONS, BLOCKS = 8, 60
+
+
+def test_two_requests_are_on_their_way_of_disjoint_partitions_and_order_holds(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, flying, most = kafka.topic(PARTITIONS), list[set[int]](), 0
+    send = Sender._send_produce_req
+
+    async def watched(self: Any, node_id: int, batches: Any) -> None:
+        nonlocal most
+        here = {tp.partition for tp in batches}
+        assert not any(here & others for others in flying)
+        flying.append(here)
+        most = max(most, len(flying))
+        await send(self, node_id, batches)
+        flying.remove(here)
+
+    async def run() -> None:
+        sink = make_sink(kafka, topic)
+        await sink.start()
+        try:
+            for number in range(BLOCKS):
+                for partition in range(PARTITIONS):
+                    await sink.send(raw_block([b"%d" % number], partition=partition))
+                    await asyncio.sleep(0)  # the sender takes what is there before the rest comes
+            await sink.flush()
+        finally:
+            await sink.stop()
+
+    monkeypatch.setattr(Sender, "_send_produce_req", watched)
+    asyncio.run(run())
+    assert most == MOST == 2
+    found = consume(kafka, topic, PARTITIONS * BLOCKS, PARTITIONS)
+    for partition in range(PARTITIONS):
+        values = [m.value() for m in found if m.partition() == partition]
+        assert values == [b"%d" % number for number in range(BLOCKS)]
