@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 I64 = npt.NDArray[np.int64]
 MAX_EVENTS, MAX_SECONDS = 20_000_000, 3600.0
+MAX_LINGER_MS = 900_000.0  # of librdkafka
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Load:
             raise ValueError(f"{self.seconds:,.0f} s: at most {MAX_SECONDS:,.0f} s are allowed")
         if self.partitions < 1 or self.cameras < self.partitions:
             raise ValueError(f"{self.partitions} partitions: between 1 and {self.cameras}, the number of cameras, are allowed")
+        if not 0 <= self.linger_ms <= MAX_LINGER_MS:
+            raise ValueError(f"a linger of {self.linger_ms:g} ms: between 0 and {MAX_LINGER_MS:,.0f} are allowed")
 
     @property
     def seconds(self) -> float:

@@ -28,7 +28,7 @@ from loadtest.parties import Ground, Party, engine, passthrough, peer  # noqa: E
 from loadtest.peers import PeerMissing, names  # noqa: E402
 from loadtest.plan import Load  # noqa: E402
 from loadtest.report import show  # noqa: E402
-from loadtest.topics import Topics  # noqa: E402
+from loadtest.topics import Topics, require_broker  # noqa: E402
 from loadtest.workload import Workload  # noqa: E402
 
 HEAP_MB = 1024  # as Kafka's own start script gives
@@ -177,6 +177,7 @@ def _parties(args: argparse.Namespace, workload: Workload, kit: Kit) -> tuple[li
 def kafka(brokers: str | None, more_properties: str = "") -> Iterator[tuple[str, str]]:
     """A broker's address, and what it is: the one that was named, or Apache Kafka started for this run."""
     if brokers:
+        require_broker(brokers)
         yield brokers, f"Kafka at {brokers}"
         return
     from tests.broker import VERSION, Broker, missing

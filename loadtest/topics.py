@@ -6,7 +6,15 @@ import time
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-READY_S, DELETE_S, ASK_S = 30.0, 10.0, 0.05
+READY_S, DELETE_S, ASK_S, ANSWER_S = 30.0, 10.0, 0.05, 10.0
+
+
+def require_broker(brokers: str) -> None:
+    """RuntimeError unless a broker answers."""
+    try:
+        AdminClient({"bootstrap.servers": brokers, "log_level": 0}).list_topics(timeout=ANSWER_S)
+    except KafkaException as err:
+        raise RuntimeError(f"no broker answers at {brokers} within {ANSWER_S:g} s; start one, or leave --brokers out") from err
 
 
 class Topics:

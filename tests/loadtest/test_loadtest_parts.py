@@ -4,10 +4,11 @@ import tomllib
 
 import pytest
 
+from loadtest import topics
 from loadtest.networks import QUERY
 from loadtest.parties import renamed
 from loadtest.report import short_of_time
-from loadtest.run import ROOT, _refuse_far
+from loadtest.run import ROOT, _refuse_far, kafka
 from loadtest.scrape import read_metrics, stage_us
 from loadtest.subjects import Samples
 
@@ -51,6 +52,12 @@ def test_a_scrape_gives_counters_bucket_quantiles_and_time_an_event() -> None:
     assert scrape.quantile("esp_batch_events", 0.5) == 4.0
     assert scrape.quantile("esp_batch_events", 0.99) is None
     assert stage_us(scrape, 1000) == {"score": pytest.approx(2.0)}
+
+
+def test_a_broker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "ANSWER_S", 0.5)
+    with pytest.raises(RuntimeError, match="no broker answers at"), kafka("127.0.0.1:1"):
+        pass
 
 
 @pytest.mark.parametrize("broker", ["10.0.0.7:9092", "example.org:9092", "9092"])

@@ -43,6 +43,12 @@ def test_a_load_without_bounds_is_refused(events: int, rate: float, partitions: 
         Load(events, rate, partitions=partitions)
 
 
+@pytest.mark.parametrize("linger_ms", [-1.0, float("nan"), 1e6])
+def test_a_linger_that_no_producer_takes_is_refused(linger_ms: float) -> None:
+    with pytest.raises(ValueError, match="linger"):
+        Load(10, 1.0, linger_ms=linger_ms)
+
+
 def test_a_filled_topic_has_no_planned_times() -> None:
     assert Load(10, None).seconds == 0
     with pytest.raises(ValueError):
