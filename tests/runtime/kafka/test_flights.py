@@ -12,21 +12,20 @@ from tests.conftest import Kafka
 from tests.runtime.kafka.test_kafka import consume, make_sink
 
 pytestmark = pytest.mark.kafka
-PARTITIONS, BLOCKS = 8, 60
+PARTITIONS, BLOCKS = 3, 20
 
 
 def test_two_requests_are_on_their_way_of_disjoint_partitions_and_order_holds(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topic, flying, most = kafka.topic(PARTITIONS), list[set[int]](), 0
+    topic, flying, gate = kafka.topic(PARTITIONS), list[set[int]](), asyncio.Event()
     send = Sender._send_produce_req
 
-    async def watched(self: Any, node_id: int, batches: Any) -> None:
-        nonlocal most
+    async def held(self: Any, node_id: int, batches: Any) -> None:
         here = {tp.partition for tp in batches}
         assert not any(here & others for others in flying)
         flying.append(here)
-        most = max(most, len(flying))
+        await gate.wait()
         await send(self, node_id, batches)
         flying.remove(here)
 
@@ -34,17 +33,21 @@ def test_two_requests_are_on_their_way_of_disjoint_partitions_and_order_holds(
         sink = make_sink(kafka, topic)
         await sink.start()
         try:
-            for number in range(BLOCKS):
-                for partition in range(PARTITIONS):
+            for partition in range(PARTITIONS):
+                for number in range(BLOCKS):
                     await sink.send(raw_block([b"%d" % number], partition=partition))
-                    await asyncio.sleep(0)  # the sender takes what is there before the rest comes
+                for _ in range(100):  # turns of the loop, many more than a request takes to leave
+                    await asyncio.sleep(0)
+                assert len(flying) == min(partition + 1, MOST)
+            gate.set()
             await sink.flush()
         finally:
+            gate.set()
             await sink.stop()
 
-    monkeypatch.setattr(Sender, "_send_produce_req", watched)
+    monkeypatch.setattr(Sender, "_send_produce_req", held)
     asyncio.run(run())
-    assert most == MOST == 2
+    assert MOST == 2
     found = consume(kafka, topic, PARTITIONS * BLOCKS, PARTITIONS)
     for partition in range(PARTITIONS):
         values = [m.value() for m in found if m.partition() == partition]

@@ -21,8 +21,8 @@ STAMP = 1_700_000_000_000
 
 
 def produce(kafka: Kafka, topic: str, rows: list[dict[str, Any]], partition: int = 0) -> None:
-    """Writes records with confluent-kafka."""
-    producer = confluent_kafka.Producer(kafka.client())
+    """Writes records with confluent-kafka, as one batch where they fit in one: a slow machine would send what there is before."""
+    producer = confluent_kafka.Producer(kafka.client(**{"linger.ms": 60_000}))
     for row in rows:
         producer.produce(topic, partition=partition, **row)
         producer.poll(0)
