@@ -109,16 +109,26 @@ def test_a_full_queue_holds_no_rebalance_up_and_no_record_comes_twice(kafka: Kaf
     query = copy_query(
         tmp_path / "copy.toml", tag, kafka.bootstrap, max_batch=1, options=", max_partition_fetch_bytes = 1024", checkpoint="1h"
     )
-    topics.send("in", numbers(0, 40_000))
+    sent = 1000
+
+    def share_behind() -> bool:
+        """Whether the two share, while the engines are kept 30,000 records and more behind, however fast they are."""
+        nonlocal sent
+        while sent - topics.count("out") < 30_000:
+            topics.send("in", numbers(sent, 10_000))
+            sent += 10_000
+        return are_shared(a, b)
+
+    topics.send("in", numbers(0, sent))
     with EngineProcess(query, tmp_path / "a") as a:
         wait_until(lambda: min(topics._ends("out")) > 0, "outputs of each partition")
         with EngineProcess(query, tmp_path / "b") as b:
-            wait_until(lambda: are_shared(a, b), "two that share")
-            assert topics.count("out") < 40_000
+            wait_until(share_behind, "two that share")
+            assert topics.count("out") < sent
             counted = moves(a)
-            wait_until(lambda: topics.count("out") >= 40_000, "all outputs")
+            wait_until(lambda: topics.count("out") >= sent, "all outputs")
             assert (a.stop(), b.stop()) == (0, 0)
-    assert ids(topics) == list(range(40_000))
+    assert ids(topics) == list(range(sent))
     assert (counted["unsaved"], counted["kept"]) == (0, 2)
 
 
