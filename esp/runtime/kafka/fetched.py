@@ -127,11 +127,11 @@ def _fault(what: str, row: I64) -> Fault:
 
 def _expanded(data: U8, table: I64) -> tuple[U8, I64, Fault | None]:
     """The bytes that hold the records, uncompressed, and the batches by their places there, up to the first that cannot be expanded."""
-    codecs = table[:, kernels.FLAGS] & kernels.CODEC
-    if not codecs.any():
+    codecs = (table[:, kernels.FLAGS] & kernels.CODEC).tolist()
+    if not any(codecs):
         return data, table, None
     parts, size = list[U8](), 0
-    for row, codec in zip(table, codecs.tolist()):
+    for row, codec in zip(table, codecs):
         part = data[row[kernels.AT] : row[kernels.END]]
         try:
             parts.append(expand(codec, part) if codec else part)

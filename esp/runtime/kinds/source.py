@@ -107,7 +107,7 @@ class SourceWindow:
     def open(self, context: Context) -> None:
         self.window = context.window
         self.table = context.table("watermark", {"ns": ("int64", ()), "is_set": ("uint8", ())})
-        self.row = self.table.rows(VarColumn.of([b""]))
+        self.row = int(self.table.rows(VarColumn.of([b""]))[0])
 
     def close(self) -> None:
         pass
@@ -170,12 +170,13 @@ class SourceWindow:
 
     def _advance(self, ts_ns: I64) -> tuple[I64, int]:
         """The watermark after each event, and after all of them."""
-        before = int(self.table.column("ns")[self.row[0]]) if self.table.column("is_set")[self.row[0]] else NEVER_NS
+        ns, is_set = self.table.column("ns"), self.table.column("is_set")
+        before = int(ns[self.row]) if is_set[self.row] else NEVER_NS
         if not len(ts_ns):
             return ts_ns, before
         watermark = np.empty(len(ts_ns), np.int64)
         reached = watermarks(ts_ns, self.settings.max_delay, before, watermark)
-        self.table.column("ns")[self.row], self.table.column("is_set")[self.row] = reached, 1
+        ns[self.row], is_set[self.row] = reached, 1
         self.table.touch(self.row)
         return watermark, reached
 

@@ -96,7 +96,7 @@ class KeyedTable:
         """Reads a "bytes" column."""
         return self._heaps[name].get(rows * prod(self.columns[name][1]) + cells)
 
-    def touch(self, rows: I64) -> None:
+    def touch(self, rows: I64 | int) -> None:
         """Marks rows as changed, after a write through ``column`` to rows that did not come from ``rows``."""
         self._flags[rows] |= CHANGED
 
