@@ -28,11 +28,12 @@ allow.everyone.if.no.acl.found=true
 
 
 class Proxy:
-    """Stands between clients and a port: lets through, delays what is answered, holds everything back, cuts, or is not there at all."""
+    """Stands between clients and a port: lets through, delays what is answered, holds all or some requests back, cuts, or is not there at all."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port, self.target, self.delay_s, self.cut_inside = port, target, 0.0, False
-        self._open = asyncio.Event()
+        self._withheld = frozenset[int]()
+        self._open, self._released = asyncio.Event(), asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -53,6 +54,10 @@ class Proxy:
         """Connections stand, and nothing comes through them, as if packets were swallowed."""
         self._do(self._hold())
 
+    def withhold(self, *kinds: int) -> None:
+        """Requests of these kinds (API keys of Kafka's protocol) come through no more, nor what follows one on its connection."""
+        self._do(self._withhold(frozenset(kinds)))
+
     def cut(self) -> None:
         """Ends the connections that there are."""
         self._do(self._cut())
@@ -68,12 +73,18 @@ class Proxy:
         self._loop.close()
 
     async def _listen(self) -> None:
+        self._withheld = frozenset()
         self._open.set()
+        self._released.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def _hold(self) -> None:
         self._open.clear()
+
+    async def _withhold(self, kinds: frozenset[int]) -> None:
+        self._withheld = kinds
+        self._released.clear()
 
     async def _cut(self) -> None:
         for writer in self._writers:
@@ -93,18 +104,33 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers |= {writer, asks}
-        await asyncio.gather(self._pass(reader, asks, False), self._pass(answers, writer, True), return_exceptions=True)
+        await asyncio.gather(self._ask(reader, asks), self._pass(answers, writer), return_exceptions=True)
         for each in (writer, asks):
             each.transport.abort()
         self._writers -= {writer, asks}
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_answer: bool) -> None:
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Requests, one by one."""
+        try:
+            while True:
+                size = await reader.readexactly(4)
+                request = await reader.readexactly(int.from_bytes(size))
+                await self._open.wait()
+                if int.from_bytes(request[:2]) in self._withheld:
+                    await self._released.wait()
+                writer.write(size + request)
+                await writer.drain()
+        finally:
+            writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers, as they come."""
         try:
             while data := await reader.read(1 << 20):
                 await self._open.wait()
-                if is_answer and self.delay_s:
+                if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                if is_answer and self.cut_inside and len(data) > 64:
+                if self.cut_inside and len(data) > 64:
                     self.cut_inside = False
                     writer.write(data[: len(data) // 2])
                     await writer.drain()

@@ -118,6 +118,9 @@ class QueryRunner:
             assert connection is not None
             self.sources[name] = self._open_source(name, connection)
         self.durability.ledgers |= ledgers(self.query, self.scorers, self.sinks, self.durability.stores, self._lost.put_nowait)
+        for name, ledger in self.durability.ledgers.items():
+            if isinstance(source := self.sources[name], KafkaSource):
+                source.beside = ledger.stalled
         if self.backfill is None:
             self.durability.stateless |= {name for name in self.sources if not remembering(self.query, name, self.scorers)}
         self.meter.transactions |= {name: ledger.counts for name, ledger in self.durability.ledgers.items()}

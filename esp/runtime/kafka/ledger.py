@@ -3,12 +3,14 @@
 import asyncio
 import json
 import logging
+import math
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from esp.errors import FencedError, StateError
-from esp.runtime.kafka import changelog
+from esp.runtime.kafka import changelog, watch
 from esp.runtime.kafka.cluster import reach
 from esp.runtime.kafka.settings import KafkaConnection
 from esp.runtime.kafka.sink import KafkaSink
@@ -96,6 +98,7 @@ class Ledger:
         self._tasks: dict[int, _Task] = {}
         self._log_sink: KafkaSink | None = None
         self._widening = asyncio.Lock()
+        self._committing: dict[int, float] = {}  # partition -> since when the end of its transaction is awaited
 
     @property
     def owner(self) -> Owner:
@@ -247,9 +250,18 @@ class Ledger:
         link, text = None, json.dumps({"esp": 1, "models": checkpoint.models}) if checkpoint.models else ""
         if settings.changelog is not None:
             link, text = await self._write(partition, task, checkpoint)
-        await task.producer.commit(settings.group, settings.connection.topic, partition, offset, text)
+        self._committing[partition] = time.monotonic()
+        try:
+            await task.producer.commit(settings.group, settings.connection.topic, partition, offset, text)
+        finally:
+            self._committing.pop(partition, None)
         self.counts.committed += 1
         return link
+
+    def stalled(self, answering_s: float) -> str:
+        """Whether the end of a transaction is awaited for too long by a cluster that answers since that time."""
+        since = max(min(self._committing.values(), default=math.inf), answering_s)
+        return "transactions wait to be committed" if time.monotonic() - since > watch.STALL_S else ""
 
     async def _write(self, partition: int, task: _Task, checkpoint: Checkpoint) -> tuple[Link, str]:
         settings, chain = self.settings, task.chain

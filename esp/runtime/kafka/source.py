@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import aiokafka.errors
@@ -64,6 +64,7 @@ class KafkaSource:
         self._heard, self._standstill = Heard(), Standstill(self)
         self._events_lost = 0
         self.says = ""  # what goes with the offsets that are committed
+        self.beside: Callable[[float], str] = lambda answering_s: ""  # what else of its tasks has stood still too long
 
     @property
     def peer(self) -> Peer:
@@ -95,8 +96,11 @@ class KafkaSource:
     def _begin_to_watch(self) -> None:
         client, place, pace = self._consumer._client, f"{self.place}: {self.settings.brokers}", Pace()
         pace.rule(client, _retry_backoff=self._consumer._fetcher, _retry_backoff_ms=self._consumer._coordinator)
-        watched = Watched(client, self.settings.topic, place, self._heard, pace, self._standstill.what, self._on_new_topic)
+        watched = Watched(client, self.settings.topic, place, self._heard, pace, self._stalled, self._on_new_topic)
         self._watch = Watch(watched, self._identity)
+
+    def _stalled(self, answering_s: float) -> str:
+        return self._standstill.what(answering_s) or self.beside(answering_s)
 
     def _make(self) -> Any:
         settings = self.settings
