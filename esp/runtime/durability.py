@@ -246,9 +246,10 @@ class Durability:
         there = {key: task for key, task in worker.tasks.items() if keys is None or key in keys}
         taken = []
         for key, task in there.items():
-            if task.steps == self._steps[key]:
+            ledger = self.ledgers.get(key[0])
+            if task.steps == self._steps[key] and not (ledger is not None and ledger.is_astray(key[1])):
                 continue
-            store = self.ledgers.get(key[0]) or self.stores[key[0]]
+            store = ledger or self.stores[key[0]]
             changed_only = key not in self._unsaved and store.wants_changes(key[1])
             self._unsaved.add(key)
             taken.append(_Snapshot(key, task.steps, task.next_offset, task.tables.dump(changed_only)))

@@ -308,25 +308,6 @@ def test_a_sink_topic_that_is_deleted_is_awaited(faulty: FaultyBroker, tmp_path:
     assert case.ids() == list(range(100))
 
 
-def test_a_changelog_that_is_deleted_is_awaited(faulty: FaultyBroker, tmp_path: Path) -> None:
-    case = Case(faulty, tmp_path)
-    query = tmp_path / "query.toml"
-    query.write_text(query.read_text().replace("[query]", f'[query]\nchangelog = {{ enabled = true, topic = "{case.tag}.log" }}'))
-    with case.run() as engine:
-        engine.until_ready()
-        case.send(100)
-        case.until_all()
-        case.delete("log")
-        engine.until_not_ready(f"in.changelog: there is no topic '{case.tag}.log' any more")
-        engine.until_metric('esp_peer_faults_total{query="copy",window="in.changelog"} 1.0')
-        case.make("log")
-        case.send(100)
-        engine.until_ready()
-        case.until_all()
-        wait_until(lambda: case.topics.committed("in", case.tag) == {0: 100, 1: 100}, "the commit of all")
-        assert engine.stop().status == 0
-
-
 def test_offsets_that_retention_has_taken_end_the_query_or_are_passed_over_and_counted(
     faulty: FaultyBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, RequestTimedOutError
 
 from esp.errors import StartError, StateError, TransportError
 from esp.runtime.events import U8, RawBlock, raw_block
@@ -186,6 +186,8 @@ async def _asked(settings: KafkaConnection, partition: int, place: str, ask: Cal
         try:
             await consumer.start()
             return await ask(consumer)
+        except KafkaTimeoutError as err:  # the topic is not there, and is awaited
+            raise RequestTimedOutError(*err.args) from err
         finally:
             await consumer.stop()
 

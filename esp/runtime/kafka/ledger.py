@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from esp.errors import FencedError, StateError
@@ -15,6 +15,7 @@ from esp.runtime.kafka.cluster import reach
 from esp.runtime.kafka.settings import KafkaConnection
 from esp.runtime.kafka.sink import KafkaSink
 from esp.runtime.kafka.transactions import TaskProducer
+from esp.runtime.kafka.upkeep import Upkeep
 from esp.runtime.kafka.widening import widen
 from esp.runtime.peer import FINE, Peer
 from esp.runtime.state.chain import Chain, Checkpoint, Link, Owner, Restored
@@ -55,12 +56,16 @@ class Pointer:
 
 @dataclass(slots=True)
 class _Task:
-    """What is known of a task: its producer, its chain in the changelog and where that begins, keys that a full link makes needless."""
+    """What is known of a task: its producer, its chain in the changelog and where that begins, keys that a full link makes needless.
+
+    ``is_astray``: the changelog is another one than that in which the chain stands.
+    """
 
     producer: TaskProducer
     chain: Chain = field(default_factory=Chain)
     since: int = 0
     others: list[bytes] = field(default_factory=list)
+    is_astray: bool = False
 
 
 class Committed(Protocol):
@@ -97,6 +102,8 @@ class Ledger:
         self.is_fresh = False
         self._tasks: dict[int, _Task] = {}
         self._log_sink: KafkaSink | None = None
+        self._upkeep: Upkeep | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._widening = asyncio.Lock()
         self._committing: dict[int, float] = {}  # partition -> since when the end of its transaction is awaited
 
@@ -107,7 +114,10 @@ class Ledger:
     @property
     def peer(self) -> Peer:
         """How the changelog stands."""
-        return FINE if self._log_sink is None else self._log_sink.peer
+        if self._log_sink is None or self._upkeep is None:
+            return FINE
+        peer = self._log_sink.peer
+        return replace(peer, trouble="; ".join(each for each in (peer.trouble, self._upkeep.amiss) if each))
 
     async def open(self, is_fresh: bool) -> None:
         """Sees to the changelog. StartError when it cannot be had, StateError when it cannot have as many partitions as the source."""
@@ -121,6 +131,12 @@ class Ledger:
         await self._log_sink.start()
         await changelog.check_policy(connection, settings.where)
         await self._widen(source.partitions)
+        self._upkeep = Upkeep(connection, self._log_sink, settings.where, self._renewed)
+        self._keeping = asyncio.create_task(self._upkeep.run())
+
+    def _renewed(self) -> None:
+        for task in self._tasks.values():
+            task.is_astray = True
 
     async def _widen(self, partitions: int) -> None:
         """Gives the changelog partitions that the source has got."""
@@ -235,7 +251,12 @@ class Ledger:
 
     def wants_changes(self, partition: int) -> bool:
         task = self._tasks.get(partition)
-        return task is not None and task.chain.wants_changes
+        return task is not None and task.chain.wants_changes and not task.is_astray
+
+    def is_astray(self, partition: int) -> bool:
+        """Whether all state of a task must be written, though nothing in it may be new."""
+        task = self._tasks.get(partition)
+        return task is not None and task.is_astray and task.chain.number > 0
 
     async def flush(self) -> None:
         """Returns when all outputs that went into transactions are acknowledged."""
@@ -266,7 +287,7 @@ class Ledger:
     async def _write(self, partition: int, task: _Task, checkpoint: Checkpoint) -> tuple[Link, str]:
         settings, chain = self.settings, task.chain
         assert settings.changelog is not None
-        task.chain = chain.cut()
+        task.chain, task.is_astray = chain.cut(), task.is_astray and not checkpoint.is_full
         link = await asyncio.to_thread(self.owner.link, chain, chain.number + 1, partition, checkpoint)
         gone: Iterable[bytes] = ()
         if link.is_full:
@@ -296,6 +317,9 @@ class Ledger:
         self.counts.aborted += sum(await asyncio.gather(*(task.producer.close() for task in going)))
 
     async def close(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await self.release()
         if self._log_sink is not None:
             await self._log_sink.stop()

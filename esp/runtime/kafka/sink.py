@@ -118,6 +118,16 @@ class KafkaSink:
         """How many the topic has."""
         return self._topic.partitions
 
+    @property
+    def topic_id(self) -> str:
+        """The topic's id, as it was seen last; empty where it cannot be told."""
+        return "" if self._watch is None else self._watch.topic_id
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether there was no such topic when the cluster was asked last."""
+        return self._watch is not None and self._watch.trouble.startswith(watch.NO_TOPIC)
+
     def widen(self, partitions: int) -> None:
         """Takes up partitions that the topic has got; sinks over producers that are there go on without them."""
         self._topic = replace(self._topic, partitions=partitions)

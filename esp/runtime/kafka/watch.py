@@ -19,6 +19,7 @@ WATCH_S = 2.0
 ANSWER_S = 5.0  # how long the cluster may take to answer
 STALL_S = 10.0  # how long work may stand still before that is a trouble
 GONE = "the Kafka broker is gone"
+NO_TOPIC = "there is no topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Watch:
             return f"the cluster does not let us at topic '{topic}'"
         partitions = cluster.partitions_for_topic(topic)
         if not partitions:
-            return f"there is no topic '{topic}' any more, or we may not see it"
+            return f"{NO_TOPIC} '{topic}' any more, or we may not see it"
         led = cluster.available_partitions_for_topic(topic) or set()
         if without := sorted(partitions - led):
             return f"partition {', '.join(map(str, without))} of topic '{topic}' has no leader"
