@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from esp.client import AdminClient
 from esp.errors import UsageError
+from esp.rollout import roll_out
 from tests.certificates import Authority
 from tests.conftest import Kafka
 from tests.engine_process import EngineProcess, Topics, wait_until
@@ -251,6 +252,27 @@ def test_a_deployment_under_load_reaches_all_workers_or_none(kafka: Kafka, tag: 
         assert models == sorted(models, key=[old.short_digest, new.short_digest].index)
     wanted = streams.expected(made, PARTITIONS, is_ended=False).scores
     assert {json.loads(each)["id"] for each in topics.values("scores")} == set(wanted)
+
+
+def test_a_rollout_to_several_supervisors_reaches_the_workers_of_all_or_none(kafka: Kafka, tag: str, tmp_path: Path) -> None:
+    Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
+    query = streams.query_file(tmp_path, streams.kafka(tag, kafka.bootstrap), name=tag)
+    old, new = streams.model(tmp_path / "tiny.astore"), streams.model(tmp_path / "new.astore", seed=2)
+    with (
+        EngineProcess(query, tmp_path / "a", "--workers", 2) as a,
+        EngineProcess(query, tmp_path / "b", "--workers", 2) as b,
+    ):
+        engines = [a, b]
+        for engine in engines:
+            wait_until(lambda each=engine: each.ready()[0], "all workers")
+        clients = [AdminClient(engine.url) for engine in engines]
+        with pytest.raises(UsageError, match="there is no query 'nobody' here"):
+            roll_out(clients, tmp_path / "new.astore", "nobody/scored")
+        assert [_digests(engine) for engine in engines] == [{old.short_digest}] * 2
+        told = roll_out(clients, tmp_path / "new.astore", f"{tag}/scored")
+        assert [(each["old"], each["new"]) for each in told] == [(old.digest, new.digest)] * 2
+        assert [_digests(engine) for engine in engines] == [{new.short_digest}] * 2
+        assert [engine.stop() for engine in engines] == [0, 0]
 
 
 def _digests(engine: EngineProcess) -> set[str]:

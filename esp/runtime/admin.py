@@ -36,6 +36,16 @@ class Admin(Protocol):
 
     async def deploy(self, query: str, window: str, data: bytes, digest: str) -> Deployment: ...
 
+    # ---- a deployment in two halves, for whoever deploys to several engines ----------------------------------------------
+
+    async def hold(self, query: str, window: str, data: bytes, digest: str) -> Deployment: ...
+
+    async def stand(self, query: str, window: str) -> None: ...
+
+    async def swap(self, query: str, window: str) -> Deployment: ...
+
+    async def drop(self, query: str, window: str) -> None: ...
+
 
 class Local:
     """The queries of this process."""
@@ -78,8 +88,6 @@ class Local:
 
     async def deploy(self, query: str, window: str, data: bytes, digest: str) -> Deployment:
         return Deployment(**await self.running(query).deploy(window, data, digest))
-
-    # ---- a deployment in two halves, for whoever deploys to several engines ----------------------------------------------
 
     async def hold(self, query: str, window: str, data: bytes, digest: str) -> Deployment:
         return Deployment(**await self.running(query).hold(window, data, digest))

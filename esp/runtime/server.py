@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 import esp
 from esp.errors import EspError, StartError, UsageError
-from esp.runtime.admin import Admin, Local, RefusedError
+from esp.runtime.admin import Admin, RefusedError
 from esp.runtime.answers import Action, Deployment, Health, QueryState, Readiness, Refusal, Status
 
 MAX_UPLOAD_BYTES = 2 << 30
@@ -50,8 +50,7 @@ def build_app(
     guard = Depends(_guard(token) if token else _only_own_site)
     _add_watching(app, engine, [guard] if token and guards_metrics else [])
     _add_admin(app, engine, [guard], max_upload_bytes)
-    if isinstance(engine, Local):
-        _add_holding(app, engine, [guard], max_upload_bytes)
+    _add_holding(app, engine, [guard], max_upload_bytes)
     return app
 
 
@@ -115,7 +114,7 @@ def _add_admin(app: FastAPI, engine: Admin, allowed: list[Any], max_upload_bytes
         return await engine.deploy(query, window, data, request.headers.get("esp-digest", ""))
 
 
-def _add_holding(app: FastAPI, engine: Local, allowed: list[Any], max_upload_bytes: int) -> None:
+def _add_holding(app: FastAPI, engine: Admin, allowed: list[Any], max_upload_bytes: int) -> None:
     """Deployments in two halves, for whoever deploys to several engines: a supervisor of workers, ``esp deploy`` with more than one address."""
     route: dict[str, Any] = {
         "path": "/v1/queries/{query}/windows/{window}/held",

@@ -107,6 +107,20 @@ class Gateway:
         await self.require(query)
         return await self.deploying.deploy(query, window, data, digest)
 
+    async def hold(self, query: str, window: str, data: bytes, digest: str) -> Deployment:
+        await self.require(query)
+        return await self.deploying.hold(query, window, data, digest)
+
+    async def stand(self, query: str, window: str) -> None:
+        await self.require(query)
+        await self.deploying.stand(query, window)
+
+    async def swap(self, query: str, window: str) -> Deployment:
+        return await self.deploying.swap(query, window)
+
+    async def drop(self, query: str, window: str) -> None:
+        await self.deploying.drop(query, window)
+
     async def _gather(self, ask: Callable[[WorkerProcess], Awaitable[T]], take: Callable[[Member, T], object]) -> None:
         """Asks every worker that can be asked, and takes each answer unless its worker has ended meanwhile."""
 

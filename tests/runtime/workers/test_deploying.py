@@ -124,3 +124,37 @@ def test_a_later_worker_that_cannot_swap_is_ended_and_the_deployment_stands(tmp_
     workers = [Worker(), Worker(failing(SWAP, failure)), Worker()]
     assert deploy(tmp_path, *workers) == ANSWER["new"]
     assert [worker.is_killed for worker in workers] == [False, True, False]
+
+
+def test_step_by_step_it_is_the_same_course_and_nothing_is_asked_that_does_not_follow(tmp_path: Path) -> None:
+    workers: Any = [Worker(), Worker()]
+    deploying = Deploying(workers, tmp_path)
+
+    async def steps() -> None:
+        with pytest.raises(RefusedError, match="no model waits for window 'w' of query 'q'; deploy it again"):
+            await deploying.stand("q", "w")
+        held = await deploying.hold("q", "w", b"model", "")
+        assert [worker.asked for worker in workers] == [[HOLD]] * 2
+        await deploying.stand("q", "w")
+        assert await deploying.swap("q", "w") == held
+        with pytest.raises(RefusedError, match="no model waits"):
+            await deploying.swap("q", "w")
+        await deploying.drop("q", "w")
+
+    asyncio.run(steps())
+    assert [worker.asked for worker in workers] == [[HOLD, STAND, SWAP]] * 2
+
+
+def test_what_is_held_is_dropped_by_all_workers_also_where_one_of_them_refused_it(tmp_path: Path) -> None:
+    workers: Any = [Worker(), Worker(failing(HOLD, RefusedError(422, "worker 2: it does not fit")))]
+    deploying = Deploying(workers, tmp_path)
+
+    async def steps() -> None:
+        with pytest.raises(RefusedError, match="it does not fit"):
+            await deploying.hold("q", "w", b"model", "")
+        await deploying.drop("q", "w")
+        with pytest.raises(RefusedError, match="no model waits"):
+            await deploying.swap("q", "w")
+
+    asyncio.run(steps())
+    assert [worker.asked for worker in workers] == [[HOLD, DROP]] * 2
