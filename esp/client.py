@@ -19,6 +19,7 @@ from esp.errors import TransportError, UsageError
 from esp.tls import client_context
 
 TIMEOUT_S = 120
+LONGEST_S = 10.0  # the last bound of the engine's histograms
 
 
 class AdminClient:
@@ -144,7 +145,10 @@ def _figures(query: dict[str, Any]) -> tuple[Text, Text]:
     return Text(f"  latency {latency}"), Text(f"  lag {lag:,} events, {saved}")
 
 
-def _ms(seconds: float) -> str:
+def _ms(seconds: float | None) -> str:
+    """None is longer than the engine measures."""
+    if seconds is None:
+        return f">{LONGEST_S:g} s"
     ms = seconds * 1e3
     return f"{ms:,.0f} ms" if ms >= 999.5 else f"{ms:.3g} ms"
 

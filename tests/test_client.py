@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from esp.astore.binary import write
-from esp.client import AdminClient, status_tables
+from esp.client import LONGEST_S, AdminClient, status_tables
 from esp.errors import EspError, FileError, TransportError, UsageError
+from esp.runtime.meters import SECONDS
 from tests.runtime.moves import tiny
 
 
@@ -150,9 +151,10 @@ def test_status_fits_eighty_columns_without_a_word_broken() -> None:
 def test_a_latency_of_seconds_is_written_out() -> None:
     console = Console(file=io.StringIO(), width=80, soft_wrap=True)
     (query,) = STATUS["queries"]
-    console.print(status_tables({**STATUS, "queries": [{**query, "latency_seconds": {"p50": 0.9999, "p99": 10.0}}]}))
+    console.print(status_tables({**STATUS, "queries": [{**query, "latency_seconds": {"p50": 0.9999, "p90": 10.0, "p99": None}}]}))
     assert "latency p50 1e+03 ms" not in console.file.getvalue()  # type: ignore[attr-defined]
-    assert "p99 10,000 ms" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "p90 10,000 ms, p99 >10 s" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert SECONDS[-1] == LONGEST_S
 
 
 def test_status_of_an_engine_survives_json() -> None:

@@ -1,5 +1,6 @@
 """What the one port asks of an engine: of the queries in this process here, of those in several processes in ``workers``."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -126,14 +127,19 @@ def describe(runner: QueryRunner) -> QueryStatus:
         state=state_of(runner),
         windows=[_window(runner, name) for name in runner.query.windows],
         latency_seconds={
-            "p50": meter.latency.quantile(0.5),
-            "p90": meter.latency.quantile(0.9),
-            "p99": meter.latency.quantile(0.99),
+            "p50": _measured(meter.latency.quantile(0.5)),
+            "p90": _measured(meter.latency.quantile(0.9)),
+            "p99": _measured(meter.latency.quantile(0.99)),
         },
         lag_events={source: sum(partitions.values()) for source, partitions in meter.lag.items()},
         state_bytes=meter.state_size_bytes,
         checkpoints=runner.checkpoints,
     )
+
+
+def _measured(seconds: float) -> float | None:
+    """JSON knows no infinity."""
+    return seconds if math.isfinite(seconds) else None
 
 
 def _window(runner: QueryRunner, name: str) -> WindowStatus:

@@ -67,12 +67,12 @@ class WindowStatus(pydantic.BaseModel):
 
 
 class QueryStatus(pydantic.BaseModel):
-    """A query: its windows, its latency by quantile, and the records that wait by source."""
+    """A query: its windows, its latency by quantile (null: longer than is measured, 10 s), and the records that wait by source."""
 
     name: str
     state: State
     windows: list[WindowStatus]
-    latency_seconds: dict[Literal["p50", "p90", "p99"], float]
+    latency_seconds: dict[Literal["p50", "p90", "p99"], float | None]
     lag_events: dict[str, int]
     state_bytes: int
     checkpoints: int

@@ -1,5 +1,6 @@
 """Meters: plain counters and histograms that one worker thread writes and a scrape reads; no object an event."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,11 +35,11 @@ class Histogram:
         self.total += tally_ages(stamps_ms, now_ms, self._edges, self.counts)
 
     def quantile(self, share: float) -> float:
-        """The upper bound of the bucket that holds the given share of the values; 0 when there are none."""
+        """The upper bound of the bucket that holds the given share of the values; 0 when there are none, infinity past the last bound."""
         if not (count := int(self.counts.sum())):
             return 0.0
         at = int(np.searchsorted(np.cumsum(self.counts), share * count))
-        return self.bounds[min(at, len(self.bounds) - 1)]
+        return self.bounds[at] if at < len(self.bounds) else math.inf
 
 
 @dataclass(slots=True)

@@ -1,5 +1,7 @@
 """Histograms of the meters."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -33,3 +35,10 @@ def test_a_quantile_is_the_bound_of_the_bucket_that_holds_it() -> None:
         histogram.add(value, times)
     assert [histogram.quantile(share) for share in (0.5, 0.9, 0.99)] == [1.0, 2.0, 4.0]
     assert Histogram().quantile(0.5) == 0.0
+
+
+def test_a_quantile_past_the_last_bound_has_none() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value, times in ((0.5, 90), (1000.0, 10)):
+        histogram.add(value, times)
+    assert [histogram.quantile(share) for share in (0.5, 0.9, 0.99)] == [1.0, 1.0, math.inf]

@@ -172,11 +172,17 @@ def _summed(name: str, told: Sequence[Mapping[str, Any]], workers: int) -> Query
         name=name,
         state=worst(states),
         windows=windows,
-        latency_seconds={share: max(each["latency_seconds"][share] for each in told) for share in shares},
+        latency_seconds={share: _longest([each["latency_seconds"][share] for each in told]) for share in shares},
         lag_events=lag,
         state_bytes=sum(each["state_bytes"] for each in told),
         checkpoints=sum(each["checkpoints"] for each in told),
     )
+
+
+def _longest(seconds: Sequence[float | None]) -> float | None:
+    """None is longer than is measured."""
+    measured = [each for each in seconds if each is not None]
+    return max(measured) if len(measured) == len(seconds) else None
 
 
 def _window(rows: Sequence[Mapping[str, Any]]) -> WindowStatus:
