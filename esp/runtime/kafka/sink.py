@@ -24,7 +24,7 @@ from esp.runtime.events import I64, RawBlock
 from esp.runtime.kafka import columns, watch
 from esp.runtime.kafka.client_log import Heard, listen
 from esp.runtime.kafka.client_packing import ClientPacking
-from esp.runtime.kafka.cluster import Topic, reach, stop_in_time
+from esp.runtime.kafka.cluster import FIRST_BACKOFF_S, Topic, reach, stop_in_time
 from esp.runtime.kafka.columns import Batch, Packing
 from esp.runtime.kafka.compression import CODECS
 from esp.runtime.kafka.fences import fenced, is_fence
@@ -101,7 +101,7 @@ class KafkaSink:
         client, pace, place = self._producer.client, Pace(), f"{self.place}: {self.settings.brokers}"
         pace.rule(client, _retry_backoff=self._producer._sender)
         self._producer._message_accumulator._batch_ttl = math.inf  # who leads no partition now is awaited like who is gone
-        watched = Watched(client, self.settings.topic, place, self._heard, pace, self._stalled, lambda found: None)
+        watched = Watched(client, self.settings.topic, place, self._heard, pace, self._stalled, lambda found: None, self._seen)
         self._watch = Watch(watched, await first_id(client, self.settings.topic))
 
     def _stalled(self, answering_s: float) -> str:
@@ -128,8 +128,21 @@ class KafkaSink:
         """Whether there was no such topic when the cluster was asked last."""
         return self._watch is not None and self._watch.trouble.startswith(watch.NO_TOPIC)
 
+    def _seen(self) -> None:
+        """Takes up partitions that the topic has got, as each producer learns of them."""
+        count = self.partitions
+        for sink in (self, *self._twins):
+            client, before = sink._producer.client, len(sink._lanes)
+            there = len(client.cluster.partitions_for_topic(self.settings.topic) or ())
+            if there > before:
+                sink.widen(there)
+            elif before < self.partitions:
+                client.force_metadata_update()
+        if self.partitions > count:
+            log.info("%s: records go to the partitions that were added too, %d in all", self.place, self.partitions)
+
     def widen(self, partitions: int) -> None:
-        """Takes up partitions that the topic has got; sinks over producers that are there go on without them."""
+        """Takes up partitions that the topic has got; whatever goes on over other producers learns of them by itself."""
         self._topic = replace(self._topic, partitions=partitions)
         self._lanes |= {partition: _Lane(self._packing()) for partition in range(len(self._lanes), partitions)}
 
@@ -241,7 +254,13 @@ class KafkaSink:
             self._fail(err)
 
     async def _hand_over(self, batch: Any, partition: int) -> "asyncio.Future[Any]":
+        client = self._producer.client
         while True:
+            known = client.cluster.partitions_for_topic(self.settings.topic)
+            if known and partition not in known:  # whoever was asked last has not heard of it yet
+                await client.force_metadata_update()
+                await asyncio.sleep(FIRST_BACKOFF_S)
+                continue
             try:
                 future: asyncio.Future[Any] = await self._producer.send_batch(batch, self.settings.topic, partition=partition)
             except KafkaTimeoutError:  # the batch before still waits for the broker

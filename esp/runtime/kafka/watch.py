@@ -27,7 +27,7 @@ class Watched:
     """What is looked at: a client of aiokafka and its topic.
 
     ``stalled`` says what else has stood still too long (empty = nothing); it gets the time since when the cluster answers.
-    ``changed`` is called with the topic's id when it is another one of that name.
+    ``changed`` is called with the topic's id when it is another one of that name, ``seen`` whenever the cluster has told of the topic.
     """
 
     client: Any
@@ -37,6 +37,7 @@ class Watched:
     pace: Pace
     stalled: Callable[[float], str]
     changed: Callable[[str], None]
+    seen: Callable[[], None] = lambda: None
 
 
 class Watch:
@@ -99,6 +100,7 @@ class Watch:
             log.debug("%s: the cluster was not asked (%r)", watched.place, err)
             return GONE
         self._compare(found)
+        watched.seen()
         return self._of_topic() or watched.stalled(self._answering_s)
 
     def _compare(self, found: str) -> None:
