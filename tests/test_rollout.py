@@ -4,6 +4,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +13,9 @@ import pytest
 from esp.client import AdminClient
 from esp.errors import EspError, TransportError, UsageError
 from esp.rollout import roll_out
+from tests.broker import free_ports
 from tests.conftest import Kafka
-from tests.engine_process import EngineProcess, Topics, wait_until
+from tests.engine_process import PATIENCE_S, EngineProcess, Topics, wait_until
 from tests.runtime import streams
 
 PARTITIONS, EVENTS = 2, 20
@@ -46,14 +48,15 @@ connect = {{ connector = "kafka", brokers = "{brokers}", topic = "{name}.scores"
 
 
 class Asked:
-    """An engine of which only the order of what it is asked matters; it fails at one step."""
+    """An engine of which only the order of what it is asked matters; it fails at some steps, and does not run when it is first looked at again."""
 
     def __init__(self, name: str, calls: list[tuple[str, str]], fails_at: str = "") -> None:
-        self.url, self.calls, self.fails_at = name, calls, fails_at
+        self.url, self.calls, self.fails_at = name, calls, fails_at.split()
+        self.states = ["not running", "running"]
 
     def _do(self, step: str) -> dict[str, Any]:
         self.calls.append((step, self.url))
-        if step == self.fails_at:
+        if step in self.fails_at:
             raise UsageError(f"{self.url} refused")
         return {"new": self.url}
 
@@ -69,6 +72,12 @@ class Asked:
 
     def drop(self, window: str) -> dict[str, Any]:
         return self._do("drop")
+
+    def status(self) -> dict[str, Any]:
+        return {"queries": [{"name": "other", "state": "running"}, {"name": "q", "state": self.states.pop(0)}]}
+
+    def deploy(self, model: Path, window: str) -> dict[str, Any]:
+        return self._do("deploy")
 
 
 def asked(fails_at: dict[str, str], kind: type[EspError] | None = None) -> tuple[list[str], str]:
@@ -98,8 +107,12 @@ def test_where_one_cannot_all_drop_what_they_hold_and_none_swaps(step: str) -> N
     assert "b refused" in told
 
 
-def test_one_that_does_not_swap_is_named_and_where_none_does_that_is_its_own_failure() -> None:
-    steps, told = asked({"b": "swap"}, TransportError)
+def test_one_that_does_not_swap_while_others_do_is_deployed_to_once_it_runs() -> None:
+    assert asked({"b": "swap"})[0] == [*["hold"] * 3, *["stand"] * 3, *["swap"] * 3, "deploy"]
+
+
+def test_one_that_takes_the_model_in_no_way_is_named_and_where_none_swaps_that_is_its_own_failure() -> None:
+    steps, told = asked({"b": "swap deploy"}, TransportError)
     assert "drop" not in steps
     assert "2 of 3 engines score with the new model" in told
     assert "b refused" in told
@@ -156,7 +169,7 @@ def test_what_an_engine_that_is_killed_amid_a_rollout_had_sent_is_not_scored_aga
         wait_until(lambda: topics.count("scores") == EVENTS, "the scores of the first model")
         told = "1 of 2 engines score with the new model" if step == "swap" else "no engine answers"
         with pytest.raises(TransportError, match=told):
-            roll_out([AdminClient(one.url), Fated(two.url, step, two.kill)], tmp_path / "new.astore", f"{tag}/scored")
+            roll_out([AdminClient(one.url), Fated(two.url, step, two.kill)], tmp_path / "new.astore", f"{tag}/scored", again_s=0.0)
         wait_until(lambda: "partitions [0, 1] assigned" in _last(one), "the first engine to have both")
         send(EVENTS)
         wait_until(lambda: len({each["id"] for each in _scores(topics)}) == 2 * EVENTS, "the scores of the rest")
@@ -168,6 +181,36 @@ def test_what_an_engine_that_is_killed_amid_a_rollout_had_sent_is_not_scored_aga
         assert {model for _, model in scored} == {old.short_digest}
         assert len(scored) == 2 * EVENTS
         assert sum(scored.values()) > 2 * EVENTS
+
+
+@pytest.mark.kafka
+def test_an_engine_that_is_killed_before_it_swaps_and_started_again_gets_the_model_by_the_same_command(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    tag = f"t{uuid.uuid4().hex[:10]}"
+    Topics(kafka.bootstrap, tag, ("events", "scores"), PARTITIONS)
+    query = tmp_path / "query.toml"
+    query.write_text(QUERY.format(name=tag, brokers=kafka.bootstrap))
+    old, new = streams.model(tmp_path / "tiny.astore"), streams.model(tmp_path / "new.astore", seed=2)
+    (port,), said = free_ports(1), list[str]()
+    at = ("--listen", f"127.0.0.1:{port}")
+    with EngineProcess(query, tmp_path / "one") as one, ExitStack() as lives:
+        two = lives.enter_context(EngineProcess(query, tmp_path / "two", *at))
+        for engine in (one, two):
+            engine.wait_for("is running")
+
+        def start_again() -> None:
+            two.kill()
+            lives.enter_context(EngineProcess(query, tmp_path / "two", *at))
+
+        told = roll_out(
+            [AdminClient(one.url), Fated(two.url, "swap", start_again)], tmp_path / "new.astore", f"{tag}/scored", PATIENCE_S, said.append
+        )  # fmt: skip
+        scoring = [window["model"] for window in AdminClient(two.url).status()["queries"][0]["windows"] if window["model"]]
+    assert [(each["old"], each["new"]) for each in told] == [(old.digest, new.digest)] * 2
+    assert [each["digest"] for each in scoring] == [new.digest]
+    assert len(said) == 1
+    assert "has not said that it swapped" in said[0]
 
 
 def _last(engine: EngineProcess) -> str:

@@ -28,7 +28,7 @@ from esp.cli.backfill import (
     WarmUp,
     run_backfill,
 )
-from esp.cli.options import DEFAULT_URL, CaFile, Json, Model, Queries, QueryName, TokenFile, Url, Urls, out, show, tell, token
+from esp.cli.options import DEFAULT_URL, CaFile, Json, Model, Queries, QueryName, TokenFile, Url, Urls, err, out, show, tell, token
 from esp.errors import EspError, FileError, UsageError
 
 if TYPE_CHECKING:
@@ -210,7 +210,8 @@ def deploy(
         return
     from esp.rollout import roll_out
 
-    told = [{"engine": engine.url, **result} for engine, result in zip(engines, roll_out(engines, model, window))]
+    results = roll_out(engines, model, window, say=lambda line: err.print(line, highlight=False, markup=False))
+    told = [{"engine": engine.url, **result} for engine, result in zip(engines, results)]
     show({"engines": told}, as_json, lambda: out.print("\n".join(f"{each['engine']}: {_deployed(each)}" for each in told)))
 
 
