@@ -2,8 +2,10 @@
 
 import atexit
 import base64
+import contextlib
 import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -99,11 +101,11 @@ class Broker:
         return self.folder / "broker.log"
 
     def start(self) -> "Broker":
-        """Starts the node and waits until it takes connections."""
+        """Starts the node and waits until it takes part: it takes connections a moment before topics may be made on it."""
         with self.log.open("ab") as out:
             self._process = subprocess.Popen([*self._java, "kafka.Kafka", str(self._properties)], stdout=out, stderr=out)
         deadline = time.monotonic() + START_S
-        while not _listens(self.port):
+        while not (_listens(self.port) and _takes_part(self.bootstrap)):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Kafka did not start: {self.log.read_text(errors='replace')[-800:]}")
             time.sleep(0.05)
@@ -120,7 +122,7 @@ class Broker:
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(30)
+            self._process.wait(START_S)
             self._process = None
 
     def remove(self) -> None:
@@ -131,16 +133,33 @@ class Broker:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that nobody listens on just now, and that no connection takes as its own: what it lends out lies above them.
+
+    Of those that are lent, one might be taken before the node listens, or while it is down: by a client that comes again and again,
+    even as both of its ends.
+    """
+    lent = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    end = int(lent.read_text().split()[0]) if lent.exists() else 32_768
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.SystemRandom().randrange(10_000, end) if end > 11_000 else 0  # 0: there are none below
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.add(probe.getsockname()[1])
+    return list(found)
 
 
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _takes_part(bootstrap: str) -> bool:
+    """Whether the controller has let the node in: before, no answer names it."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    try:
+        return bool(AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=5).brokers)
+    except KafkaException:
+        return False

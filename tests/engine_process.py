@@ -10,14 +10,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-PATIENCE_S = 120.0
+PATIENCE_S, LONGEST_LOAD_S = 240.0, 400.0  # a machine may be ten times slower, and compile its kernels first
+LISTENS = r"admin API and metrics at (https?://[\d.]+:\d+)\b.*\n"
+T = TypeVar("T")
 
 
 def wait_until(is_so: Callable[[], Any], what: str) -> None:
@@ -42,7 +44,7 @@ class EngineProcess:
 
     @property
     def text(self) -> str:
-        return self.log.read_bytes()[self.start_of_log :].decode()
+        return self.log.read_bytes()[self.start_of_log :].decode(errors="replace")  # its last line may be half there
 
     def wait_for(self, line: str) -> str:
         """Until a line of the log holds a pattern."""
@@ -57,19 +59,19 @@ class EngineProcess:
 
     @property
     def url(self) -> str:
-        found = re.search(r"https?://[\d.]+:\d+", self.wait_for("admin API and metrics at"))
+        found = re.search(LISTENS, self.wait_for(LISTENS))
         assert found
-        return found[0]
+        return found[1]
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=10) as answer:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=PATIENCE_S) as answer:
                 return True, json.load(answer)
         except urllib.error.HTTPError as err:
             return False, json.load(err)
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=PATIENCE_S) as answer:
             return str(answer.read(), "utf-8")
 
     def kill(self) -> None:
@@ -95,16 +97,20 @@ class Topics:
 
     def __init__(self, brokers: str, tag: str, names: Sequence[str], partitions: int, config: dict[str, str] | None = None) -> None:
         self.brokers, self.tag, self.partitions = brokers, tag, partitions
-        self.options = {"bootstrap.servers": brokers, "log_level": 0}
+        self.options = {"bootstrap.servers": brokers, "log_level": 0, "reconnect.backoff.max.ms": 500}
         self.admin = AdminClient(self.options)
         kept = {"retention.ms": "-1"}  # windows of years ago are results too
         wanted = [NewTopic(f"{tag}.{name}", partitions, 1, config=kept | (config or {})) for name in names]
         for made in self.admin.create_topics(wanted).values():
             made.result(PATIENCE_S)
         self.reader = self._consumer()
-        self.producer = Producer({**self.options, "enable.idempotence": True, "linger.ms": 2})
+        self._askers: dict[str, Any] = {}  # by their group
+        self.producer = self.new_producer()
 
-    def send(self, name: str, records: Sequence[tuple[int, bytes]], pace_s: float = 0.0) -> None:
+    def new_producer(self) -> Any:
+        return Producer({**self.options, "enable.idempotence": True, "linger.ms": 2})
+
+    def send(self, name: str, records: Sequence[tuple[int, bytes]]) -> None:
         """Writes (partition, value) records one by one; returns when the broker has them."""
         failed: list[str] = []
 
@@ -114,29 +120,21 @@ class Topics:
         for partition, value in records:
             self.producer.produce(f"{self.tag}.{name}", value, partition=partition, on_delivery=told)
             self.producer.poll(0)
-            if pace_s:
-                time.sleep(pace_s)
         assert self.producer.flush(PATIENCE_S) == 0
         assert not failed, f"{len(failed)} of {len(records)} records were not taken: {failed[0]}"
 
-    def send_beside(self, name: str, records: Sequence[tuple[int, bytes]], pace_s: float) -> threading.Thread:
-        """Writes them at their pace from a thread."""
-        thread = threading.Thread(target=self.send, args=(name, records, pace_s))
-        thread.start()
-        return thread
+    def load(self, name: str, records: Iterable[tuple[int, bytes]], pace_s: float = 0.001) -> "Load":
+        """Writes records that never run out at a pace, from a thread, until it is told to end."""
+        return Load(self.new_producer(), f"{self.tag}.{name}", iter(records), pace_s)
 
     def count(self, name: str) -> int:
         """Records in the topic."""
-        return sum(self._ends(name))
+        return sum(self.ends(name))
 
-    def _ends(self, name: str) -> list[int]:
-        while True:
-            try:
-                return [self.reader.get_watermark_offsets(part, timeout=PATIENCE_S)[1] for part in self._parts(name)]
-            except KafkaException as err:
-                passing = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._UNKNOWN_PARTITION, KafkaError._TRANSPORT)
-                if not err.args[0].retriable() and err.args[0].code() not in passing:
-                    raise
+    def ends(self, name: str, reader: Any = None) -> list[int]:
+        """Behind the last record of each partition; of a reader of committed records: behind the last that is decided."""
+        asked = reader or self.reader
+        return _patiently(lambda: [asked.get_watermark_offsets(part, timeout=PATIENCE_S)[1] for part in self._parts(name)])
 
     def values(self, name: str) -> list[bytes]:
         """All that the topic holds, partition by partition."""
@@ -151,6 +149,8 @@ class Topics:
                 "enable.partition.eof": True, "auto.offset.reset": "earliest",
             }
         )  # fmt: skip
+        # who ends a transaction is answered before its mark stands in each partition
+        wait_until(lambda: self.ends(name, reader) == self.ends(name), f"{name} without an open transaction")
         reader.assign(self._parts(name))
         ended: set[int] = set()
         while len(ended) < self.partitions:
@@ -164,7 +164,7 @@ class Topics:
         return found
 
     def by_partition(self, name: str) -> list[list[bytes]]:
-        parts, ends = self._parts(name), self._ends(name)
+        parts, ends = self._parts(name), self.ends(name)
         found: list[list[bytes]] = [[] for _ in parts]
         self.reader.assign(parts)
         while sum(map(len, found)) < sum(ends):
@@ -175,13 +175,70 @@ class Topics:
         return found
 
     def committed(self, name: str, group: str) -> dict[int, int]:
-        consumer = self._consumer(group)
-        offsets = {part.partition: part.offset for part in consumer.committed(self._parts(name), timeout=PATIENCE_S)}
-        consumer.close()
-        return {partition: offset for partition, offset in offsets.items() if offset >= 0}
+        """The offsets of a group, of the partitions that have one."""
+        if group not in self._askers:
+            self._askers[group] = self._consumer(group)
+
+        def ask() -> dict[int, int]:
+            found = self._askers[group].committed(self._parts(name), timeout=PATIENCE_S)
+            if errors := [part.error for part in found if part.error]:
+                raise KafkaException(errors[0])
+            return {part.partition: part.offset for part in found if part.offset >= 0}
+
+        return _patiently(ask)
 
     def _consumer(self, group: str = "reader") -> Any:
         return Consumer({**self.options, "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "error"})
 
     def _parts(self, name: str) -> list[TopicPartition]:
         return [TopicPartition(f"{self.tag}.{name}", number, 0) for number in range(self.partitions)]
+
+
+class Load:
+    """Records on their way to a topic, from its beginning to ``end``: however fast or slow the rest is, there are more.
+
+    Where a test fails before the end, it ends by itself.
+    """
+
+    def __init__(self, producer: Any, topic: str, records: Iterator[tuple[int, bytes]], pace_s: float) -> None:
+        self.producer, self.topic, self.records, self.pace_s = producer, topic, records, pace_s
+        self.sent, self.failures, self._ending = 0, list[object](), threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        deadline = time.monotonic() + LONGEST_LOAD_S
+        while not self._ending.wait(self.pace_s) and time.monotonic() < deadline:
+            partition, value = next(self.records)
+            self.producer.produce(self.topic, value, partition=partition, on_delivery=self._told)
+            self.producer.poll(0)
+            self.sent += 1
+
+    def _told(self, err: KafkaError | None, _message: object) -> None:
+        self.failures += [] if err is None else [err]
+
+    def end(self) -> int:
+        """No more; how many were written, all of which the broker has."""
+        assert self._thread.is_alive(), f"it ended by itself, after {self.sent} records"
+        self._ending.set()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        assert self.producer.flush(PATIENCE_S) == 0
+        assert not self.failures, f"{len(self.failures)} of {self.sent} records were not taken: {self.failures[0]}"
+        return self.sent
+
+
+PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._UNKNOWN_PARTITION, KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """The answer of a broker that may be on its way up, or has made the topic just now."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as err:
+            is_passing = err.args[0].retriable() or err.args[0].code() in PASSING
+            if not is_passing or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

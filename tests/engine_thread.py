@@ -8,6 +8,7 @@ from typing import Any
 
 from esp.runtime.engine import Engine, EngineSettings
 from esp.runtime.query import load_query
+from tests.engine_process import PATIENCE_S
 from tests.runtime.memory_stream import until
 
 
@@ -25,11 +26,12 @@ def with_engine(folder: Path, state: Path, work: Callable[[str], object], token:
 
     thread = threading.Thread(target=lambda: asyncio.run(live()))
     thread.start()
-    assert started.wait(60)
+    assert started.wait(PATIENCE_S)
     engine: Any = ends["engine"]
     try:
         work(f"{'https' if more.get('tls') else 'http'}://{engine.address}")
     finally:
         loop: Any = ends["loop"]
         loop.call_soon_threadsafe(engine.stopping.set)
-        thread.join(60)
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()

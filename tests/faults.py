@@ -36,6 +36,7 @@ class Proxy:
         self._open, self._released = asyncio.Event(), asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -68,6 +69,7 @@ class Proxy:
 
     def close(self) -> None:
         self.refuse()
+        self._do(self._all_ended())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_S)
         self._loop.close()
@@ -97,14 +99,22 @@ class Proxy:
         self._open.set()
         await self._cut()
 
+    async def _all_ended(self) -> None:
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             answers, asks = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
         self._writers |= {writer, asks}
-        await asyncio.gather(self._ask(reader, asks), self._pass(answers, writer), return_exceptions=True)
+        if self._server is not None:  # else it was refused while it came
+            await asyncio.gather(self._ask(reader, asks), self._pass(answers, writer), return_exceptions=True)
         for each in (writer, asks):
             each.transport.abort()
         self._writers -= {writer, asks}
@@ -212,7 +222,7 @@ class Running:
     def ready(self) -> tuple[bool, str]:
         """What ``/readyz`` says: whether, and why not."""
         try:
-            with urllib.request.urlopen(f"http://{self.engine.address}/readyz", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.engine.address}/readyz", timeout=PATIENCE_S) as answer:
                 return True, "; ".join(self._reasons(answer))
         except urllib.error.HTTPError as err:
             return False, "; ".join(self._reasons(err))
@@ -248,6 +258,6 @@ class Running:
         wait_until(lambda: line in self.ask("/metrics"), line)
 
     def ask(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://{self.engine.address}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.engine.address}{path}", timeout=PATIENCE_S) as answer:
             text: str = answer.read().decode()
             return text

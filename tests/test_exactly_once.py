@@ -4,7 +4,9 @@ import json
 import shutil
 import signal
 import uuid
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,11 @@ def tag() -> str:
 
 
 def records(events: list[streams.Event]) -> list[tuple[int, bytes]]:
-    return [(streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in events]
+    return list(records_of(events))
+
+
+def records_of(events: Iterable[streams.Event]) -> Iterator[tuple[int, bytes]]:
+    return ((streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in events)
 
 
 def check_exactly(topics: Topics, sent: list[streams.Event], is_once: bool = True) -> None:
@@ -38,7 +44,7 @@ def check_exactly(topics: Topics, sent: list[streams.Event], is_once: bool = Tru
 
 
 def ends(topics: Topics) -> dict[int, int]:
-    return {number: len(part) for number, part in enumerate(topics.by_partition("events"))}
+    return dict(enumerate(topics.ends("events")))
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
@@ -49,18 +55,19 @@ def test_an_engine_that_is_killed_again_and_again_and_loses_its_disk_gives_every
     query = streams.query_file(
         tmp_path, streams.kafka(tag, kafka.bootstrap, SOURCE), name=tag, checkpoint="200ms", max_batch=16, delivery=delivery
     )
-    sent, state = streams.events(1, n=1500), tmp_path / "state"
+    count, state = 0, tmp_path / "state"
     for kill in range(3):
         with EngineProcess(query, state) as engine:
             engine.wait_for("is running")
             seen = topics.count("scores")
-            sending = topics.send_beside("events", records(sent[400 * kill : 400 * (kill + 1)]), pace_s=0.002)
+            load = topics.load("events", records_of(islice(streams.endless(1), count, None)), pace_s=0.002)
             wait_until(partial(has_more, topics, seen + 60), "scores")
             engine.kill()
-            sending.join()
+            count += load.end()
         if kill == 1:
             shutil.rmtree(state)
-    topics.send("events", records(sent[1200:]))
+    sent = streams.events(1, count + 300)
+    topics.send("events", records(sent[count:]))
     with EngineProcess(query, state) as engine:
         wait_until(lambda: topics.committed("events", tag) == ends(topics), "the end of the stream")
         assert "restored from" in engine.text
@@ -78,27 +85,31 @@ def test_an_engine_that_was_held_up_and_taken_over_from_writes_nothing_more_and_
     kafka: Kafka, tag: str, tmp_path: Path
 ) -> None:
     topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
-    query = streams.query_file(
-        tmp_path, streams.kafka(tag, kafka.bootstrap, SOURCE), name=tag, checkpoint="3s", max_batch=16, delivery="exactly_once"
-    )
+    # a checkpoint of the one is so seldom that it is held up amid a transaction
+    one, other = (
+        streams.query_file(
+            tmp_path / name, streams.kafka(tag, kafka.bootstrap, SOURCE), name=tag, checkpoint=checkpoint, max_batch=16,
+            delivery="exactly_once",
+        )
+        for name, checkpoint in (("one", "300s"), ("other", "1s"))
+    )  # fmt: skip
+    one.write_text(one.read_text().replace("[query]\n", '[query]\ntransaction_timeout = "600s"\n'))
     sent = streams.events(1, n=900)
-    # checkpoints are seldom, so that it is held up amid a transaction
-    with EngineProcess(query, tmp_path / "a") as a, EngineProcess(query, tmp_path / "b") as b:
+    with EngineProcess(one, tmp_path / "a") as a, EngineProcess(other, tmp_path / "b") as b:
         for engine in (a, b):
-            engine.wait_for("is running")
-        seen = topics.count("scores")
-        sending = topics.send_beside("events", records(sent[:600]), pace_s=0.01)
-        wait_until(partial(has_more, topics, seen), "scores")
+            engine.wait_for(r"partitions \[\d(, \d)?\] assigned")
+        topics.send("events", records(sent[:600]))
+        wait_until(lambda: min(topics.ends("scores")) > 0, "outputs of each partition")
         a.process.send_signal(signal.SIGSTOP)
         b.wait_for(r"partitions \[0, 1, 2\] assigned")
-        sending.join()
         wait_until(lambda: topics.committed("events", tag) == ends(topics), "the work of the one that is left")
         a.process.send_signal(signal.SIGCONT)
-        a.wait_for("is given up")
+        a.wait_for(r"(?s)is given up.*partitions \[\d(, \d)?\] assigned")
         topics.send("events", records(sent[600:]))
+        assert a.stop() == 0
         wait_until(lambda: topics.committed("events", tag) == ends(topics), "the end of the stream")
+        assert b.stop() == 0
         for engine in (a, b):
-            assert engine.stop() == 0
             assert "never retrieved" not in engine.text
             assert "Traceback" not in engine.text
     check_exactly(topics, sent)
@@ -109,14 +120,15 @@ def test_a_deployment_amid_transactions_gives_every_event_one_model(kafka: Kafka
     query = streams.query_file(
         tmp_path, streams.kafka(tag, kafka.bootstrap, SOURCE), name=tag, checkpoint="200ms", max_batch=16, delivery="exactly_once"
     )
-    sent = streams.events(1, n=600)
     old, new = (streams.model(tmp_path / name, seed) for name, seed in (("tiny.astore", 1), ("new.astore", 2)))
     with EngineProcess(query, tmp_path / "state") as engine:
         engine.wait_for("is running")
-        sending = topics.send_beside("events", records(sent), pace_s=0.004)
+        load = topics.load("events", records_of(streams.endless(1)), pace_s=0.004)
         wait_until(partial(has_more, topics, 30), "scores")
         AdminClient(engine.url).deploy(tmp_path / "new.astore", f"{tag}/scored")
-        sending.join()
+        count = load.end()
+        sent = streams.events(1, count + 100)
+        topics.send("events", records(sent[count:]))  # for the new one
         wait_until(lambda: topics.committed("events", tag) == ends(topics), "the end of the stream")
         assert engine.stop() == 0
     digests = [old.short_digest, new.short_digest]

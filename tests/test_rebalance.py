@@ -3,6 +3,8 @@
 import json
 import re
 import uuid
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,11 @@ def copy_query(path: Path, tag: str, brokers: str, options: str = "", checkpoint
 
 
 def numbers(first: int, n: int) -> list[tuple[int, bytes]]:
-    return [(number % 4, b'{"id": %d}' % number) for number in range(first, first + n)]
+    return list(islice(endless(first), n))
+
+
+def endless(first: int = 0) -> Iterator[tuple[int, bytes]]:
+    return ((number % 4, b'{"id": %d}' % number) for number in count(first))
 
 
 def ids(topics: Topics) -> list[int]:
@@ -71,7 +77,7 @@ def moves(engine: EngineProcess) -> dict[str, float]:
 def test_engines_come_and_go_under_load_and_nothing_is_lost(kafka: Kafka, tag: str, tmp_path: Path) -> None:
     topics = Topics(kafka.bootstrap, tag, ("in", "out"), 4)
     query = copy_query(tmp_path / "copy.toml", tag, kafka.bootstrap)
-    sending = topics.send_beside("in", numbers(0, 12_000), pace_s=0.001)
+    load = topics.load("in", endless())
     with EngineProcess(query, tmp_path / "a") as a:
         wait_until(lambda: held(a) == {0, 1, 2, 3}, "all partitions with one")
         with EngineProcess(query, tmp_path / "b") as b:
@@ -86,14 +92,14 @@ def test_engines_come_and_go_under_load_and_nothing_is_lost(kafka: Kafka, tag: s
             wait_until(lambda: are_shared(a, b), "two again")
             assert b.stop() == 0
         wait_until(lambda: held(a) == {0, 1, 2, 3}, "all partitions with one again")
-        sending.join()
-        wait_until(lambda: topics.committed("in", tag) == dict.fromkeys(range(4), 3000), "the end of the stream")
+        sent = load.end()
+        wait_until(lambda: topics.committed("in", tag) == dict(enumerate(topics.ends("in"))), "the end of the stream")
         counted = moves(a)
         assert a.stop() == 0
         assert "never retrieved" not in a.text + b.text + c.text
         assert "Traceback" not in a.text + b.text + c.text
     assert ids(topics) == list(
-        range(12_000)
+        range(sent)
     )  # all left in good order: not even a double, though the first one's checkpoints were old
     assert counted["unsaved"] == 0
     assert counted["kept"] >= 2 + 1 + 1 + 2  # of the shares that it had before and after each of the four rebalances
@@ -117,19 +123,22 @@ def test_a_full_queue_holds_no_rebalance_up_and_no_record_comes_twice(kafka: Kaf
         while sent - topics.count("out") < 30_000:
             topics.send("in", numbers(sent, 10_000))
             sent += 10_000
-        return are_shared(a, b)
+        return are_shared(a, b) and topics.count("out") < sent
 
     topics.send("in", numbers(0, sent))
     with EngineProcess(query, tmp_path / "a") as a:
-        wait_until(lambda: min(topics._ends("out")) > 0, "outputs of each partition")
+        wait_until(lambda: min(topics.ends("out")) > 0, "outputs of each partition")
         with EngineProcess(query, tmp_path / "b") as b:
             wait_until(share_behind, "two that share")
-            assert topics.count("out") < sent
             counted = moves(a)
             wait_until(lambda: topics.count("out") >= sent, "all outputs")
             assert (a.stop(), b.stop()) == (0, 0)
     assert ids(topics) == list(range(sent))
     assert (counted["unsaved"], counted["kept"]) == (0, 2)
+
+
+def records(events: Iterable[streams.Event]) -> Iterator[tuple[int, bytes]]:
+    return ((streams.partition_of(event["device"], 4), streams.value(event)) for event in events)
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
@@ -140,24 +149,27 @@ def test_state_goes_where_its_partition_goes_and_stays_in_memory_where_that_stay
     query = streams.query_file(
         tmp_path, streams.kafka(tag, kafka.bootstrap), name=tag, checkpoint="200ms", max_batch=16, delivery=delivery
     )
-    sent = streams.events(1, n=2000)
-    records = [(streams.partition_of(event["device"], 4), streams.value(event)) for event in sent]
+
+    def is_done(count: int) -> bool:
+        return sum(topics.committed("events", tag).values()) == count
+
     with EngineProcess(query, tmp_path / "a") as a:
-        topics.send("events", records[:500])
-        wait_until(lambda: held(a) == {0, 1, 2, 3} and min(topics._ends("scores")) > 0, "outputs of each partition")
-        sending = topics.send_beside("events", records[500:1000], pace_s=0.001)
+        topics.send("events", list(records(streams.events(1, 500))))
+        wait_until(lambda: held(a) == {0, 1, 2, 3} and min(topics.ends("scores")) > 0, "outputs of each partition")
+        load = topics.load("events", records(islice(streams.endless(1), 500, None)))
         with EngineProcess(query, tmp_path / "b") as b:
             wait_until(lambda: are_shared(a, b), "two that share")
             theirs = held(b)
             assert moves(a)["kept"] == 2
-            sending.join()
-            topics.send("events", records[1000:1500])
-            wait_until(lambda: sum(topics.committed("events", tag).values()) == 1500, "what both work off")
+            first = 500 + load.end()
+            topics.send("events", list(records(streams.events(1, first + 500)[first:])))
+            wait_until(lambda: is_done(first + 500), "what both work off")
             assert b.stop() == 0
         wait_until(lambda: held(a) == {0, 1, 2, 3}, "all partitions with one again")
         assert moves(a)["kept"] == 2 + 2
-        topics.send("events", records[1500:])
-        wait_until(lambda: sum(topics.committed("events", tag).values()) == 2000, "the end of the stream")
+        sent = streams.events(1, first + 1000)
+        topics.send("events", list(records(sent[first + 500 :])))
+        wait_until(lambda: is_done(first + 1000), "the end of the stream")
         assert a.stop() == 0
     restored = re.findall(r"partition (\d) is restored from", a.text)
     assert {int(number) for number in restored} == theirs  # what was away, and nothing else
@@ -172,21 +184,21 @@ def test_a_static_member_that_is_killed_gets_its_partitions_back_and_the_others_
     topics = Topics(kafka.bootstrap, tag, ("in", "out"), 4)
     paths = {
         name: copy_query(
-            tmp_path / f"{name}.toml", tag, kafka.bootstrap, f', instance = "{name}", client = {{ session_timeout_ms = 30000 }}'
+            tmp_path / f"{name}.toml", tag, kafka.bootstrap, f', instance = "{name}", client = {{ session_timeout_ms = 180000 }}'
         )
         for name in "ab"
     }
     with EngineProcess(paths["a"], tmp_path / "a") as a:
         with EngineProcess(paths["b"], tmp_path / "b") as b:
             wait_until(lambda: are_shared(a, b), "two that share")
-            sending = topics.send_beside("in", numbers(0, 3000), pace_s=0.001)
+            load = topics.load("in", endless())
             wait_until(lambda: topics.count("out") > 500, "outputs")
             rebalances, theirs = len(assignments(a)), held(b)
             b.kill()
         with EngineProcess(paths["b"], tmp_path / "b") as b:
             wait_until(lambda: held(b) == theirs, "the same partitions")
-            sending.join()
-            wait_until(lambda: len(set(ids(topics))) == 3000, "all outputs")
+            sent = load.end()
+            wait_until(lambda: len(set(ids(topics))) == sent, "all outputs")
             assert len(assignments(a)) == rebalances
             assert "revoked" not in b.text
             assert b.stop() == 0

@@ -3,6 +3,9 @@
 import json
 import signal
 import uuid
+from collections.abc import Iterable, Iterator
+from itertools import count as count_from
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +44,11 @@ def tag() -> str:
 
 
 def records(events: list[streams.Event]) -> list[tuple[int, bytes]]:
-    return [(streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in events]
+    return list(records_of(events))
+
+
+def records_of(events: Iterable[streams.Event]) -> Iterator[tuple[int, bytes]]:
+    return ((streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in events)
 
 
 def check(topics: Topics, sent: list[streams.Event], is_once: bool = False) -> None:
@@ -55,18 +62,19 @@ def test_an_engine_killed_twice_in_mid_stream_loses_nothing_and_every_window_is_
     topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
     connectors = streams.kafka(tag, kafka.bootstrap, ', instance = "engine"')
     query = streams.query_file(tmp_path, connectors, name=tag, checkpoint="50ms", max_batch=16)
-    sent: list[streams.Event] = []
+    count = 0
     for _ in range(2):
-        part = streams.events(len(sent), n=900, first=len(sent))
         before = topics.count("scores")
         with EngineProcess(query, tmp_path / "state") as engine:
             engine.wait_for("is running")
-            sending = topics.send_beside("events", records(part), pace_s=0.001)
+            load = topics.load("events", records_of(islice(streams.endless(1), count, None)))
             wait_until(lambda: topics.count("scores") > before + 120, "scores")  # noqa: B023
             engine.kill()
-            sending.join()
-        sent += part
-    assert topics.count("scores") < len(streams.expected(sent, PARTITIONS, False).scores)
+            count += load.end()
+        sent = streams.events(1, count + 100)
+        topics.send("events", records(sent[count:]))  # so that there is more than it can have seen
+        count = len(sent)
+    assert len(streams.distinct(topics.values("scores"), "id")) < len(streams.expected(sent, PARTITIONS, False).scores)
     with EngineProcess(query, tmp_path / "state") as engine:
         wait_until(lambda: topics.committed("events", tag) == ends(topics), "the end of the stream")
         assert engine.stop() == 0
@@ -74,7 +82,7 @@ def test_an_engine_killed_twice_in_mid_stream_loses_nothing_and_every_window_is_
 
 
 def ends(topics: Topics) -> dict[int, int]:
-    return {number: len(part) for number, part in enumerate(topics.by_partition("events"))}
+    return dict(enumerate(topics.ends("events")))
 
 
 def test_a_stop_under_load_drains_and_a_deployment_under_load_gives_every_event_one_model(
@@ -82,18 +90,18 @@ def test_a_stop_under_load_drains_and_a_deployment_under_load_gives_every_event_
 ) -> None:
     topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
     query = streams.query_file(tmp_path, streams.kafka(tag, kafka.bootstrap), name=tag, checkpoint="200ms", max_batch=16)
-    first, second = streams.events(1, n=800), streams.events(2, n=1500, first=800)
-
     with EngineProcess(query, tmp_path / "state") as engine:
         engine.wait_for("is running")
-        sending = topics.send_beside("events", records(first), pace_s=0.001)
+        load = topics.load("events", records_of(streams.endless(1)))
         wait_until(lambda: topics.count("scores") > 100, "scores")
         assert engine.stop() == 0
-        sending.join()
+        count = load.end()
+        first = streams.events(1, count + 100)
+        topics.send("events", records(first[count:]))
         assert "never retrieved" not in engine.text
         assert "Traceback" not in engine.text
     worked_off = topics.committed("events", tag)
-    done = [event for event in first if _place(first, event) < worked_off.get(_partition(event), 0)]
+    done = [event for event, place in zip(first, _places(first)) if place < worked_off.get(_partition(event), 0)]
     assert 0 < len(done) < len(first)
     check(topics, done, is_once=True)
 
@@ -103,13 +111,15 @@ def test_a_stop_under_load_drains_and_a_deployment_under_load_gives_every_event_
     with EngineProcess(query, tmp_path / "state") as engine:
         engine.wait_for("is running")
         client, before = AdminClient(engine.url), topics.count("scores")
-        sending = topics.send_beside("events", records(second), pace_s=0.001)
+        load = topics.load("events", records_of(streams.endless(2, first=len(first))))
         wait_until(lambda: topics.count("scores") > before + 100, "scores")
         with pytest.raises(UsageError, match="the engine refused"):
             client._call("PUT", f"/v1/queries/{tag}/windows/scored/model", other.read_bytes())
         answer = client.deploy(tmp_path / "new.astore", f"{tag}/scored")
         assert (answer["old"], answer["new"]) == (old.digest, new.digest)
-        sending.join()
+        count = load.end()
+        second = streams.events(2, count + 100, first=len(first))
+        topics.send("events", records(second[count:]))  # for the new one
         wait_until(lambda: topics.committed("events", tag) == ends(topics), "the end of the stream")
         assert engine.stop() == 0
         assert "never retrieved" not in engine.text
@@ -120,9 +130,12 @@ def _partition(event: streams.Event) -> int:
     return streams.partition_of(event["device"], PARTITIONS)
 
 
-def _place(events: list[streams.Event], event: streams.Event) -> int:
-    """The offset of an event."""
-    return sum(_partition(other) == _partition(event) for other in events[: event["id"]])
+def _places(events: list[streams.Event]) -> Iterator[int]:
+    """The offset of each event."""
+    seen = [0] * PARTITIONS
+    for partition in map(_partition, events):
+        yield seen[partition]
+        seen[partition] += 1
 
 
 def _check_models(topics: Topics, sent: list[streams.Event], digests: list[str]) -> None:
@@ -147,7 +160,11 @@ def copy_query(folder: Path, tag: str, brokers: str, checkpoint: str = "100ms") 
 
 
 def numbers(first: int, n: int) -> list[tuple[int, bytes]]:
-    return [(number % 4, b'{"id": %d}' % number) for number in range(first, first + n)]
+    return list(islice(endless(first), n))
+
+
+def endless(first: int = 0) -> Iterator[tuple[int, bytes]]:
+    return ((number % 4, b'{"id": %d}' % number) for number in count_from(first))
 
 
 def ids(topics: Topics) -> list[Any]:
@@ -160,15 +177,15 @@ def test_two_engines_share_the_partitions_and_one_takes_over_what_the_other_leav
     with EngineProcess(query, tmp_path / "a") as a, EngineProcess(query, tmp_path / "b") as b:
         for engine in (a, b):
             engine.wait_for(r"partitions \[\d, \d\] assigned")
-        sending = topics.send_beside("in", numbers(0, 1500), pace_s=0.001)
+        load = topics.load("in", endless())
         wait_until(lambda: topics.count("out") > 300, "outputs")
         assert a.stop() == 0
         b.wait_for(r"partitions \[0, 1, 2, 3\] assigned")
-        sending.join()
-        wait_until(lambda: topics.count("out") >= 1500, "all outputs")
+        count = load.end()
+        wait_until(lambda: topics.count("out") >= count, "all outputs")
         assert b.stop() == 0
         assert "never retrieved" not in a.text + b.text
-    assert ids(topics) == list(range(1500))  # both left in good order: not even a double
+    assert ids(topics) == list(range(count))  # both left in good order: not even a double
 
 
 def test_a_broker_that_is_killed_is_awaited_and_a_second_signal_ends_the_wait(own_broker: Broker, tag: str, tmp_path: Path) -> None:
@@ -178,7 +195,7 @@ def test_a_broker_that_is_killed_is_awaited_and_a_second_signal_ends_the_wait(ow
         engine.wait_for("is running")
         topics.send("in", numbers(0, 500))
         wait_until(lambda: topics.count("out") >= 500, "outputs")
-        assert engine.ready()[0]
+        wait_until(lambda: engine.ready()[0], "being ready")
         own_broker.kill()
         wait_until(lambda: not engine.ready()[0], "the engine's notice of it")
         own_broker.start()

@@ -5,7 +5,9 @@ import os
 import re
 import signal
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from esp.errors import UsageError
 from esp.rollout import roll_out
 from tests.certificates import Authority
 from tests.conftest import Kafka
-from tests.engine_process import EngineProcess, Topics, wait_until
+from tests.engine_process import PATIENCE_S, EngineProcess, Topics, wait_until
 from tests.runtime import streams
 
 pytestmark = pytest.mark.kafka
@@ -52,7 +54,15 @@ def copy_query(folder: Path, tag: str, brokers: str, options: str = "") -> Path:
 
 
 def numbers(first: int, n: int) -> list[tuple[int, bytes]]:
-    return [(number % PARTITIONS, b'{"id": %d}' % number) for number in range(first, first + n)]
+    return list(islice(endless(first), n))
+
+
+def endless(first: int = 0) -> Iterator[tuple[int, bytes]]:
+    return ((number % PARTITIONS, b'{"id": %d}' % number) for number in count(first))
+
+
+def records(events: Iterable[streams.Event]) -> Iterator[tuple[int, bytes]]:
+    return ((streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in events)
 
 
 def ids(topics: Topics) -> list[int]:
@@ -79,7 +89,34 @@ def workers_of(engine: EngineProcess) -> dict[int, int]:
 
 
 def are_gone(pids: Sequence[int]) -> bool:
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    return not any(map(_lives, pids))
+
+
+def _lives(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def is_back(engine: EngineProcess, worker: int, pid: int) -> bool:
+    """Whether a worker that had this process id lives again, and all are ready."""
+    return workers_of(engine)[worker] not in (None, pid) and engine.ready()[0]
+
+
+@contextmanager
+def held_back(query: Path) -> Iterator[None]:
+    """Meanwhile a worker that starts gets no further than to read the file of its query: a pipe, through which it comes at the end."""
+    text = query.read_text()
+    query.unlink()
+    os.mkfifo(query)
+    pipe = os.open(query, os.O_RDWR)
+    try:
+        yield
+    finally:
+        query.unlink()
+        query.write_text(text)
+        os.write(pipe, text.encode())
+        os.close(pipe)
 
 
 def held(engine: EngineProcess) -> dict[int, set[int]]:
@@ -107,12 +144,9 @@ def test_workers_share_the_partitions_and_one_page_of_metrics_tells_of_all(
         assert len(set(pids)) == workers
         for name in ("in", "out"):
             wait_until(lambda: value(engine, "esp_events_in_total", window=name) == 2000, "all counted")  # noqa: B023
-        assert value(engine, "esp_latency_seconds_count") == 2000
-        wait_until(lambda: len(samples(engine).get("esp_consumer_lag_events", [])) == PARTITIONS, "the lag of each partition")
-        lag = {told["partition"]: told["worker"] for told, _ in samples(engine)["esp_consumer_lag_events"]}
-        assert {int(partition): int(worker) for partition, worker in lag.items()} == {
-            partition: worker for worker, share in held(engine).items() for partition in share
-        }
+        wait_until(lambda: value(engine, "esp_latency_seconds_count") == 2000, "all counted")
+        shares = sorted((partition, worker) for worker, share in held(engine).items() for partition in share)
+        wait_until(lambda: lag_told(engine) == shares, "the lag of each partition, told by its worker")
         assert {told["worker"] for told, _ in samples(engine)["process_resident_memory_bytes"]} == {
             "supervisor", *map(str, range(1, workers + 1))
         }  # fmt: skip
@@ -125,29 +159,39 @@ def test_workers_share_the_partitions_and_one_page_of_metrics_tells_of_all(
     assert len(re.findall(r"\[\d\] query \w+ has drained", engine.text)) == workers
 
 
+def lag_told(engine: EngineProcess) -> list[tuple[int, int]]:
+    """Partition and worker of each lag."""
+    return sorted((int(told["partition"]), int(told["worker"])) for told, _ in samples(engine).get("esp_consumer_lag_events", []))
+
+
 def test_a_worker_that_is_killed_is_started_again_and_nothing_is_lost(kafka: Kafka, tag: str, tmp_path: Path) -> None:
     topics = Topics(kafka.bootstrap, tag, ("in", "out"), PARTITIONS)
-    query = copy_query(tmp_path, tag, kafka.bootstrap, ", client = { session_timeout_ms = 60000 }")  # longer than any start
+    query = copy_query(tmp_path, tag, kafka.bootstrap, ", client = { session_timeout_ms = 180000 }")  # longer than any start
     with EngineProcess(query, tmp_path / "state", "--workers", 2) as engine:
         wait_until(lambda: engine.ready()[0] and is_shared(engine, 2), "all workers")
-        shares, before = held(engine), workers_of(engine)
-        sending = topics.send_beside("in", numbers(0, 4000), pace_s=0.001)
+        shares, before, revoked = held(engine), workers_of(engine), revocations(engine)
+        load = topics.load("in", endless())
         wait_until(lambda: topics.count("out") > 500, "outputs")
         counted = value(engine, "esp_events_in_total", window="in")
-        os.kill(before[2], signal.SIGKILL)
-        wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
-        assert any(line.startswith("worker 2") for line in engine.ready()[1]["reasons"].get(tag, ["worker 2"]))
-        assert value(engine, "esp_events_in_total", window="in") >= counted  # a counter does not fall
-        wait_until(lambda: engine.ready()[0], "the worker again")
-        sending.join()
-        wait_until(lambda: len(set(ids(topics))) == 4000, "all outputs")
+        with held_back(query):
+            os.kill(before[2], signal.SIGKILL)
+            wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
+            assert any(line.startswith("worker 2") for line in engine.ready()[1]["reasons"][tag])
+            assert value(engine, "esp_events_in_total", window="in") >= counted  # a counter does not fall
+        wait_until(lambda: is_back(engine, 2, before[2]), "the worker again")
+        sent = load.end()
+        wait_until(lambda: len(set(ids(topics))) == sent, "all outputs")
         after = workers_of(engine)
         assert (after[1], after[2] != before[2]) == (before[1], True)
         assert held(engine) == shares  # a static member: the other one was left alone
-        assert len(re.findall(r"\[1\] .* revoked", engine.text)) == 1  # when the second came, at the start
+        assert revocations(engine) == revoked
         assert value(engine, "esp_worker_restarts_total", worker="2") == 1
         assert "worker 2 has ended with status 1: killed by SIGKILL; it is started again" in engine.text
         assert engine.stop() == 0
+
+
+def revocations(engine: EngineProcess) -> int:
+    return len(re.findall(r"\[1\] .* revoked", engine.text))
 
 
 def test_a_worker_that_is_killed_loses_and_doubles_nothing_where_outputs_are_transactions(
@@ -156,19 +200,19 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing_where_outputs_are_tra
     topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
     connectors = streams.kafka(tag, kafka.bootstrap)
     query = streams.query_file(tmp_path, connectors, name=tag, checkpoint="200ms", max_batch=16, delivery="exactly_once")
-    made = streams.events(3, n=2000)
-    records = [(streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in made]
     with EngineProcess(query, tmp_path / "state", "--workers", 2, "--fresh") as engine:
-        topics.send("events", records[:500])  # the second takes up what the first has begun
+        topics.send("events", list(records(streams.events(3, 500))))  # the second takes up what the first has begun
         wait_until(lambda: engine.ready()[0], "all workers")
-        sending = topics.send_beside("events", records[500:1500], pace_s=0.001)
+        load = topics.load("events", records(islice(streams.endless(3), 500, None)))
         for number in (2, 1):
-            wait_until(lambda: engine.ready()[0], "all workers")
-            os.kill(workers_of(engine)[number], signal.SIGKILL)
-            wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
-        sending.join()
-        topics.send("events", records[1500:])
-        wait_until(lambda: sum(topics.committed("events", tag).values()) == 2000, "the end of the stream")
+            pid, seen = workers_of(engine)[number], topics.count("scores")
+            wait_until(lambda: topics.count("scores") > seen + 50, "scores")  # noqa: B023
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: is_back(engine, number, pid), "the worker again")  # noqa: B023
+        sent = 500 + load.end()
+        made = streams.events(3, sent + 500)
+        topics.send("events", list(records(made[sent:])))
+        wait_until(lambda: sum(topics.committed("events", tag).values()) == len(made), "the end of the stream")
         assert engine.stop() == 0
     wanted = streams.expected(made, PARTITIONS, is_ended=False)
     read = [[value for part in topics.committed_values(name) for value in part] for name in ("scores", "tallies", "late")]
@@ -224,9 +268,7 @@ def test_a_second_signal_ends_all_at_once(own_broker: Any, tag: str, tmp_path: P
 def test_a_deployment_under_load_reaches_all_workers_or_none(kafka: Kafka, tag: str, tmp_path: Path) -> None:
     topics = Topics(kafka.bootstrap, tag, streams.TOPICS, PARTITIONS)
     query = streams.query_file(tmp_path, streams.kafka(tag, kafka.bootstrap), name=tag, checkpoint="200ms", max_batch=16)
-    made = streams.events(2, n=3000)
     old, new = streams.model(tmp_path / "tiny.astore"), streams.model(tmp_path / "new.astore", seed=2)
-    records = [(streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in made]
     with EngineProcess(query, tmp_path / "state", "--workers", 2) as engine:
         wait_until(lambda: engine.ready()[0], "all workers")
         client = AdminClient(engine.url)
@@ -235,18 +277,19 @@ def test_a_deployment_under_load_reaches_all_workers_or_none(kafka: Kafka, tag: 
         with pytest.raises(UsageError, match="there is no query 'nobody' here"):
             client._call("PUT", "/v1/queries/nobody/windows/scored/model", b"")
         assert _digests(engine) == {old.short_digest}
-        sending = topics.send_beside("events", records, pace_s=0.001)
+        load = topics.load("events", records(streams.endless(2)))
         wait_until(lambda: topics.count("scores") > 100, "scores")
         answer = client.deploy(tmp_path / "new.astore", f"{tag}/scored")
         assert (answer["old"], answer["new"]) == (old.digest, new.digest)
-        assert _digests(engine) == {new.short_digest}
-        os.kill(workers_of(engine)[2], signal.SIGKILL)  # what it comes back with is what was deployed
-        wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
-        wait_until(lambda: engine.ready()[0], "the worker again")
-        assert _digests(engine) == {new.short_digest}
-        sending.join()
-        wait_until(lambda: sum(topics.committed("events", tag).values()) == 3000, "the end of the stream")
+        wait_until(lambda: _digests(engine) == {new.short_digest}, "the new model in the metrics of all")
+        pid = workers_of(engine)[2]
+        os.kill(pid, signal.SIGKILL)  # what it comes back with is what was deployed
+        wait_until(lambda: is_back(engine, 2, pid), "the worker again")
+        wait_until(lambda: _digests(engine) == {new.short_digest}, "the new model in the metrics of all")
+        sent = load.end()
+        wait_until(lambda: sum(topics.committed("events", tag).values()) == sent, "the end of the stream")
         assert engine.stop() == 0
+    made = streams.events(2, sent)
     for part in topics.by_partition("scores"):
         models = [json.loads(each)["model"] for each in part]
         assert models == sorted(models, key=[old.short_digest, new.short_digest].index)
@@ -289,9 +332,9 @@ def test_pause_drain_and_resume_reach_all_workers_and_outlast_a_restart(kafka: K
         wait_until(lambda: topics.count("out") == 100, "outputs")
         assert client.act(tag, "drain") == {"query": tag, "state": "paused"}
         assert topics.committed("in", tag) == dict.fromkeys(range(PARTITIONS), 25)
-        os.kill(workers_of(engine)[1], signal.SIGKILL)
-        wait_until(lambda: not engine.ready()[0], "the supervisor's notice of it")
-        wait_until(lambda: engine.ready()[0], "the worker again")
+        pid = workers_of(engine)[1]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: is_back(engine, 1, pid), "the worker again")
         topics.send("in", numbers(100, 100))
         assert [query["state"] for query in client.status()["queries"]] == ["paused"]
         assert topics.count("out") == 100
@@ -332,7 +375,7 @@ def test_what_cannot_start_ends_the_run_with_one_line_and_its_status(tmp_path: P
     sink = '[windows.out]\nkind = "sink"\nfrom = "in"\nconnect = { connector = "kafka", topic = "out" }'
     query.write_text(f'[query]\nname = "q"\n{source}\n{sink}\n')
     with EngineProcess(query, tmp_path / "state", "--workers", 2, "--wait-for-broker", 0.1) as engine:
-        assert engine.process.wait(60) == status
+        assert engine.process.wait(PATIENCE_S) == status
     last = engine.text.strip().splitlines()[-1]
     assert re.search(told, last)
     assert last.startswith("esp: ")

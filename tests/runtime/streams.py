@@ -4,8 +4,9 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,17 @@ def partition_of(device: str, partitions: int) -> int:
 
 def events(seed: int, n: int, step_ms: float = 20, first: int = 0) -> list[Event]:
     """Events of all devices in the order of their numbers; a few come later than the windows wait."""
-    rng, made = random.Random(seed), []
-    for number in range(first, first + n):
+    return list(islice(endless(seed, step_ms, first), n))
+
+
+def endless(seed: int, step_ms: float = 20, first: int = 0) -> Iterator[Event]:
+    """The same without an end."""
+    rng = random.Random(seed)
+    for number in count(first):
         late_ms = rng.choice([0] * 20 + [30, 60, 90, 1500])
         ts = 1_700_000_000_000 + int(number * step_ms) - late_ms
         acc = [round(rng.uniform(-1, 1), 3) for _ in range(2)]
-        made.append({"device": f"d{rng.randrange(DEVICES)}", "id": number, "ts": ts, "acc": acc})
-    return made
+        yield {"device": f"d{rng.randrange(DEVICES)}", "id": number, "ts": ts, "acc": acc}
 
 
 def value(event: Event) -> bytes:
