@@ -25,12 +25,12 @@ class Kafka:
         name, admin = f"test-{uuid.uuid4().hex[:12]}", AdminClient(self.client())
         kept = {"retention.ms": "-1"}  # records with stamps of years ago
         made = admin.create_topics([NewTopic(name, partitions, 1, config=kept | (config or {}))])
-        made[name].result(30)
+        made[name].result(240)
         return name
 
     def client(self, **options: Any) -> dict[str, Any]:
-        """Options for a client of confluent-kafka."""
-        return {"bootstrap.servers": self.bootstrap, **options}
+        """Options for a client of confluent-kafka; what it says of its connections would be taken for words of a command under test."""
+        return {"bootstrap.servers": self.bootstrap, "log_level": 0, **options}
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ def with_engine(folder: Path, state: Path, work: Callable[[str], object], token:
 
     thread = threading.Thread(target=lambda: asyncio.run(live()))
     thread.start()
-    assert started.wait(PATIENCE_S)
+    assert started.wait(PATIENCE_S)  # it may compile its kernels first
     engine: Any = ends["engine"]
     try:
         work(f"{'https' if more.get('tls') else 'http'}://{engine.address}")

@@ -40,10 +40,12 @@ def answering(status: int, body: bytes, seen: list[Any] | None = None) -> Iterat
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield "http://{}:{}".format(*server.server_address[:2])
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield "http://{}:{}".format(*server.server_address[:2])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def refused(work: Callable[[], object], kind: type[EspError]) -> str:

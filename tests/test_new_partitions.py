@@ -7,11 +7,15 @@ import pytest
 from confluent_kafka.admin import NewPartitions
 
 from tests.conftest import Kafka
-from tests.engine_process import EngineProcess, Topics, wait_until
+from tests.engine_process import PATIENCE_S, EngineProcess, Topics, wait_until
 from tests.runtime import streams
 
 pytestmark = pytest.mark.kafka
 BEFORE, AFTER = 2, 3
+
+
+def partitions(topics: Topics, name: str) -> int:
+    return len(topics.admin.list_topics(name, PATIENCE_S).topics[name].partitions)
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
@@ -35,7 +39,8 @@ def test_a_partition_that_is_added_has_its_state_in_the_changelog_too(
         wait_until(lambda: engine.ready()[0], "the engine")
         if not is_running:
             assert engine.stop() == 0
-        topics.admin.create_partitions([NewPartitions(f"{tag}.events", AFTER)])[f"{tag}.events"].result(30)
+        topics.admin.create_partitions([NewPartitions(f"{tag}.events", AFTER)])[f"{tag}.events"].result(PATIENCE_S)
+        wait_until(lambda: partitions(topics, f"{tag}.events") == AFTER, "the new partition in what the broker tells")
         topics.partitions = AFTER
         if is_running:
             topics.send("events", records[:700])
@@ -51,7 +56,7 @@ def test_a_partition_that_is_added_has_its_state_in_the_changelog_too(
         assert engine.stop() == 0
         log = (tmp_path / ("state.log" if is_running else "elsewhere.log")).read_text()
         assert log.count(f"the changelog '{changelog}' gets as many partitions as its source, {AFTER}; it had {BEFORE}") == 1
-    assert len(topics.admin.list_topics(changelog, 10).topics[changelog].partitions) == AFTER
+    assert partitions(topics, changelog) == AFTER
     topics.partitions = BEFORE  # of the outputs, which were added none
     wanted = streams.expected(made, AFTER, is_ended=False)
     read = [[value for part in topics.committed_values(name) for value in part] for name in ("scores", "tallies", "late")]

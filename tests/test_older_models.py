@@ -56,6 +56,11 @@ def _records(kind: str, first: int) -> list[tuple[int, bytes]]:
     return [(streams.partition_of(event["device"], PARTITIONS), streams.value(event)) for event in made]
 
 
+def _is_ready_with(engine: EngineProcess, reasons: dict[str, list[str]]) -> bool:
+    is_ready, told = engine.ready()
+    return is_ready and told["reasons"] == reasons
+
+
 @pytest.mark.parametrize("kind", ["stateless", "at_least_once", "exactly_once"])
 def test_an_engine_that_takes_partitions_over_with_an_older_model_says_so_until_it_has_the_newer(
     kafka: Kafka, tmp_path: Path, kind: str
@@ -69,15 +74,12 @@ def test_an_engine_that_takes_partitions_over_with_an_older_model_says_so_until_
         AdminClient(engine.url).deploy(tmp_path / "new.astore", f"{tag}/scored")
         topics.send("events", (sent := _records(kind, 0)))
         wait_until(lambda: sum(topics.committed("events", tag).values()) == len(sent), "commits")
-        assert engine.ready()[1]["reasons"] == {}
+        wait_until(lambda: _is_ready_with(engine, {}), "no reason against it")
         assert engine.stop() == 0
     with EngineProcess(query, tmp_path / "second") as engine:
-        wait_until(lambda: engine.ready()[0], "the second engine, which is ready in spite of it")
-        assert (
-            f"by {new.short_digest}, a newer deployment than {old.short_digest}, which goes on; deploy it here too" in engine.text
-        )
+        engine.wait_for(f"by {new.short_digest}, a newer deployment than {old.short_digest}, which goes on; deploy it here too")
         told = f"scored: {PARTITIONS} partitions came from an engine with a newer model; deploy it here too"
-        assert engine.ready()[1]["reasons"] == {tag: [told]}
+        wait_until(lambda: _is_ready_with(engine, {tag: [told]}), "its being ready in spite of it")
         assert value(engine, "esp_model_mismatch_partitions", window="scored") == PARTITIONS
         AdminClient(engine.url).deploy(tmp_path / "new.astore", f"{tag}/scored")
         assert engine.ready()[1]["reasons"] == {}

@@ -62,7 +62,9 @@ def serving(authority: Authority, host: str = "127.0.0.1") -> Iterator[TokenServ
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     seen.url = f"https://127.0.0.1:{server.server_address[1]}/token"
-    yield seen
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

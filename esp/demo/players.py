@@ -1,5 +1,6 @@
 """Plays events into topics at planned times, as cameras and watches would: an open loop that waits for nobody."""
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -112,18 +113,19 @@ def _sample(device: str, ts_ms: int, sample: np.ndarray[Any, Any]) -> bytes:
 class Player:
     """Sends planned events of one topic, each when it is due, from a thread of its own.
 
-    Being late with one moves none of the others; what the broker refuses is counted in ``refused``.
+    Being late with one moves none of the others; what the broker refuses is counted in ``refused``. What is due from ``hold_s`` on
+    waits for ``release``.
     """
 
-    def __init__(self, cluster: Cluster, topic: str, events: Sequence[Planned]) -> None:
+    def __init__(self, cluster: Cluster, topic: str, events: Sequence[Planned], hold_s: float = math.inf) -> None:
         from confluent_kafka import Producer  # an extra of the demonstration
 
-        self.topic, self.events = topic, events
+        self.topic, self.events, self.hold_s = topic, events, hold_s
         self.sent = self.refused = 0
         self.failure = ""
         options = {"bootstrap.servers": cluster.brokers, "enable.idempotence": True, "linger.ms": cluster.linger_ms, "log_level": 0}
         self._producer: Any = Producer(options)
-        self._stopping = threading.Event()
+        self._stopping, self._released = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
         self._start_s = 0.0
 
@@ -142,9 +144,14 @@ class Player:
         self._produce(event)
         self._producer.poll(0)
 
+    def release(self) -> None:
+        """Lets what was held go."""
+        self._released.set()
+
     def stop(self) -> None:
         """Ends early, if it is still playing, and waits for what is under way."""
         self._stopping.set()
+        self._released.set()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -154,6 +161,8 @@ class Player:
                 self._producer.poll(0)
                 if self._stopping.wait(min(max(wait_s, TICK_S), 0.1)):
                     break
+            while event.due_s >= self.hold_s and not self._released.wait(0.1):
+                self._producer.poll(0)
             if self._stopping.is_set():
                 break
             self._produce(event)

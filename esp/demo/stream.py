@@ -15,6 +15,7 @@ from esp.runtime.durations import parse_duration
 
 RATE = 2000.0  # digits a second
 LEAD_S = 0.3  # from the plan to the first event
+HELD_SHARE = 0.1  # of the digits, which wait for the second model: it has some to score on the slowest machine
 PATIENCE_S = 10.0  # without any record from the engine before what is missing counts as lost
 LOOK_S = 0.05
 FIRST_SLOW_ID, SLOW_S = 1_000_000_000, 10.0  # ids of what is played while it stays up, planned so far ahead
@@ -81,7 +82,7 @@ def begin(cluster: Cluster, queries: tuple[QueryFolder, QueryFolder], models: tu
     }  # fmt: skip
     reader = Reader(cluster, takes).start()
     players = (
-        Player(cluster, digits_query.topic("images"), digits_plan.events),
+        Player(cluster, digits_query.topic("images"), digits_plan.events, hold_s=play_s * (1 - HELD_SHARE)),
         Player(cluster, shoulder_query.topic("samples"), shoulder_plan.events),
     )
     max_delay_ms = parse_duration(digits_query.window("images").get("max_delay", 0)) // 1_000_000
@@ -91,21 +92,24 @@ def begin(cluster: Cluster, queries: tuple[QueryFolder, QueryFolder], models: tu
 
 
 def watch(played: Played, board: Board, engine: EngineProcess, window: str, second: Model, play_s: float) -> None:
-    """Shows the table until everything has come back; half-way, a bad event is played and the second model deployed."""
+    """Shows the table until everything has come back; half-way, once the first model scores, a bad event is played and the second deployed."""
     half_s, is_deployed = played.digits.start_s + play_s / 2, False
+    over_s = half_s + play_s / 2
     while not played.is_complete or not (played.digits_player.is_done and played.shoulder_player.is_done):
         board.tick()
         if engine.status is not None:  # what is missing will be called lost
             return
         now_s = time.monotonic()
-        if not is_deployed and now_s >= half_s:
+        if not is_deployed and now_s >= half_s and played.digits.by_model:
             is_deployed = True
             played.digits_player.send(malformed_digit())
             answer = AdminClient(engine.url).deploy(second.path, window)
+            played.digits_player.release()
+            over_s = max(over_s, time.monotonic())
             board.say(
                 f"{window}: {answer['new'][:12]} scores in the place of {answer['old'][:12]} ({time.monotonic() - now_s:.2f} s)"
             )
-        if now_s > half_s + play_s / 2 and now_s - played.reader.last_s > PATIENCE_S:
+        if now_s - max(over_s, played.reader.last_s) > PATIENCE_S:
             return
         time.sleep(LOOK_S)
 

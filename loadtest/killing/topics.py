@@ -44,6 +44,15 @@ class Topics:
             asker.close()
         return found
 
+    def undecided(self, short: str) -> list[int]:
+        """Offsets behind a transaction that nobody has ended, by partition. One that was ended now is looked for again: its mark comes after."""
+        deadline = time.monotonic() + PATIENCE_S
+        while any(held := [a - b for a, b in zip(self.ends(short), self.ends(short, "read_committed"))]):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        return held
+
     def committed(self, short: str) -> list[int]:
         """The group's offsets of a source topic, by partition."""
         found = _patiently(lambda: self._asker.committed(self._parts(short), timeout=ASK_S))

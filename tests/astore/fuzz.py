@@ -324,13 +324,13 @@ def alarm() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fuzz(seconds: float, seed: int, crashes: Path) -> Count:
-    """Runs for so long. Raises Crash with the path of the input that it wrote."""
+def fuzz(seconds: float, seed: int, crashes: Path, at_least: int = 0) -> Count:
+    """Runs for so long, and for so many inputs. Raises Crash with the path of the input that it wrote."""
     rng, corpus, count, end = random.Random(seed), seeds(), Count(), time.monotonic() + seconds
     first = iter([*corpus])
     tracemalloc.start()
     try:
-        while time.monotonic() < end:
+        while count.inputs < at_least or time.monotonic() < end:
             data = next(first, None) or changed_input(corpus, rng)
             try:
                 way = judge(data, count)

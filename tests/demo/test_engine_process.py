@@ -8,6 +8,7 @@ import pytest
 from esp.demo.engine_process import EngineProcess
 from esp.errors import StartError
 
+START_S = 240.0
 STAND_IN = """
 import http.server, signal, sys
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -27,7 +28,7 @@ def engine(program: str, tmp_path: Path) -> EngineProcess:
 
 def test_address_is_read_from_the_log_and_sigterm_ends_with_its_status(tmp_path: Path) -> None:
     with engine(STAND_IN.replace("ON_TERM", "lambda *_: sys.exit(0)"), tmp_path) as running:
-        assert running.wait_ready(30).startswith("http://127.0.0.1:")
+        assert running.wait_ready(START_S).startswith("http://127.0.0.1:")
         assert running.status is None
         assert running.stop() == 0
     assert running.status == 0
@@ -36,7 +37,7 @@ def test_address_is_read_from_the_log_and_sigterm_ends_with_its_status(tmp_path:
 def test_engine_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     program = "import sys; print('esp: no broker there', file=sys.stderr); sys.exit(3)"
     with engine(program, tmp_path) as running, pytest.raises(StartError, match=r"status 3: esp: no broker there"):
-        running.wait_ready(30)
+        running.wait_ready(START_S)
 
 
 def test_leaving_the_context_ends_the_process(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_leaving_the_context_ends_the_process(tmp_path: Path) -> None:
 
 def test_process_that_ignores_sigterm_is_killed_after_the_time_given(tmp_path: Path) -> None:
     with engine(STAND_IN.replace("ON_TERM", "signal.SIG_IGN"), tmp_path) as running:
-        running.wait_ready(30)
+        running.wait_ready(START_S)
         assert running.stop(timeout_s=0.1) == -9
 
 

@@ -1,12 +1,16 @@
 """What is planned to be played, and when."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
 import numpy as np
+import pytest
 
+from esp.demo.broker import EmbeddedBroker
 from esp.demo.folders import QueryFolder
-from esp.demo.players import CAMERAS, malformed_digit, plan_digits, plan_shoulder
+from esp.demo.players import CAMERAS, Player, malformed_digit, plan_digits, plan_shoulder
+from esp.demo.topics import Cluster
 from tests.demo.records import images, recordings
 
 SHOULDER = QueryFolder(Path(), {"windows": {"recent": {"length": 4, "hop": 3, "max_gap": "500ms"}}})
@@ -70,3 +74,17 @@ def test_sample_holds_three_accelerations_and_three_rates() -> None:
     sample = msgpack.unpackb(plan_shoulder(recordings(("1", "up", 2)), SHOULDER, 1.0, 0).events[1].value)
     assert np.frombuffer(sample["acc"], "<f4").tolist() == [10, 11, 12]
     assert np.frombuffer(sample["gyro"], "<f4").tolist() == [13, 14, 15]
+
+
+@pytest.mark.parametrize("ends", [Player.release, Player.stop])
+def test_what_is_held_is_played_at_the_word_and_left_out_where_it_ends_before(ends: Callable[[Player], None]) -> None:
+    plan = plan_digits(images("305"), rate=1000, seconds=0.02, start_ms=0)
+    with EmbeddedBroker() as broker:
+        player = Player(Cluster(broker.bootstrap, linger_ms=0, fetch_wait_ms=5), "digits", plan.events, hold_s=0.0145)
+        player.start(0.0)  # all of it has been due for long
+        player._thread.join(0.5)
+        assert not player.is_done
+        ends(player)
+        player._thread.join()
+    assert player.sent == (20 if ends is Player.release else 15)
+    assert not player.refused

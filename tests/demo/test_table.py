@@ -2,8 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
+from esp.demo import table
 from esp.demo.table import Board, Rate, Row
 
 ROW = Row("digits_camera", 20000, 20000, 19999, 4.5, 123.4, 0.9816, ("0123456789ab", "ba9876543210"))
@@ -27,11 +29,15 @@ def test_table_fits_80_columns_with_whole_digests() -> None:
         assert part in out.getvalue()
 
 
-def test_without_a_terminal_there_is_a_line_for_each_query_and_note() -> None:
-    out = io.StringIO()
+def test_without_a_terminal_there_is_a_line_for_each_query_and_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, now_s = io.StringIO(), 100.0
+    monkeypatch.setattr(table.time, "monotonic", lambda: now_s)
     with Board(Console(file=out, width=300, force_terminal=False), lambda: [ROW]) as board:
         board.tick()
+        now_s += 0.9
         board.tick()  # within the same second: nothing
         board.say("swapped")
-    assert out.getvalue().splitlines() == [board.line(ROW), "swapped"]
+        now_s += 0.1
+        board.tick()
+    assert out.getvalue().splitlines() == [board.line(ROW), "swapped", board.line(ROW)]
     assert "scored 19999 of 20000" in board.line(ROW)

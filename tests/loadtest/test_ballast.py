@@ -32,7 +32,7 @@ def test_chunks_are_given_up_as_free_memory_falls_and_the_rest_at_the_end(monkey
         assert len(chunks) == 3  # no more than was asked for
         assert not Chunk.given.acquire(timeout=5 * module.LOOK_S)  # nobody has taken anything
         memory.free -= 2 * CHUNK
-        assert Chunk.given.acquire(timeout=30)
+        assert Chunk.given.acquire(timeout=240)
         memory.free += 2 * CHUNK
     closed = 1
     while Chunk.given.acquire(blocking=False):
