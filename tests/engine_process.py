@@ -22,11 +22,11 @@ LISTENS = r"admin API and metrics at (https?://[\d.]+:\d+)\b.*\n"
 T = TypeVar("T")
 
 
-def wait_until(is_so: Callable[[], Any], what: str) -> None:
+def wait_until(is_so: Callable[[], Any], what: str | Callable[[], str]) -> None:
     """Looks again and again at a world of other processes; AssertionError when it takes too long."""
     deadline = time.monotonic() + PATIENCE_S
     while not is_so():
-        assert time.monotonic() < deadline, f"never came: {what}"
+        assert time.monotonic() < deadline, f"never came: {what() if callable(what) else what}"
         time.sleep(0.02)
 
 
@@ -54,7 +54,7 @@ class EngineProcess:
             assert found or self.process.poll() is None, f"the engine has ended: {self.text}"
             return found
 
-        wait_until(is_there, f"{line} in {self.text}")
+        wait_until(is_there, lambda: f"{line} in {self.text}")
         return self.text
 
     @property

@@ -229,6 +229,6 @@ def test_the_command_is_on_the_path() -> None:
     if not beside.exists() and shutil.which("esp") is None:
         pytest.skip("the package is not installed")
     done = subprocess.run(
-        [str(beside if beside.exists() else "esp"), "--version"], capture_output=True, text=True, timeout=60, check=True
+        [str(beside if beside.exists() else "esp"), "--version"], capture_output=True, text=True, timeout=240, check=True
     )
     assert done.stdout == f"{esp.__version__}\n"

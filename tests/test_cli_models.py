@@ -126,7 +126,7 @@ def test_inspect_works_where_onnxruntime_is_not_installed(esp_command: Esp, monk
 def test_inspect_compiles_nothing_on_a_machine_without_kernels(tmp_path: Path) -> None:
     env = os.environ | {"ESP_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "esp", "inspect", str(DIGITS), "--json"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=380)
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)["backends"]["numba"]
     assert told == {"takes": None, "reason": "its kernels are not compiled on this machine yet (esp warmup does so)"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import run_process
-from tests.engine_process import EngineProcess, Topics, wait_until
+from tests.engine_process import PATIENCE_S, EngineProcess, Topics, wait_until
 from tests.runtime import moves
 from tests.secured_broker import PASSWORD, USER, SecuredBroker, token
 
@@ -60,7 +60,7 @@ def test_no_secret_comes_out_of_an_engine_that_uses_them_all(
         told = [run_process(*call, cwd=tmp_path) for call in calls(engine.url, tmp_path, authority.file)]
         trusting, told_by_port = ssl.create_default_context(cafile=authority.file), []
         for path in ("/metrics", "/readyz", "/healthz", "/openapi.json"):
-            with urllib.request.urlopen(engine.url + path, context=trusting, timeout=30) as answer:
+            with urllib.request.urlopen(engine.url + path, context=trusting, timeout=PATIENCE_S) as answer:
                 told_by_port.append(answer.read().decode())
         assert engine.stop() == 0
         assert "the secret goes to the broker in the clear; use SASL_SSL" in engine.text  # the token, over SASL_PLAINTEXT

@@ -33,7 +33,7 @@ def start(folder: Path, **env: str) -> "subprocess.Popen[str]":
 
 def told(process: "subprocess.Popen[str]") -> tuple[int, Path]:
     """How many functions it compiled, and where its cache is; it ended well and scored right."""
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=380)
     assert process.returncode == 0, err
     found, compiled, cache = out.strip().split("|")
     assert found == "[True, False]"
@@ -105,7 +105,7 @@ def _locked_engine(folder: Path, root: Path) -> tuple[int, Path, str, str]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     home = _file(folder / "home")
     env = os.environ | {"ESP_CACHE_DIR": str(root), "TMPDIR": str(folder), "HOME": str(home), "XDG_CACHE_HOME": ""}
-    done = subprocess.run([sys.executable, "-c", ENGINE, root], env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", ENGINE, root], env=env, capture_output=True, text=True, timeout=380)
     assert done.returncode == 0, done.stderr
     compiled, cache, choice = done.stdout.strip().split("|")
     return int(compiled), Path(cache), choice, done.stderr

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.skipif(not hasattr(signal, "SIGSEGV") or sys.platform 
 
 def run(*args: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "tests.kernels.guarded_batches", *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=380)
 
 
 def test_damaged_batches_are_read_or_refused_without_a_read_outside_the_buffer() -> None:
