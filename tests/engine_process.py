@@ -131,10 +131,10 @@ class Topics:
         """Records in the topic."""
         return sum(self.ends(name))
 
-    def ends(self, name: str, reader: Any = None) -> list[int]:
-        """Behind the last record of each partition; of a reader of committed records: behind the last that is decided."""
-        asked = reader or self.reader
-        return _patiently(lambda: [asked.get_watermark_offsets(part, timeout=PATIENCE_S)[1] for part in self._parts(name)])
+    def ends(self, name: str, isolation: str = "read_committed") -> list[int]:
+        """Behind the last record of each partition that is decided; under read_uncommitted behind those of open transactions too."""
+        reader = self.reader if isolation == "read_committed" else self._asker("open", isolation)
+        return _patiently(lambda: [reader.get_watermark_offsets(part, timeout=PATIENCE_S)[1] for part in self._parts(name)])
 
     def values(self, name: str) -> list[bytes]:
         """All that the topic holds, partition by partition."""
@@ -150,7 +150,7 @@ class Topics:
             }
         )  # fmt: skip
         # who ends a transaction is answered before its mark stands in each partition
-        wait_until(lambda: self.ends(name, reader) == self.ends(name), f"{name} without an open transaction")
+        wait_until(lambda: self.ends(name) == self.ends(name, "read_uncommitted"), f"{name} without an open transaction")
         reader.assign(self._parts(name))
         ended: set[int] = set()
         while len(ended) < self.partitions:
@@ -176,19 +176,25 @@ class Topics:
 
     def committed(self, name: str, group: str) -> dict[int, int]:
         """The offsets of a group, of the partitions that have one."""
-        if group not in self._askers:
-            self._askers[group] = self._consumer(group)
+        asker = self._asker(group)
 
         def ask() -> dict[int, int]:
-            found = self._askers[group].committed(self._parts(name), timeout=PATIENCE_S)
+            found = asker.committed(self._parts(name), timeout=PATIENCE_S)
             if errors := [part.error for part in found if part.error]:
                 raise KafkaException(errors[0])
             return {part.partition: part.offset for part in found if part.offset >= 0}
 
         return _patiently(ask)
 
-    def _consumer(self, group: str = "reader") -> Any:
-        return Consumer({**self.options, "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "error"})
+    def _asker(self, group: str, isolation: str = "read_committed") -> Any:
+        """A client for questions of a group; kept, for they are asked again and again."""
+        if group not in self._askers:
+            self._askers[group] = self._consumer(group, isolation)
+        return self._askers[group]
+
+    def _consumer(self, group: str = "reader", isolation: str = "read_committed") -> Any:
+        options = {"group.id": group, "enable.auto.commit": False, "auto.offset.reset": "error", "isolation.level": isolation}
+        return Consumer({**self.options, **options})
 
     def _parts(self, name: str) -> list[TopicPartition]:
         return [TopicPartition(f"{self.tag}.{name}", number, 0) for number in range(self.partitions)]

@@ -99,7 +99,7 @@ def test_an_engine_that_was_held_up_and_taken_over_from_writes_nothing_more_and_
         for engine in (a, b):
             engine.wait_for(r"partitions \[\d(, \d)?\] assigned")
         topics.send("events", records(sent[:600]))
-        wait_until(lambda: min(topics.ends("scores")) > 0, "outputs of each partition")
+        wait_until(lambda: min(topics.ends("scores", "read_uncommitted")) > 0, "outputs of each partition")
         a.process.send_signal(signal.SIGSTOP)
         b.wait_for(r"partitions \[0, 1, 2\] assigned")
         wait_until(lambda: topics.committed("events", tag) == ends(topics), "the work of the one that is left")
