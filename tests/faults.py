@@ -97,6 +97,7 @@ class Proxy:
             self._server.close()
             self._server = None
         self._open.set()
+        self._released.set()
         await self._cut()
 
     async def _all_ended(self) -> None:
