@@ -4,7 +4,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Set
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from esp.runtime.runner import QueryRunner
 from tests.runtime import streams
 from tests.runtime.memory_stream import PARTITIONS, Stream, until, while_running
 
-pytestmark = pytest.mark.timeout(40)
 ALL = set(range(PARTITIONS))
 
 
@@ -40,6 +38,23 @@ async def after(is_so: Callable[[], bool], event: threading.Event) -> None:
     event.set()
 
 
+class Hold:
+    """Something that the worker is about until it is let go."""
+
+    def __init__(self) -> None:
+        self.has_begun, self.going_on = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.has_begun.set()
+        assert self.going_on.wait(300)
+
+    async def begin(self, runner: QueryRunner) -> "asyncio.Task[None]":
+        """Returns when the worker is about it."""
+        holding = asyncio.create_task(runner.worker.call(self))
+        await until(self.has_begun.is_set)
+        return holding
+
+
 async def rebalance(runner: QueryRunner, source: Any) -> dict[int, int | None]:
     """All partitions go and come back; the source goes on from where it is told, as one of Kafka does."""
     runner_polls = runner._polls["events"]
@@ -52,7 +67,7 @@ async def rebalance(runner: QueryRunner, source: Any) -> dict[int, int | None]:
 
 
 def test_what_waits_is_read_again_and_tasks_that_come_back_stay_as_they_are(tmp_path: Path) -> None:
-    stream, going_on = Stream(tmp_path, {"checkpoint": "1h", "max_batch": 16}), threading.Event()
+    stream, hold = Stream(tmp_path, {"checkpoint": "1h", "max_batch": 16}), Hold()
     runner = stream.runner()
 
     async def work(stopping: asyncio.Event) -> None:
@@ -60,10 +75,10 @@ def test_what_waits_is_read_again_and_tasks_that_come_back_stay_as_they_are(tmp_
         await until(lambda: len(stream.values("scores")) > 50)
         await runner.checkpoint()
         before = dict(runner.worker.tasks)
-        holding = asyncio.create_task(runner.worker.call(partial(going_on.wait, 5)))
+        holding = await hold.begin(runner)
         stream.send(streams.events(seed=2, n=300, first=300))
         await until(lambda: runner.worker.inbox.events > 0)
-        releasing = asyncio.create_task(after(lambda: bool(runner.worker.unwanted), going_on))
+        releasing = asyncio.create_task(after(lambda: bool(runner.worker.unwanted), hold.going_on))
         source = answering(runner, lambda: stream.committed)
         answers = await rebalance(runner, source)
         await asyncio.gather(holding, releasing)
@@ -100,7 +115,7 @@ def test_a_task_whose_offset_another_has_moved_is_restored(tmp_path: Path) -> No
 def test_partitions_that_cannot_be_saved_in_time_go_without_a_last_checkpoint_and_nothing_is_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stream, going_on = Stream(tmp_path, {"checkpoint": "1h"}), threading.Event()
+    stream, hold = Stream(tmp_path, {"checkpoint": "1h"}), Hold()
     runner = stream.runner()
 
     async def work(stopping: asyncio.Event) -> None:
@@ -112,8 +127,8 @@ def test_partitions_that_cannot_be_saved_in_time_go_without_a_last_checkpoint_an
         await until(lambda: sum(task.next_offset for task in runner.worker.tasks.values()) == 400)
         source = answering(runner, lambda: stream.ends)
         source.handover_s = 0.01
-        holding = asyncio.create_task(runner.worker.call(partial(going_on.wait, 5)))
-        releasing = asyncio.create_task(after(lambda: runner.meter.revoked["unsaved"] > 0, going_on))
+        holding = await hold.begin(runner)
+        releasing = asyncio.create_task(after(lambda: runner.meter.revoked["unsaved"] > 0, hold.going_on))
         answers = await rebalance(runner, source)
         assert answers == saved
         await asyncio.gather(holding, releasing)
