@@ -135,11 +135,12 @@ def test_events_wait_while_the_registry_is_away_and_none_is_lost(
         running = asyncio.create_task(query.run(stopping))
         await until(lambda: query.is_ready)
         assert query.is_connected
-        server.next += [(503, b"")] * 4
+        server.away = "/schemas/ids/"
         topics["readings"].append([framed(number, id=i, p=1.0) for i in range(3)])
         await until(lambda: not query.is_connected)
         assert query.reasons == [f"readings.registry: schema registry {server.url}: it answers 503"]
         away.append(bool(topics["doubled"].values()))
+        server.away = None
         await until(lambda: len(topics["doubled"].values()) == 3)
         assert query.is_connected
         stopping.set()

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -37,7 +40,8 @@ async def stood(stream: Stream, runner: QueryRunner, data: bytes) -> int:
 
 
 @pytest.mark.parametrize("swaps", [True, False])
-def test_nothing_is_worked_off_until_the_word_comes(tmp_path: Path, swaps: bool) -> None:
+def test_nothing_is_worked_off_until_the_word_comes(tmp_path: Path, swaps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "LONGEST_S", 300.0)
     stream = Stream(tmp_path)
     runner = stream.runner()
     old, new = streams.model(tmp_path / "old.astore"), streams.model(tmp_path / "new.astore", seed=2)
@@ -62,19 +66,30 @@ def test_nothing_is_worked_off_until_the_word_comes(tmp_path: Path, swaps: bool)
 
 
 def test_without_a_word_the_stream_goes_on_and_the_swap_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "LONGEST_S", 0.05)
+    over, waited = threading.Event(), list[Any]()
+
+    class Silent(SimpleQueue[bool]):
+        """A word that does not come; the time to wait for it is over when the test says so."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> bool:
+            waited.append(timeout)
+            assert over.wait(300)
+            raise Empty
+
+    monkeypatch.setattr(standing, "SimpleQueue", Silent)
     stream = Stream(tmp_path)
     runner = stream.runner()
     streams.model(tmp_path / "new.astore", seed=2)
 
     async def work(stopping: asyncio.Event) -> None:
         await stood(stream, runner, (tmp_path / "new.astore").read_bytes())
+        over.set()
         await stream.all_committed(stopping)
-        with pytest.raises(EspError, match=r"the deployment was not decided within 0\.05 s; deploy it again"):
+        with pytest.raises(EspError, match="the deployment was not decided within 15 s; deploy it again"):
             await runner.swap("scored")
 
     asyncio.run(while_running(runner, work))
-    assert len(set(models(stream))) == 1
+    assert (waited, len(set(models(stream)))) == ([15.0], 1)
 
 
 def test_what_is_not_held_cannot_stand(tmp_path: Path) -> None:
