@@ -17,6 +17,7 @@ from esp.runtime.kafka.spans import Span
 from esp.runtime.unread import Moved
 from tests.conftest import Kafka
 from tests.engine_process import wait_until
+from tests.runtime.backfill.ranges import ends_of
 from tests.runtime.kafka.members import Record, rows
 from tests.runtime.kafka.test_kafka import produce
 
@@ -42,7 +43,7 @@ async def drain(source: BoundedKafkaSource, known: dict[int, int] | None = None)
 
     await source.start(assigned, revoked)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not source.ended:
                 for some in await source.poll(0.2):
                     if isinstance(some, Moved):
@@ -65,7 +66,7 @@ def source_of(kafka: Kafka, topic: str, spans: dict[int, Span], **more: Any) -> 
 
 
 def in_transactions(kafka: Kafka, topic: str, ends: list[bool]) -> None:
-    """Three records a transaction and its marker; True = committed."""
+    """Three records a transaction and its marker, which comes a moment after its end; True = committed."""
     producer = confluent_kafka.Producer(kafka.client(**{"transactional.id": topic}))
     producer.init_transactions(30)
     for number, is_committed in enumerate(ends):
@@ -77,6 +78,7 @@ def in_transactions(kafka: Kafka, topic: str, ends: list[bool]) -> None:
             producer.commit_transaction(30)
         else:
             producer.abort_transaction(30)
+        assert ends_of(kafka.bootstrap, topic, 1) == [4 * (number + 1)]
 
 
 @pytest.mark.parametrize("records", ["columns", "client"])

@@ -12,6 +12,7 @@ from esp.runtime.events import RawBlock, raw_block
 from esp.runtime.headers import decode_headers, encode_headers
 from tests.broker import libraries
 from tests.conftest import Kafka, skip
+from tests.runtime.backfill.ranges import ends_of
 from tests.runtime.kafka.members import Member
 from tests.runtime.kafka.test_kafka import STAMP, consume, expected, make_sink, produce, send_all, some_rows
 
@@ -153,7 +154,7 @@ def test_aborted_transactions_are_left_out_where_committed_ones_are_wanted(kafka
 
 def test_a_group_goes_on_in_the_middle_of_a_batch(kafka: Kafka) -> None:
     topic, rows = kafka.topic(), some_rows(seed=5, n=100)
-    producer = confluent_kafka.Producer(kafka.client(**{"compression.type": "lz4", "linger.ms": 100}))
+    producer = confluent_kafka.Producer(kafka.client(**{"compression.type": "lz4", "linger.ms": 60_000}))  # one batch
     for row in rows:
         producer.produce(topic, partition=0, **row)
     producer.flush(30)
@@ -176,6 +177,7 @@ def test_a_source_tells_its_position_behind_control_batches(kafka: Kafka) -> Non
     writer.begin_transaction()
     writer.produce(topic, b"x", partition=0)
     writer.commit_transaction(30)
+    assert ends_of(kafka.bootstrap, topic, 1) == [2]  # the marker is there
 
     async def run() -> None:
         async with Member(kafka.bootstrap, topic) as member:
