@@ -19,7 +19,7 @@ from tests.runtime.test_engine_faults import COPY
 
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not os.environ.get("ESP_TEST_CLUSTER"), reason="three brokers want two idle cores: set ESP_TEST_CLUSTER=1"),
 ]
 PARTITIONS = 2
@@ -29,7 +29,9 @@ PARTITIONS = 2
 def cluster() -> Iterator[Cluster]:
     skip_without_kafka()
     made = Cluster().start()
-    wait_until(lambda: len(AdminClient({"bootstrap.servers": made.bootstrap}).list_topics(timeout=10).brokers) == 2, "both brokers")
+    wait_until(
+        lambda: len(AdminClient({"bootstrap.servers": made.bootstrap}).list_topics(timeout=120).brokers) == 2, "both brokers"
+    )
     yield made
     made.remove()
 
@@ -42,7 +44,7 @@ class Case:
         self.admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
         wanted = [NewTopic(f"{self.tag}.{name}", PARTITIONS, replica_assignment=[[2, 3], [3, 2]]) for name in ("in", "out")]
         for made in self.admin.create_topics([*wanted, NewTopic(f"{self.tag}.dead", 1, replica_assignment=[[3]])]).values():
-            made.result(30)
+            made.result(120)
         self.topics = Topics(cluster.bootstrap, self.tag, ("other",), PARTITIONS)
         names = {"tag": self.tag, "brokers": cluster.bootstrap, "source": "", "sink": ""}
         (folder / "query.toml").write_text(COPY.format(**names))
@@ -63,14 +65,14 @@ class Case:
 
     def is_in_sync(self) -> bool:
         """Whether both replicas of all partitions are there."""
-        found = self.admin.list_topics(timeout=10).topics
+        found = self.admin.list_topics(timeout=120).topics
         return all(len(part.isrs) == 2 for name in ("in", "out") for part in found[f"{self.tag}.{name}"].partitions.values())
 
     def want_in_sync(self, count: int) -> None:
         """How many replicas must have an output before it is acknowledged."""
         change = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, f"{self.tag}.out", incremental_configs=[change])
-        self.admin.incremental_alter_configs([resource])[resource].result(30)
+        self.admin.incremental_alter_configs([resource])[resource].result(120)
 
     def has_letter(self) -> bool:
         try:
@@ -80,7 +82,7 @@ class Case:
 
     def leaders(self) -> set[int]:
         """Who leads the partitions of the source and the sink."""
-        found = self.admin.list_topics(timeout=10).topics
+        found = self.admin.list_topics(timeout=120).topics
         return {part.leader for name in ("in", "out") for part in found[f"{self.tag}.{name}"].partitions.values()}
 
 
