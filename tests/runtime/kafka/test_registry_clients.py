@@ -104,7 +104,7 @@ def read(kafka: Kafka, topic: str, partition: int = 0) -> list[Any]:
     place = confluent_kafka.TopicPartition(topic, partition, 0)
     consumer.assign([place])
     found: list[Any] = []
-    while len(found) < consumer.get_watermark_offsets(place, timeout=10)[1]:
+    while len(found) < consumer.get_watermark_offsets(place, timeout=60)[1]:
         found += [record for record in consumer.consume(100, 0.2) if record.error() is None]
     consumer.close()
     return found
@@ -177,7 +177,9 @@ def test_a_rebalance_while_the_registry_is_away_is_not_held_up_by_it_and_no_even
     text = QUERY.format(
         topic=topic, out=out, dead=dead, brokers=kafka.bootstrap, format="avro", url=server.url, user=USER, cafile=server.cafile
     )
-    text = text.replace(f'topic = "{topic}" }}', f'topic = "{topic}", handover_s = 1.0 }}')
+    text = text.replace(
+        f'topic = "{topic}" }}', f'topic = "{topic}", handover_s = 25.0 }}'
+    )  # that long a registry that is away would hold it up
     (tmp_path / "query.toml").write_text(text)
     producer = confluent_kafka.Producer(kafka.client())
     for i in range(200):

@@ -114,13 +114,14 @@ def test_client_credentials_bring_a_token_that_the_broker_takes(
 
 def test_the_stream_outlives_its_token_where_the_file_holds_a_new_one(secured_broker: SecuredBroker, tmp_path: Path) -> None:
     """The broker cuts sessions whose token has expired; clients come back with what the file holds then."""
-    file, life_s = tmp_path / "token", 4.0
+    file, topics = tmp_path / "token", [Kafka(secured_broker.bootstrap).topic() for _ in range(2)]
+    settings = access(secured_broker, "SHORT", "OAUTHBEARER", oauth={"token_file": str(file)})
+    begin_s = time.monotonic()
+    file.write_text(token())
+    asyncio.run(pass_through(topics[0], settings, [b"x"]))
+    life_s = 4.0 + 5 * (time.monotonic() - begin_s)  # long enough for a start on this machine
+    topic, ends_at = topics[1], time.time() + life_s
     file.write_text(token(life_s))
-    ends_at = time.time() + life_s
-    settings, topic = (
-        access(secured_broker, "SHORT", "OAUTHBEARER", oauth={"token_file": str(file)}),
-        Kafka(secured_broker.bootstrap).topic(),
-    )
 
     async def run() -> None:
         sink = sink_of(topic, settings)
