@@ -7,9 +7,10 @@ import sys
 import pytest
 
 ROUNDS = """
-import resource, sys, threading
+import ctypes, resource, sys, threading
 import numpy as np
 from esp.runtime.allocator import keep_freed_memory
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a page is a page, whatever the host makes of large blocks
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def work():

@@ -3,7 +3,6 @@
 import errno
 import json
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from esp import files
 from esp.astore.binary import from_bytes, to_bytes
 from esp.astore.model import Astore
 from esp.errors import StateError
+from esp.runtime import deployments as module
 from esp.runtime.deployments import Deployments
 from tests.runtime.moves import tiny
 
@@ -119,12 +119,11 @@ def test_a_table_that_is_none_is_told_in_one_line(tmp_path: Path, text: str) -> 
         Deployments(tmp_path).current("w", stored(0)[1])
 
 
-def test_the_table_is_plain_json(tmp_path: Path) -> None:
-    before_ms = int(time.time() * 1000)
+def test_the_table_is_plain_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time", lambda: 1_700_000_000.1234)
     _, named, new = deployed(tmp_path)
     table = json.loads((tmp_path / "deployed.json").read_text())
-    assert before_ms <= table["w"].pop("at_ms") <= time.time() * 1000 + 1
-    assert table == {"w": {"digest": new.digest, "over": named.digest}}
+    assert table == {"w": {"digest": new.digest, "over": named.digest, "at_ms": 1_700_000_000_123}}
 
 
 def test_the_mark_of_a_model_tells_when_it_was_deployed_and_over_which(tmp_path: Path) -> None:
