@@ -68,7 +68,7 @@ async def while_running(runner: QueryRunner, work: Callable[[asyncio.Event], Awa
     running = asyncio.create_task(runner.run(stopping))
     working = asyncio.ensure_future(work(stopping))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             await asyncio.wait({running, working}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 await running

@@ -113,7 +113,7 @@ async def running(
     runner, stopping = QueryRunner(load_query(folder, trusted=trusted), folder / "state"), asyncio.Event()
     app = build_app(Local({"moves": runner}), token, max_upload_bytes)
     life = asyncio.create_task(runner.run(stopping))
-    async with asyncio.timeout(60), client_of(app) as client:
+    async with asyncio.timeout(300), client_of(app) as client:
         try:
             await until(lambda: runner.is_ready or life.done())
             yield Engine(runner, client)

@@ -36,7 +36,7 @@ def test_a_full_channel_has_no_room_until_the_worker_has_taken() -> None:
         assert channel.is_full
         assert not channel.room.is_set()
         await asyncio.to_thread(channel.take)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await channel.room.wait()
 
     asyncio.run(main())
@@ -73,7 +73,7 @@ def test_closing_lets_a_waiting_worker_go() -> None:
         worker = threading.Thread(target=lambda: [channel.put(item, events=1) for item in range(3)])
         worker.start()
         channel.close()
-        await asyncio.to_thread(worker.join, 5)
+        await asyncio.to_thread(worker.join, 60)
         assert not worker.is_alive()
 
     asyncio.run(main())

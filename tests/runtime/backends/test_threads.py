@@ -128,7 +128,7 @@ def test_a_caller_without_a_place_waits_until_one_is_given_back() -> None:
             assert not any(one.done() for one in waiting)
         for place in held:
             bound.places.give_back(place)
-        assert all(same(one.result(10), wanted) for one in waiting)
+        assert all(same(one.result(120), wanted) for one in waiting)
     assert len(bound.places.free) == places.MOST_CALLERS
 
 
@@ -174,7 +174,7 @@ assert check() and len(threads.POOL.idle) == 2
 def run_child(program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CHILD + program],
-        timeout=120,
+        timeout=360,
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[3],

@@ -10,6 +10,7 @@ from esp.runtime.events import raw_block
 from esp.runtime.kafka.flights import MOST
 from tests.conftest import Kafka
 from tests.runtime.kafka.test_kafka import consume, make_sink
+from tests.runtime.memory_stream import until
 
 pytestmark = pytest.mark.kafka
 PARTITIONS, BLOCKS = 3, 20
@@ -36,9 +37,11 @@ def test_two_requests_are_on_their_way_of_disjoint_partitions_and_order_holds(
             for partition in range(PARTITIONS):
                 for number in range(BLOCKS):
                     await sink.send(raw_block([b"%d" % number], partition=partition))
+                wanted = min(partition + 1, MOST)
+                await until(lambda: len(flying) >= wanted)  # noqa: B023
                 for _ in range(100):  # turns of the loop, many more than a request takes to leave
                     await asyncio.sleep(0)
-                assert len(flying) == min(partition + 1, MOST)
+                assert len(flying) == wanted
             gate.set()
             await sink.flush()
         finally:

@@ -37,7 +37,7 @@ def consume(kafka: Kafka, topic: str, count: int, partitions: int = 1) -> list[A
     while len(found) < count:
         found += [record for record in consumer.consume(count, 0.2) if record.error() is None]
     ends = [
-        consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic, partition), timeout=10)[1]
+        consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic, partition), timeout=60)[1]
         for partition in range(partitions)
     ]
     consumer.close()

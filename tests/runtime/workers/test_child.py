@@ -11,7 +11,7 @@ def test_a_worker_that_finds_its_supervisor_gone_ends_with_a_line_and_begins_not
     socket, state = tmp_path / "taken away" / "1", tmp_path / "state"
     line = WorkerSettings(1, 2, (), state, state, socket, "esp-abc", "secret").to_line()
     command = [sys.executable, "-m", "esp.runtime.workers.child"]
-    done = subprocess.run(command, input=line, capture_output=True, check=False, timeout=120)
+    done = subprocess.run(command, input=line, capture_output=True, check=False, timeout=360)
     told = done.stderr.decode().splitlines()
     assert done.returncode == 1
     assert len(told) == 1

@@ -16,7 +16,7 @@ from esp.runtime.workers.scrapes import Scrapes
 from esp.runtime.workers.settings import WorkerSettings
 from tests.runtime.memory_stream import until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 def settings(tmp_path: Path, number: int = 1, is_fresh: bool = False) -> WorkerSettings:

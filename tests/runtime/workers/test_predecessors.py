@@ -9,6 +9,7 @@ import pytest
 
 from esp.errors import StateError
 from esp.runtime.workers.predecessors import alone
+from tests.runtime.memory_stream import until
 
 HEIR = "import sys; print('here', flush=True); sys.stdin.read()"
 
@@ -33,17 +34,18 @@ def test_a_run_waits_for_the_workers_of_the_one_before(tmp_path: Path, caplog: p
     async def play() -> None:
         worker = await _leave_a_worker(tmp_path)
 
-        def end_it() -> None:
+        async def end_it() -> None:
+            await until(lambda: "the workers of the run before are still there" in caplog.text)
             course.append("the worker ends")
             worker.communicate()
 
-        asyncio.get_running_loop().call_later(0.05, end_it)
-        async with alone(tmp_path, asyncio.Event(), 60.0):
+        ending = asyncio.create_task(end_it())
+        async with alone(tmp_path, asyncio.Event(), 300.0):
             course.append("the next run begins")
+        await ending
 
     asyncio.run(play())
     assert course == ["the worker ends", "the next run begins"]
-    assert "the workers of the run before are still there" in caplog.text
 
 
 def test_workers_that_do_not_end_are_an_error_with_the_mend(tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
     async def play() -> None:
         worker, stopping = await _leave_a_worker(tmp_path), asyncio.Event()
         stopping.set()
-        async with alone(tmp_path, stopping, 60.0):
+        async with alone(tmp_path, stopping, 300.0):
             await asyncio.to_thread(worker.communicate)
 
     asyncio.run(play())
