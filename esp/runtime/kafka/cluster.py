@@ -21,6 +21,7 @@ from esp.runtime.kafka.settings import KafkaConnection, client_options
 
 log = logging.getLogger(__name__)
 STOP_S = 10.0
+CONFIG_S = 10.0  # how long the cluster may take to tell a setting: a busy one takes some
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0
 
 
@@ -132,7 +133,7 @@ async def topic_config(settings: KafkaConnection, where: str, name: str) -> str 
 async def _config(admin: Any, topic: str, name: str) -> str | None:
     asked = ConfigResource(ConfigResourceType.TOPIC, topic, configs={name: None})
     try:
-        answers = await asyncio.wait_for(admin.describe_configs([asked]), 2.0)
+        answers = await asyncio.wait_for(admin.describe_configs([asked]), CONFIG_S)
         return next((str(entry[1]) for answer in answers for found in answer.resources for entry in found[4]), None)
     except Exception as err:  # whatever the reason, the engine can do without the answer
         log.debug("the settings of topic %s were not told (%r)", topic, err)

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,20 @@ def test_a_broker_that_answers_with_nonsense_is_not_awaited_for_ever() -> None:
         server.close()
 
     asyncio.run(run())
+
+
+def test_the_limit_of_a_topic_is_known_though_its_broker_takes_some_seconds_to_tell_it() -> None:
+    class Busy:
+        """Answers five seconds later, by the clock of the loop."""
+
+        async def describe_configs(self, asked: Any) -> Any:
+            loop, late_s = asyncio.get_running_loop(), 5.0
+            now = loop.time
+            loop.time = lambda: now() + late_s  # type: ignore[method-assign]
+            await asyncio.sleep(0.01)
+            return [SimpleNamespace(resources=[(0, "", 2, "t", [("max.message.bytes", "10000")])])]
+
+    assert asyncio.run(cluster._max_message_bytes(Busy(), "t")) == 10_000
 
 
 @pytest.mark.kafka

@@ -35,7 +35,7 @@ def with_server(script: Script, check: Callable[[FrameProtocol], Coroutine[Any, 
         port = server.sockets[0].getsockname()[1]
         protocol = FrameProtocol(closed, None, loop=loop)
         transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port, ssl=tls.get("client"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await check(protocol)
             transport.close()
             await closed
