@@ -3,6 +3,7 @@
 import asyncio
 import io
 import logging
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_metrics_tell_of_restores_and_transactions_and_that_the_query_is_not_ready() -> None:
-    meter = QueryMeter({}, restores=dict(RESTORES), transactions={"events": Transactions(7, 1, 2)})
+    meter = QueryMeter({}, restores=deepcopy(RESTORES), transactions={"events": Transactions(7, 1, 2)})
     runner: Any = SimpleNamespace(
         meter=meter, scorers={}, is_ready=True, is_connected=True, checkpoints=0, peers=dict, registries=dict
     )  # fmt: skip
