@@ -104,15 +104,15 @@ class Case:
 
     def delete(self, topic: str) -> None:
         name = f"{self.tag}.{topic}"
-        self.topics.admin.delete_topics([name])[name].result(30)
-        wait_until(lambda: name not in self.topics.admin.list_topics(timeout=60).topics, "the topic's end")
+        self.topics.admin.delete_topics([name])[name].result(120)
+        wait_until(lambda: name not in self.topics.admin.list_topics(timeout=120).topics, "the topic's end")
 
     def make(self, topic: str) -> None:
         name = f"{self.tag}.{topic}"
 
         def is_made() -> bool:
             try:
-                self.topics.admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(30)
+                self.topics.admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(120)
             except KafkaException:  # the old one is not quite gone
                 return False
             return True
@@ -125,7 +125,7 @@ class Case:
         """Takes away each partition's records before an offset, as retention does."""
         parts = [TopicPartition(f"{self.tag}.{topic}", number, before) for number in range(PARTITIONS)]
         for done in self.topics.admin.delete_records(parts).values():
-            done.result(30)
+            done.result(120)
 
     def set_topic(self, topic: str, **config: str) -> None:
         """Changes settings of a topic."""
@@ -133,13 +133,13 @@ class Case:
         for name, value in config.items():
             change = ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
             resource.add_incremental_config(change)
-        self.topics.admin.incremental_alter_configs([resource])[resource].result(30)
+        self.topics.admin.incremental_alter_configs([resource])[resource].result(120)
 
     def is_refused(self, topic: str, value: bytes) -> bool:
         """Whether the broker does not take a record: it hears of new settings and rights a moment after they are made."""
         refusals, producer = list[bool](), Producer({**self.topics.options, "message.max.bytes": 1_000_000})
         producer.produce(f"{self.tag}.{topic}", value, partition=0, on_delivery=lambda err, _: refusals.append(err is not None))
-        assert producer.flush(60) == 0
+        assert producer.flush(120) == 0
         return refusals == [True]
 
     def deny(self, topic: str, *denied: AclOperation) -> None:
@@ -149,7 +149,7 @@ class Case:
         name, literal = f"{self.tag}.{topic}", ResourcePatternType.LITERAL
         rules = [AclBinding(ResourceType.TOPIC, name, literal, "User:*", "*", what, kind) for what, kind in kinds.items()]
         for made in self.topics.admin.create_acls(rules).values():
-            made.result(30)
+            made.result(120)
 
     def forgive(self, topic: str) -> None:
         """Takes all rules for a topic away."""
@@ -162,17 +162,17 @@ class Case:
             AclOperation.ANY,
             AclPermissionType.ANY,
         )
-        self.topics.admin.delete_acls([some])[some].result(30)
+        self.topics.admin.delete_acls([some])[some].result(120)
 
     def members(self) -> int:
         """How many engines the group has."""
-        return len(self.topics.admin.describe_consumer_groups([self.tag])[self.tag].result(30).members)
+        return len(self.topics.admin.describe_consumer_groups([self.tag])[self.tag].result(120).members)
 
     def add_partition(self, topic: str) -> None:
         name = f"{self.tag}.{topic}"
-        self.topics.admin.create_partitions([NewPartitions(name, PARTITIONS + 1)])[name].result(30)
+        self.topics.admin.create_partitions([NewPartitions(name, PARTITIONS + 1)])[name].result(120)
         wait_until(
-            lambda: len(self.topics.admin.list_topics(name, timeout=60).topics[name].partitions) > PARTITIONS, "the partition"
+            lambda: len(self.topics.admin.list_topics(name, timeout=120).topics[name].partitions) > PARTITIONS, "the partition"
         )
 
     def until_all(self) -> None:
@@ -373,7 +373,7 @@ def test_a_partition_that_is_added_is_taken_up_from_its_beginning(faulty: Faulty
     producer = Producer({"bootstrap.servers": faulty.direct})  # one that knows the new partition
     for value in (b'{"id":10}', b'{"id":11}'):
         producer.produce(f"{case.tag}.in", value, partition=2)
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
     with case.run() as engine:
         engine.until_ready()
         wait_until(lambda: case.ids() == list(range(12)), "what was there before the engine")

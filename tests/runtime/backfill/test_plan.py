@@ -108,16 +108,16 @@ def test_the_end_is_before_transactions_that_are_open_where_only_committed_recor
     name = kafka.topic()
     in_transactions(kafka, name, [True])
     producer = confluent_kafka.Producer(kafka.client(**{"transactional.id": f"{name}-open"}))
-    producer.init_transactions(30)
+    producer.init_transactions(120)
     producer.begin_transaction()
     producer.produce(name, b"open", partition=0)
-    producer.flush(30)
+    producer.flush(120)
     committed = {"client": {"isolation_level": "read_committed"}}
     assert spans(kafka, name, until="now") == {0: Span(0, 0, 5)}
     assert spans(kafka, name, committed, until="now") == {0: Span(0, 0, 4)}
     with pytest.raises(UsageError, match="offset 5 is beyond the end of partition 0, which is 4"):
         spans(kafka, name, committed, until="5")
-    producer.abort_transaction(30)
+    producer.abort_transaction(120)
 
 
 def test_a_topic_that_is_not_there_is_not_made(kafka: Kafka) -> None:
@@ -129,7 +129,7 @@ def test_an_output_is_made_with_the_partitions_and_the_settings_of_the_one_it_st
     made, admin = f"{topic}-redo", confluent_kafka.admin.AdminClient(kafka.client())
     for _ in range(2):  # one that is there stays
         asyncio.run(create_like(settings(kafka, made), settings(kafka, topic), "q"))
-    assert len(admin.list_topics(made, timeout=30).topics[made].partitions) == 3
+    assert len(admin.list_topics(made, timeout=120).topics[made].partitions) == 3
     asked = confluent_kafka.admin.ConfigResource(confluent_kafka.admin.ResourceType.TOPIC, made)
-    found = admin.describe_configs([asked])[asked].result(30)
+    found = admin.describe_configs([asked])[asked].result(120)
     assert {name: entry.value for name, entry in found.items() if entry.source == TOPICS_OWN} == KEPT

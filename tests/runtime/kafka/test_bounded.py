@@ -68,16 +68,16 @@ def source_of(kafka: Kafka, topic: str, spans: dict[int, Span], **more: Any) -> 
 def in_transactions(kafka: Kafka, topic: str, ends: list[bool]) -> None:
     """Three records a transaction and its marker, which comes a moment after its end; True = committed."""
     producer = confluent_kafka.Producer(kafka.client(**{"transactional.id": topic}))
-    producer.init_transactions(30)
+    producer.init_transactions(120)
     for number, is_committed in enumerate(ends):
         producer.begin_transaction()
         for record in range(3):
             producer.produce(topic, f"{number}.{record}".encode(), partition=0)
-        producer.flush(30)
+        producer.flush(120)
         if is_committed:
-            producer.commit_transaction(30)
+            producer.commit_transaction(120)
         else:
-            producer.abort_transaction(30)
+            producer.abort_transaction(120)
         assert ends_of(kafka.bootstrap, topic, 1) == [4 * (number + 1)]
 
 
@@ -121,11 +121,11 @@ def test_markers_and_aborted_records_at_the_end_do_not_hold_it_up(kafka: Kafka, 
 
 def test_a_gap_that_compaction_left_at_the_end_does_not_hold_it_up(kafka: Kafka) -> None:
     admin = confluent_kafka.admin.AdminClient(kafka.client())
-    (number,) = admin.list_topics(timeout=30).brokers
+    (number,) = admin.list_topics(timeout=120).brokers
     sooner = confluent_kafka.admin.ConfigResource(confluent_kafka.admin.ResourceType.BROKER, str(number))
     change = confluent_kafka.admin.AlterConfigOpType.SET
     sooner.add_incremental_config(confluent_kafka.admin.ConfigEntry("log.cleaner.backoff.ms", "100", incremental_operation=change))
-    admin.incremental_alter_configs([sooner])[sooner].result(30)
+    admin.incremental_alter_configs([sooner])[sooner].result(120)
     config = {"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "200"}
     topic = kafka.topic(config=config)
     for _ in range(40):
@@ -145,7 +145,7 @@ def test_a_gap_that_compaction_left_at_the_end_does_not_hold_it_up(kafka: Kafka)
 def deleted(kafka: Kafka, topic: str, before: int) -> None:
     """Takes the records before an offset away, as retention would."""
     place, admin = confluent_kafka.TopicPartition(topic, 0, before), confluent_kafka.admin.AdminClient(kafka.client())
-    admin.delete_records([place])[place].result(30)
+    admin.delete_records([place])[place].result(120)
 
 
 def test_what_retention_takes_away_before_it_is_read_ends_it_with_its_place_or_is_passed_over(kafka: Kafka) -> None:

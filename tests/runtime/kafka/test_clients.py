@@ -50,7 +50,7 @@ def test_what_librdkafka_wrote(kafka: Kafka) -> None:
         producer = confluent_kafka.Producer(kafka.client(**{"compression.type": compression, "linger.ms": 20}))
         for row in rows:
             producer.produce(topic, partition=0, **row)
-        producer.flush(30)
+        producer.flush(120)
         wanted += expected(rows, first=200 * i)
     assert read(kafka, topic, len(wanted)) == wanted
 
@@ -133,7 +133,7 @@ def test_aborted_transactions_are_left_out_where_committed_ones_are_wanted(kafka
     topic = kafka.topic()
     writers = [confluent_kafka.Producer(kafka.client(**{"transactional.id": f"{topic}-{i}"})) for i in range(2)]
     for writer in writers:
-        writer.init_transactions(30)
+        writer.init_transactions(120)
     committed, number = [], 0
     for round_ in range(6):
         for writer in writers:
@@ -144,9 +144,9 @@ def test_aborted_transactions_are_left_out_where_committed_ones_are_wanted(kafka
                 if (round_ + i) % 3:
                     committed.append(b"%d" % number)
                 number += 1
-            writer.flush(30)
+            writer.flush(120)
         for i, writer in enumerate(writers):
-            writer.commit_transaction(30) if (round_ + i) % 3 else writer.abort_transaction(30)
+            writer.commit_transaction(120) if (round_ + i) % 3 else writer.abort_transaction(120)
     only = read(kafka, topic, len(committed), client={"isolation_level": "read_committed"})
     assert [record[3] for record in only] == committed
     assert len(read(kafka, topic, number)) == number
@@ -157,7 +157,7 @@ def test_a_group_goes_on_in_the_middle_of_a_batch(kafka: Kafka) -> None:
     producer = confluent_kafka.Producer(kafka.client(**{"compression.type": "lz4", "linger.ms": 60_000}))  # one batch
     for row in rows:
         producer.produce(topic, partition=0, **row)
-    producer.flush(30)
+    producer.flush(120)
     assert read(kafka, topic, 37, offsets={0: 63}) == expected(rows)[63:]
 
 
@@ -166,17 +166,17 @@ def test_records_that_compaction_left_out_leave_gaps(kafka: Kafka) -> None:
     topic, rows = kafka.topic(), some_rows(seed=6, n=100)
     produce(kafka, topic, rows)
     admin = confluent_kafka.admin.AdminClient(kafka.client())
-    admin.delete_records([confluent_kafka.TopicPartition(topic, 0, 41)])[confluent_kafka.TopicPartition(topic, 0, 41)].result(30)
+    admin.delete_records([confluent_kafka.TopicPartition(topic, 0, 41)])[confluent_kafka.TopicPartition(topic, 0, 41)].result(120)
     assert read(kafka, topic, 59) == expected(rows)[41:]
 
 
 def test_a_source_tells_its_position_behind_control_batches(kafka: Kafka) -> None:
     topic = kafka.topic()
     writer = confluent_kafka.Producer(kafka.client(**{"transactional.id": topic}))
-    writer.init_transactions(30)
+    writer.init_transactions(120)
     writer.begin_transaction()
     writer.produce(topic, b"x", partition=0)
-    writer.commit_transaction(30)
+    writer.commit_transaction(120)
     assert ends_of(kafka.bootstrap, topic, 1) == [2]  # the marker is there
 
     async def run() -> None:

@@ -101,7 +101,7 @@ class Case:
             confluent_kafka.Consumer(self.kafka.client(**{"group.id": "r"})),
             confluent_kafka.TopicPartition(topic, 0, 0),
         )
-        end, found = consumer.get_watermark_offsets(place, timeout=60)[1], list[Any]()
+        end, found = consumer.get_watermark_offsets(place, timeout=120)[1], list[Any]()
         consumer.assign([place])
         while len(found) < end:
             found += consumer.consume(end, 0.2)

@@ -26,7 +26,7 @@ def produce(kafka: Kafka, topic: str, rows: list[dict[str, Any]], partition: int
     for row in rows:
         producer.produce(topic, partition=partition, **row)
         producer.poll(0)
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
 
 
 def consume(kafka: Kafka, topic: str, count: int, partitions: int = 1) -> list[Any]:
@@ -37,7 +37,7 @@ def consume(kafka: Kafka, topic: str, count: int, partitions: int = 1) -> list[A
     while len(found) < count:
         found += [record for record in consumer.consume(count, 0.2) if record.error() is None]
     ends = [
-        consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic, partition), timeout=60)[1]
+        consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic, partition), timeout=120)[1]
         for partition in range(partitions)
     ]
     consumer.close()

@@ -85,7 +85,7 @@ def run(
     producer = confluent_kafka.Producer(kafka.client())
     for value in values:
         producer.produce(topic, value, key=b"k")
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
 
     async def main() -> None:
         runner, stopping = QueryRunner(load_query(folder), folder / "state"), asyncio.Event()
@@ -104,7 +104,7 @@ def read(kafka: Kafka, topic: str, partition: int = 0) -> list[Any]:
     place = confluent_kafka.TopicPartition(topic, partition, 0)
     consumer.assign([place])
     found: list[Any] = []
-    while len(found) < consumer.get_watermark_offsets(place, timeout=60)[1]:
+    while len(found) < consumer.get_watermark_offsets(place, timeout=120)[1]:
         found += [record for record in consumer.consume(100, 0.2) if record.error() is None]
     consumer.close()
     return found
@@ -195,7 +195,7 @@ def test_a_rebalance_while_the_registry_is_away_is_not_held_up_by_it_and_no_even
         running = [asyncio.create_task(first.run(stopping))]
         await until(lambda: first.is_ready)
         server.away = "/schemas/ids/"
-        assert await asyncio.to_thread(producer.flush, 30) == 0
+        assert await asyncio.to_thread(producer.flush, 120) == 0
         await until(lambda: is_away(first))
         running.append(asyncio.create_task(second.run(stopping)))
         await until(lambda: [len(runner.assigned["readings"]) for runner in (first, second)] == [2, 2])
