@@ -314,7 +314,8 @@ def test_a_rollout_to_several_supervisors_reaches_the_workers_of_all_or_none(kaf
         assert [_digests(engine) for engine in engines] == [{old.short_digest}] * 2
         told = roll_out(clients, tmp_path / "new.astore", f"{tag}/scored")
         assert [(each["old"], each["new"]) for each in told] == [(old.digest, new.digest)] * 2
-        assert [_digests(engine) for engine in engines] == [{new.short_digest}] * 2
+        for engine in engines:
+            wait_until(lambda each=engine: _digests(each) == {new.short_digest}, "the new model in the metrics of all")
         assert [engine.stop() for engine in engines] == [0, 0]
 
 
