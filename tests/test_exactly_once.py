@@ -59,9 +59,9 @@ def test_an_engine_that_is_killed_again_and_again_and_loses_its_disk_gives_every
     for kill in range(3):
         with EngineProcess(query, state) as engine:
             engine.wait_for("is running")
-            seen = topics.count("scores")
+            scores, saved = topics.count("scores"), sum(topics.committed("events", tag).values())
             load = topics.load("events", records_of(islice(streams.endless(1), count, None)), pace_s=0.002)
-            wait_until(partial(has_more, topics, seen + 60), "scores")
+            wait_until(partial(goes_on, topics, tag, scores + 60, saved), "scores, and a checkpoint")
             engine.kill()
             count += load.end()
         if kill == 1:
@@ -79,6 +79,11 @@ def test_an_engine_that_is_killed_again_and_again_and_loses_its_disk_gives_every
 
 def has_more(topics: Topics, scores: int) -> bool:
     return topics.count("scores") > scores
+
+
+def goes_on(topics: Topics, group: str, scores: int, saved: int) -> bool:
+    """Whether there are more scores, and offsets further on, than these."""
+    return has_more(topics, scores) and sum(topics.committed("events", group).values()) > saved
 
 
 def test_an_engine_that_was_held_up_and_taken_over_from_writes_nothing_more_and_comes_back(

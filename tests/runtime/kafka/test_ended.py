@@ -25,7 +25,8 @@ def _ended(cause: Exception | None) -> Any:
         raise IllegalOperation("Can't send messages while not in transaction")
 
     manager = SimpleNamespace(transactional_id="g-in-0")
-    return SimpleNamespace(send_batch=send_batch, _sender=SimpleNamespace(sender_task=sender), _txn_manager=manager)
+    client = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda _: {0}))
+    return SimpleNamespace(send_batch=send_batch, client=client, _sender=SimpleNamespace(sender_task=sender), _txn_manager=manager)
 
 
 @pytest.mark.parametrize(
