@@ -2,17 +2,16 @@
 
 import base64
 import json
-import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.certificates import Authority
+from tests.served import served
 
 USER, PASSWORD, TOKEN = "esp", "s3cret:pass word", "s3cret-token"
 Answer = tuple[int, bytes]
@@ -139,23 +138,5 @@ def serving(authority: Authority | None = None) -> Iterator[RegistryServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:  # a client that hangs up
-            pass
-
-    server = Quiet(("127.0.0.1", 0), Handler)
-    if authority is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*authority.issue("registry", "127.0.0.1"))
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    seen.url = f"http{'s' if authority else ''}://127.0.0.1:{server.server_address[1]}"
-    try:
+    with served(Handler, authority) as seen.url:
         yield seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,18 +1,17 @@
 """A token server over HTTPS that answers what a test lays out for it."""
 
 import json
-import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from esp.runtime.kafka.oauth import OAuth
 from tests.certificates import Authority
+from tests.served import served
 
 SECRET = "s3cret:/%"
 
@@ -51,20 +50,6 @@ def serving(authority: Authority, host: str = "127.0.0.1") -> Iterator[TokenServ
         def log_message(self, *_: object) -> None:
             pass
 
-    class Quiet(HTTPServer):
-        def handle_error(self, *_: object) -> None:  # a client that does not trust us hangs up
-            pass
-
-    server = Quiet(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue("server", host))
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    seen.url = f"https://127.0.0.1:{server.server_address[1]}/token"
-    try:
+    with served(Handler, authority, host) as address:
+        seen.url = f"{address}/token"
         yield seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
